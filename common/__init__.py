@@ -1,0 +1,1 @@
+"""The shared floors; see README.md."""

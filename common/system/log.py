@@ -1,0 +1,185 @@
+"""Log lines, Postfix's shape: ``postfix/smtpd[123]: warning: text``.
+
+A process formats its lines and hands those of one loop turn to a *sink* in one go: the log program's datagram socket,
+or a file descriptor. Before a sink is set, lines go to standard error at once. Never raises: a log that cannot be
+written must not stop mail; lines that had to be dropped are counted and told of later.
+"""
+
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\ud800-\udfff]")
+# RFC 5424 leaves 64 KiB as the largest useful syslog line; Postfix cuts at 2000 bytes.
+_LINE_LIMIT = 4000
+# Kept while the log program does not read; beyond it lines are dropped and counted.
+_BACKLOG_LINES = 10_000
+# One datagram; Linux takes up to the socket's send buffer (212992 by default).
+_DATAGRAM = 60_000
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class _State:
+    tag = "postfix"
+    verbose = False
+    host = "localhost"
+    lines: list[str] = []  # noqa: RUF012 - one state a process, replaced by setup()
+    lost = 0
+    path = ""
+    sock: socket.socket | None = None
+    stream_fd = 2
+    schedule: Callable[[Callable[[], None]], object] | None = None
+    scheduled = False
+    stamp_second = 0
+    stamp = ""
+
+
+_state = _State
+
+
+def setup(tag: str, *, verbose: bool = False, path: str = "", fd: int = 2) -> None:
+    """Name this process's lines. ``path``: the log program's datagram socket; without one lines go to ``fd``."""
+    _state.tag = tag
+    _state.verbose = verbose
+    _state.host = socket.gethostname().split(".")[0] or "localhost"
+    _state.path = path
+    _state.stream_fd = fd
+    if _state.sock is not None:
+        _state.sock.close()
+        _state.sock = None
+
+
+def use_loop(schedule: Callable[[Callable[[], None]], object] | None) -> None:
+    """``loop.call_soon``: lines of one loop turn are then written together. None: write each at once again."""
+    flush()
+    _state.schedule = schedule
+
+
+def info(text: str) -> None:
+    _put("", text)
+
+
+def warning(text: str) -> None:
+    _put("warning: ", text)
+
+
+def error(text: str) -> None:
+    _put("error: ", text)
+
+
+def fatal(text: str) -> None:
+    """The process is about to end because of this."""
+    _put("fatal: ", text)
+
+
+def panic(text: str) -> None:
+    """Our own mistake."""
+    _put("panic: ", text)
+
+
+def debug(text: str) -> None:
+    if _state.verbose:
+        _put("", text)
+
+
+def clean(text: str) -> str:
+    """One printable line: control characters become ``?``, the length is bounded."""
+    if not text.isprintable():
+        text = _UNPRINTABLE.sub("?", text)
+    return text if len(text) <= _LINE_LIMIT else text[:_LINE_LIMIT] + "..."
+
+
+def timestamp(now: float) -> str:
+    """``Nov  4 18:10:19``, local time (RFC 3164 4.1.2, as Postfix's postlogd writes)."""
+    second = int(now)
+    if second != _state.stamp_second:
+        t = time.localtime(second)
+        _state.stamp = f"{_MONTHS[t.tm_mon - 1]} {t.tm_mday:2d} {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
+        _state.stamp_second = second
+    return _state.stamp
+
+
+def _put(label: str, text: str) -> None:
+    state = _state
+    line = f"{timestamp(time.time())} {state.host} {state.tag}[{os.getpid()}]: {label}{clean(text)}\n"
+    if len(state.lines) >= _BACKLOG_LINES:
+        state.lost += 1
+        return
+    state.lines.append(line)
+    if state.schedule is None:
+        flush()
+    elif not state.scheduled:
+        state.scheduled = True
+        state.schedule(flush)
+
+
+def flush() -> None:
+    """Hand over what is waiting. What the log program does not take now is kept for the next call."""
+    state = _state
+    state.scheduled = False
+    if not state.lines:
+        return
+    lines = state.lines
+    if state.lost:
+        lines.append(
+            f"{timestamp(time.time())} {state.host} {state.tag}[{os.getpid()}]: "
+            f"warning: {state.lost} log lines were lost: the log program did not keep up\n"
+        )
+        state.lost = 0
+    if not state.path:
+        state.lines = []
+        try:
+            os.write(state.stream_fd, "".join(lines).encode("utf-8", "replace"))
+        except OSError:
+            pass
+        return
+    while lines:
+        size = count = 0
+        for line in lines:
+            size += len(line)
+            if count and size > _DATAGRAM // 4:  # a character is at most four bytes of UTF-8
+                break
+            count += 1
+        if not _send("".join(lines[:count]).encode("utf-8", "replace")):
+            break
+        del lines[:count]
+
+
+def _send(data: bytes) -> bool:
+    state = _state
+    try:
+        if state.sock is None:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            try:
+                sock.connect(state.path)
+            except OSError:
+                sock.close()
+                raise
+            state.sock = sock
+        state.sock.send(data)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        if state.sock is not None:
+            state.sock.close()
+            state.sock = None
+        try:
+            sys.stderr.buffer.write(data)
+            sys.stderr.buffer.flush()
+        except (OSError, ValueError):
+            pass
+        return True
+
+
+def reset_after_fork() -> None:
+    """A forked child starts without its parent's waiting lines and socket."""
+    _state.lines = []
+    _state.lost = 0
+    _state.sock = None
+    _state.schedule = None
+    _state.scheduled = False

@@ -1,0 +1,1 @@
+"""What processes say to each other: floor 1, pure. One module a conversation; ``peers`` says who may call whom."""

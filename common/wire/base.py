@@ -1,0 +1,26 @@
+"""What every conversation between two programs is made of.
+
+A *conversation* is one module here: its ``PROTOCOL`` name and version, its request and reply models, and nothing that
+runs. Models are frozen, refuse unknown fields, and are validated by the receiver, whoever the sender is: siblings are
+validated as strangers are.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Message(BaseModel):
+    """One request or reply. Frozen; unknown fields are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class Done(Message):
+    """The plain answer: it was done."""
+
+
+class Refused(Message):
+    """The callee understood and says no. ``code`` and ``dsn`` are for the peer (0 where no SMTP peer is concerned)."""
+
+    code: int = 0
+    dsn: str = ""
+    reason: str

@@ -1,0 +1,1 @@
+"""The supervising process: reads master.cf, opens sockets, keeps children."""

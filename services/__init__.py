@@ -1,0 +1,1 @@
+"""The programs that the master runs: one folder a program, all of the same inner shape."""
