@@ -1,0 +1,187 @@
+"""The content of DATA in both directions (RFC 5321 4.1.1.4, 4.5.2). Pure.
+
+``Reader`` is the server's: bytes from the peer in, content with LF line ends out, end of data found.
+``Writer`` is the client's: content with LF line ends in, bytes for the peer out.
+
+What ends the data decides whether a peer can smuggle a second message through us. The policy is the parameter
+``smtpd_forbid_bare_newline`` with the meaning of Postfix 3.9 and later:
+
+=========== ===================================================================================================
+normalize   only CR LF "." CR LF ends the data; a bare LF still ends a *line* and is passed on as a line end;
+            a line "." beside a bare LF is dropped
+yes         the same as normalize
+note        the same, and ``bare_newline`` tells the caller so that it is logged
+reject      the same, and ``bare_newline`` tells the caller so that the message is refused
+no          a bare LF is as good as CR LF, and any number of CR before LF is taken off (Postfix 3.8 and before)
+=========== ===================================================================================================
+
+A CR that is not followed by LF is never a line end. With ``replace_stray_cr`` it becomes a space, so that no later
+reader can take it for one (Postfix: cleanup_replace_stray_cr_lf).
+
+All work is done by a fixed number of passes of C primitives over each chunk: linear time, no memory beyond the chunk.
+"""
+
+import re
+
+POLICIES = frozenset({"normalize", "yes", "note", "reject", "no"})
+
+_END = b"\r\n.\r\n"
+_LAX_END = re.compile(rb"\n\.\r*\n")
+_DOT_LINE = re.compile(rb"(?<=\n)\.\r?\n")
+# The lookbehind keeps this linear on a run of CR: only the run's first CR can start a match.
+_LAX_LINE_END = re.compile(rb"(?<!\r)\r+\n")
+# Without a limit a peer that sends only CR would fill memory under policy "no".
+_HELD_LIMIT = 4096
+
+
+class Reader:
+    """Server side. Feed what the peer sends after 354; ``bare_newline`` says whether one was seen so far."""
+
+    __slots__ = ("_at_start", "_bare_before", "_held", "_lax", "_replace_cr", "bare_newline", "finished")
+
+    def __init__(self, policy: str = "normalize", *, replace_stray_cr: bool = False) -> None:
+        if policy not in POLICIES:
+            raise ValueError(f"smtpd_forbid_bare_newline: no such value: {policy!r}")
+        self._lax = policy == "no"
+        self._replace_cr = replace_stray_cr and not self._lax
+        self._at_start = True
+        self._bare_before = False
+        # At most b".\r" at the start of a line or b"\r" within one: what cannot be judged without the next byte.
+        self._held = b""
+        self.bare_newline = False
+        self.finished = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """(content, rest): ``rest`` is what follows the end of data once ``finished`` is true, else empty.
+
+        Content comes with LF line ends and without stuffing. Raises RuntimeError after the end of data.
+        """
+        if self.finished:
+            raise RuntimeError("content fed after its end")
+        if self._lax:
+            return self._feed_lax(data)
+        # The line end before this chunk is put in front, so that one search finds all that depends on it.
+        virtual = (b"\n" if self._bare_before else b"\r\n") if self._at_start else b""
+        buffer = virtual + self._held + data
+        end = buffer.find(_END)
+        if end >= 0:
+            self.finished = True
+            rest = buffer[end + 5 :]
+            segment = buffer[: end + 2]
+            self._held = b""
+        else:
+            rest = b""
+            segment = self._hold_back(buffer)
+        lines = segment.count(b"\n")
+        bare = lines - segment.count(b"\r\n")
+        if bare:
+            self.bare_newline = self.bare_newline or bare > (virtual == b"\n")
+            # No "." line in the segment is an end of data: each one stands beside a bare LF.
+            segment = _DOT_LINE.sub(b"", segment)
+        content = segment.replace(b"\r\n", b"\n").replace(b"\n.", b"\n")
+        if virtual:
+            content = content[1:]
+        if self._replace_cr and b"\r" in content:
+            content = content.replace(b"\r", b" ")
+        return content, rest
+
+    def _hold_back(self, buffer: bytes) -> bytes:
+        newline = buffer.rfind(b"\n")
+        after = buffer[newline + 1 : newline + 4]
+        if newline >= 0 and after in (b"", b".", b".\r"):
+            self._at_start = True
+            self._bare_before = buffer[newline - 1 : newline] != b"\r" if newline else True
+            self._held = after
+            return buffer[: newline + 1]
+        self._at_start = False
+        if buffer.endswith(b"\r"):
+            self._held = b"\r"
+            return buffer[:-1]
+        self._held = b""
+        return buffer
+
+    def _feed_lax(self, data: bytes) -> tuple[bytes, bytes]:
+        virtual = b"\n" if self._at_start else b""
+        buffer = virtual + self._held + data
+        found = _LAX_END.search(buffer)
+        rest = b""
+        if found is not None:
+            self.finished = True
+            rest = buffer[found.end() :]
+            segment = buffer[: found.start() + 1]
+            self._held = b""
+        else:
+            stripped = buffer.rstrip(b"\r")
+            newline = stripped.rfind(b"\n")
+            after = stripped[newline + 1 : newline + 3]
+            held_from = len(stripped)
+            self._at_start = newline >= 0 and after in (b"", b".")
+            if self._at_start:
+                held_from = newline + 1
+            if len(buffer) - held_from > _HELD_LIMIT:
+                self._at_start = False
+                held_from = len(buffer)
+            self._held = buffer[held_from:]
+            segment = buffer[:held_from]
+        content = _LAX_LINE_END.sub(b"\n", segment).replace(b"\n.", b"\n")
+        return content[len(virtual) :], rest
+
+
+class Writer:
+    """Client side. ``line_limit`` (bytes, 0 for none) breaks longer lines with CR LF SPACE (smtp_line_length_limit)."""
+
+    __slots__ = ("_column", "_limit")
+
+    def __init__(self, line_limit: int = 0) -> None:
+        if line_limit == 1:
+            raise ValueError("a line limit of one byte leaves no room beside the space of a continuation")
+        self._limit = line_limit
+        self._column = 0
+
+    def feed(self, content: bytes) -> bytes:
+        """Content with LF line ends, cut anywhere, as it must travel. A stray CR travels as a space (see above)."""
+        if not content:
+            return b""
+        if b"\r" in content:
+            content = content.replace(b"\r", b" ")
+        if self._limit and self._too_long(content):
+            content = self._break_lines(content)
+        starts = self._column == 0
+        data = content.replace(b"\n", b"\r\n").replace(b"\n.", b"\n..")
+        if starts and data.startswith(b"."):
+            data = b"." + data
+        newline = content.rfind(b"\n")
+        if newline >= 0:
+            self._column = len(content) - newline - 1
+        else:
+            self._column += len(content)
+        return data
+
+    def finish(self) -> bytes:
+        """The end of data, behind a line end that is added where the content has none."""
+        data = b"\r\n.\r\n" if self._column else b".\r\n"
+        self._column = 0
+        return data
+
+    def _too_long(self, content: bytes) -> bool:
+        limit = self._limit
+        if self._column + len(content) <= limit:
+            return False
+        lines = content.split(b"\n")
+        return self._column + len(lines[0]) > limit or max(map(len, lines)) > limit
+
+    def _break_lines(self, content: bytes) -> bytes:
+        limit = self._limit
+        pieces: list[bytes] = []
+        column = self._column
+        for line in content.split(b"\n"):
+            parts: list[bytes] = []
+            position = 0
+            while column + len(line) - position > limit:
+                parts.append(line[position : position + limit - column])
+                position += limit - column
+                column = 1  # the continuation's space
+            parts.append(line[position:])
+            pieces.append(b"\n ".join(parts))
+            column = 0
+        return b"\n".join(pieces)
