@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whatever dies when (write to tmp, fsync, rename, fsync directory)."""
+"""Files that are either the old one or the new one, whatever dies when: write to tmp, sync, rename, sync directory."""
 
 import os
 import secrets

@@ -20,11 +20,9 @@ _SYNC_FILE_RANGE_WRITE = 2
 # A batch is bounded, so that one process never holds more than this many descriptors for it.
 _BATCH = 64
 
-try:
-    _sync_file_range = ctypes.CDLL(None, use_errno=True).sync_file_range
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+if _sync_file_range is not None:  # another C library: the sync itself does all the work
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-except (OSError, AttributeError):  # another C library: the sync itself does all the work
-    _sync_file_range = None
 
 
 class _Job:

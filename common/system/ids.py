@@ -1,6 +1,6 @@
 """Queue ids that never repeat: Postfix's long form (``enable_long_queue_ids``), with the process in the inode's place.
 
-``4dKq0t2WcKz1Jx``: six characters of seconds and four of microseconds in base 52, ``z``, then the process id in base 51.
+``4dKq0t2WcKz1Jx``: six characters of seconds, four of microseconds in base 52, ``z``, then the process id in base 51.
 Within a process no two ids have the same microsecond; two processes differ behind the ``z``. The name is known before
 the file exists, so it can be created under its final name with O_EXCL.
 """
@@ -20,7 +20,7 @@ _last_microsecond = 0
 
 
 def _encode(number: int, base: int, width: int) -> str:
-    digits = []
+    digits: list[str] = []
     while number or len(digits) < width:
         number, digit = divmod(number, base)
         digits.append(_ALPHABET[digit])

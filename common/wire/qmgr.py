@@ -1,4 +1,4 @@
-"""qmgr/1: what the queue manager is told. It is asked nothing on the road of a message: hints, and orders of a person."""
+"""qmgr/1: what the queue manager is told: hints on the road of a message, and orders of a person."""
 
 from typing import Literal
 

@@ -19,7 +19,7 @@ class Rewritten(Message):
 
 
 class Resolve(Message):
-    """Where does mail for this address go? ``sender`` matters for sender_dependent_* parameters. Answered by Resolved."""
+    """Where does mail for this address go? ``sender`` matters for sender_dependent_*. Answered by Resolved."""
 
     sender: str
     address: str

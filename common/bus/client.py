@@ -1,0 +1,378 @@
+"""The caller's side: one Client a callee's socket, shared by all that a process does at once."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Generic, TypeVar
+
+import zmq
+
+from tubepost.common.wire.base import Done, Message, Refused
+from tubepost.common.bus import frames
+from tubepost.common.bus.errors import Forbidden, Refusal, Unavailable
+
+# Above this many answers outstanding on every lane another connection is made, which may reach another worker.
+_LANE_LOAD = 24
+_LANES = 4
+# Messages that may wait in one lane for a callee that does not read.
+_HIGH_WATER = 4096
+_SWEEP = 1.0
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+class _Pending:
+    __slots__ = ("credit", "deadline", "future", "items", "models", "waiter")
+
+    def __init__(self, future: "asyncio.Future[Message]", models: tuple[type[Message], ...], deadline: float) -> None:
+        self.future = future
+        self.models = models
+        self.deadline = deadline
+        self.credit = frames.WINDOW
+        self.waiter: asyncio.Future[None] | None = None
+        self.items: asyncio.Queue[bytes | None] | None = None
+
+    def wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class _Lane:
+    """One connection to one worker."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self.loop = client.loop
+        self.pending: dict[int, _Pending] = {}
+        self.leaving = False
+        self.closed = False
+        self._checking = False
+        socket = self.socket = client.context.socket(zmq.DEALER)
+        socket.linger = 1000
+        socket.sndhwm = socket.rcvhwm = _HIGH_WATER
+        # A request may wait in the listen backlog for a worker to be started: the call's deadline bounds that.
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        socket.connect(f"ipc://{client.path}")
+        self._fd = socket.getsockopt(zmq.FD)
+        self._monitor_fd = self._monitor.getsockopt(zmq.FD)
+        self.loop.add_reader(self._fd, self.drain)
+        self.loop.add_reader(self._monitor_fd, self._watch)
+        self.loop.call_soon(self._watch)
+
+    def send(self, parts: list[Any]) -> None:
+        try:
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            raise Unavailable(f"{self._client.path} does not read its requests") from None
+        except zmq.ZMQError as error:
+            raise Unavailable(f"{self._client.path}: {error}") from None
+        # Sending can swallow the descriptor's edge for an answer that is already here.
+        if not self._checking:
+            self._checking = True
+            self.loop.call_soon(self._check)
+
+    def _check(self) -> None:
+        self._checking = False
+        if not self.closed:
+            self.drain()
+
+    def drain(self) -> None:
+        """Take every answer that is there."""
+        receive = self.socket.recv_multipart
+        while not self.closed:
+            try:
+                parts = receive(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            except zmq.ZMQError:
+                self.fail("the connection broke")
+                return
+            self._take(parts)
+
+    def _take(self, parts: list[bytes]) -> None:
+        first = parts[0]
+        kind = first[:1]
+        if kind == frames.LEAVING:
+            self._leave()
+            return
+        number = int(first[1 : frames.HEAD], 16)
+        pending = self.pending.get(number)
+        if pending is None:
+            return
+        if kind == frames.CREDIT:
+            pending.credit += int(parts[1])
+            pending.wake()
+            return
+        if kind == frames.ITEM:
+            if pending.items is not None:
+                pending.items.put_nowait(parts[1])
+            return
+        del self.pending[number]
+        future = pending.future
+        if not future.done():
+            self._settle(future, kind, parts, pending.models)
+        pending.wake()
+        if pending.items is not None:
+            pending.items.put_nowait(None)
+        if self.leaving and not self.pending:
+            self.close()
+
+    def _settle(
+        self, future: "asyncio.Future[Message]", kind: bytes, parts: list[bytes], models: tuple[type[Message], ...]
+    ) -> None:
+        if kind == frames.REPLY:
+            try:
+                reply = frames.decode(parts[1], models)
+            except ValueError as error:
+                future.set_exception(Forbidden(f"{self._client.path} gave an unreadable answer: {error}"))
+                return
+            if isinstance(reply, Refused) and models[0] is not Refused:
+                future.set_exception(Refusal(reply))
+            else:
+                future.set_result(reply)
+        else:
+            why = parts[1].decode("utf-8", "replace") if len(parts) > 1 else "no reason given"
+            broke = why.startswith("unavailable: ")
+            error_class: type[Exception] = Unavailable if broke else Forbidden
+            future.set_exception(error_class(f"{self._client.path}: {why.removeprefix('unavailable: ')}"))
+
+    def _leave(self) -> None:
+        """The worker is about to leave: say the last word, wait for the answers that are due, go elsewhere."""
+        if self.leaving:
+            return
+        self.leaving = True
+        self._client.lanes.remove(self)
+        try:
+            self.send([frames.head(frames.GOODBYE, 0)])
+        except Unavailable:
+            pass
+        if not self.pending:
+            self.close()
+
+    def _watch(self) -> None:
+        while not self.closed:
+            try:
+                self._monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.ZMQError:
+                return
+            # The socket may hold answers that came before the end.
+            self.drain()
+            self.fail("the process that was asked ended")
+
+    def fail(self, why: str) -> None:
+        """All that is outstanding here has failed."""
+        pending, self.pending = self.pending, {}
+        self.close()
+        for call in pending.values():
+            if not call.future.done():
+                call.future.set_exception(Unavailable(f"{self._client.path}: {why}"))
+            call.wake()
+            if call.items is not None:
+                call.items.put_nowait(None)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self in self._client.lanes:
+            self._client.lanes.remove(self)
+        self.loop.remove_reader(self._fd)
+        self.loop.remove_reader(self._monitor_fd)
+        self.socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self.socket.close()
+
+
+class Client:
+    """Asks the workers behind one socket. Not thread-safe; belongs to one loop."""
+
+    def __init__(
+        self, context: "zmq.Context[Any]", loop: asyncio.AbstractEventLoop, path: str, deadline: float
+    ) -> None:
+        self.context = context
+        self.loop = loop
+        self.path = path
+        self.lanes: list[_Lane] = []
+        self._deadline = deadline
+        self._number = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def outstanding(self) -> int:
+        """Answers that are due."""
+        return sum(len(lane.pending) for lane in self.lanes)
+
+    def _lane(self) -> _Lane:
+        best: _Lane | None = None
+        for lane in self.lanes:
+            if best is None or len(lane.pending) < len(best.pending):
+                best = lane
+        if best is None or (len(best.pending) >= _LANE_LOAD and len(self.lanes) < _LANES):
+            best = _Lane(self)
+            self.lanes.append(best)
+        return best
+
+    def _register(self, lane: _Lane, models: tuple[type[Message], ...], deadline: float | None) -> tuple[int, _Pending]:
+        self._number = number = self._number % 0xFFFFFFFF + 1
+        seconds = self._deadline if deadline is None else deadline
+        pending = _Pending(self.loop.create_future(), models, time.monotonic() + seconds)
+        lane.pending[number] = pending
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
+        return number, pending
+
+    def _sweep(self) -> None:
+        """Deadlines, once a second: cheaper than a timer a call."""
+        self._sweeper = None
+        now = time.monotonic()
+        busy = False
+        for lane in tuple(self.lanes):
+            late = [number for number, pending in lane.pending.items() if pending.deadline < now]
+            for number in late:
+                pending = lane.pending.pop(number)
+                if not pending.future.done():
+                    pending.future.set_exception(Unavailable(f"{self.path}: no answer in time"))
+                pending.wake()
+                if pending.items is not None:
+                    pending.items.put_nowait(None)
+                try:
+                    lane.send([frames.head(frames.CANCEL, number)])
+                except Unavailable:
+                    lane.fail("no answer in time")
+            busy = busy or bool(lane.pending)
+        if busy:
+            self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
+
+    async def call(
+        self,
+        message: Message,
+        reply: type[AnyMessage],
+        *,
+        payload: bytes | Iterable[bytes] = b"",
+        deadline: float | None = None,
+    ) -> AnyMessage:
+        """Ask and wait. Raises Unavailable, Refusal (a Refused where another reply was due), Forbidden."""
+        lane = self._lane()
+        number, pending = self._register(lane, (reply, Refused), deadline)
+        parts: list[Any] = [frames.head(frames.CALL, number), frames.encode(message)]
+        if isinstance(payload, bytes):
+            if payload:
+                parts.append(payload)
+        else:
+            parts.extend(payload)
+        try:
+            lane.send(parts)
+        except Unavailable:
+            lane.pending.pop(number, None)
+            raise
+        answer: AnyMessage = await self._result(lane, number, pending)
+        return answer
+
+    async def _result(self, lane: _Lane, number: int, pending: _Pending) -> Any:
+        try:
+            return await pending.future
+        except asyncio.CancelledError:
+            if lane.pending.pop(number, None) is not None and not lane.closed:
+                try:
+                    lane.send([frames.head(frames.CANCEL, number)])
+                except Unavailable:
+                    pass
+            raise
+
+    def tell(self, message: Message) -> bool:
+        """One-way. False when it could not even be queued; a True promises nothing."""
+        try:
+            self._lane().send([frames.head(frames.TELL, 0), frames.encode(message)])
+        except Unavailable:
+            return False
+        return True
+
+    def upload(
+        self, message: Message, reply: type[AnyMessage], *, deadline: float | None = None
+    ) -> "Upload[AnyMessage]":
+        """A call whose content follows in chunks: ``await upload.send(chunk)`` …, ``await upload.finish()``."""
+        lane = self._lane()
+        number, pending = self._register(lane, (reply, Refused), deadline)
+        try:
+            lane.send([frames.head(frames.UPLOAD, number), frames.encode(message)])
+        except Unavailable:
+            lane.pending.pop(number, None)
+            raise
+        return Upload(self, lane, number, pending)
+
+    async def listing(
+        self, message: Message, item: type[AnyMessage], *, deadline: float | None = None
+    ) -> AsyncIterator[AnyMessage]:
+        """A call answered by any number of items. Raises as ``call`` does, also between items."""
+        lane = self._lane()
+        number, pending = self._register(lane, (Done, Refused), deadline)
+        pending.items = asyncio.Queue()
+        lane.send([frames.head(frames.LISTING, number), frames.encode(message)])
+        taken = 0
+        try:
+            while (frame := await pending.items.get()) is not None:
+                taken += 1
+                if taken == frames.WINDOW // 2:
+                    lane.send([frames.head(frames.CREDIT, number), b"%d" % taken])
+                    taken = 0
+                for line in frame.split(b"\n"):
+                    yield item.model_validate_json(line)
+            await pending.future
+        finally:
+            if lane.pending.pop(number, None) is not None and not lane.closed:
+                lane.send([frames.head(frames.CANCEL, number)])
+            if pending.future.done() and not pending.future.cancelled():
+                pending.future.exception()
+
+    def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for lane in tuple(self.lanes):
+            lane.fail("this process is ending")
+
+
+class Upload(Generic[AnyMessage]):
+    """An open upload. Abandon it with ``cancel``."""
+
+    def __init__(self, client: Client, lane: _Lane, number: int, pending: _Pending) -> None:
+        self._client = client
+        self._lane = lane
+        self._number = number
+        self._pending = pending
+
+    @property
+    def answered(self) -> bool:
+        """True when the callee has its answer ready before the end (a refusal): send no more, ``finish``."""
+        return self._pending.future.done()
+
+    async def send(self, chunk: bytes) -> None:
+        """Wait for room, then send. After an early answer chunks are dropped. Raises Unavailable."""
+        pending = self._pending
+        while pending.credit <= 0 and not pending.future.done():
+            pending.waiter = self._client.loop.create_future()
+            await pending.waiter
+        if pending.future.done():
+            return
+        pending.credit -= 1
+        self._lane.send([frames.head(frames.CHUNK, self._number), chunk])
+
+    async def finish(self) -> AnyMessage:
+        """The content is complete: wait for the reply. Raises as ``Client.call`` does."""
+        if not self._pending.future.done():
+            self._lane.send([frames.head(frames.END, self._number)])
+        reply: AnyMessage = await self._client._result(self._lane, self._number, self._pending)
+        return reply
+
+    def cancel(self) -> None:
+        """Give up: the callee forgets what it has of this."""
+        if self._lane.pending.pop(self._number, None) is not None and not self._lane.closed:
+            try:
+                self._lane.send([frames.head(frames.CANCEL, self._number)])
+            except Unavailable:
+                pass
+        if self._pending.future.done() and not self._pending.future.cancelled():
+            self._pending.future.exception()

@@ -1,0 +1,393 @@
+"""The callee's side: one ROUTER on the inherited listening socket, handlers by message."""
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import zmq
+from pydantic import ValidationError
+
+from tubepost.common.wire.base import Message
+from tubepost.common.wire.peers import CALLS
+from tubepost.common.system import log
+from tubepost.common.system.register import Register
+from tubepost.common.bus import frames
+from tubepost.common.bus.errors import Unavailable
+from tubepost.common.bus.identity import DOMAIN, Caller, Gatekeeper, identify
+
+_HIGH_WATER = 4096
+# Wrong requests from one caller are logged this often (seconds); all are counted.
+_COMPLAINT_INTERVAL = 10.0
+
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+class _Peer:
+    """One connection of a caller."""
+
+    __slots__ = ("caller", "pidfd", "requests", "routing")
+
+    def __init__(self, routing: bytes, caller: Caller) -> None:
+        self.routing = routing
+        self.caller = caller
+        self.requests: dict[bytes, Request[Any]] = {}
+        self.pidfd = -1
+
+
+class Request(Generic[AnyMessage]):
+    """One question, and what a handler needs to answer it."""
+
+    __slots__ = ("_chunks", "_credit", "_peer", "_server", "_task", "_waiter", "caller", "message", "payload", "tag")
+
+    def __init__(self, server: "Server", peer: _Peer, tag: bytes, message: AnyMessage, payload: list[bytes]) -> None:
+        self._server = server
+        self._peer = peer
+        self._task: asyncio.Task[None] | None = None
+        self._chunks: asyncio.Queue[bytes | None] | None = None
+        self._credit = frames.WINDOW
+        self._waiter: asyncio.Future[None] | None = None
+        self.caller = peer.caller
+        self.tag = tag
+        self.message = message
+        self.payload = payload
+        """The content that came with the question, as frames; empty when it follows in chunks."""
+
+    @property
+    def streamed(self) -> bool:
+        """True when the content comes by ``chunks``."""
+        return self._chunks is not None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The content, a chunk at a time. Raises Unavailable when the caller dies or gives up."""
+        if self._chunks is None:
+            for part in self.payload:
+                yield part
+            return
+        taken = 0
+        while (chunk := await self._chunks.get()) is not None:
+            yield chunk
+            taken += 1
+            if taken == frames.WINDOW // 2:
+                self._server.send(self._peer, frames.CREDIT, self.tag, b"%d" % taken)
+                taken = 0
+
+    async def emit(self, *items: Message) -> None:
+        """Send items of a listing; waits while the caller has not read what it was sent."""
+        while self._credit <= 0:
+            self._waiter = self._server.loop.create_future()
+            await self._waiter
+        self._credit -= 1
+        lines = b"\n".join(type(item).__pydantic_serializer__.to_json(item) for item in items)
+        self._server.send(self._peer, frames.ITEM, self.tag, lines)
+
+    def _add_credit(self, count: int) -> None:
+        self._credit += count
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+Handler = Callable[[Any], Message | Awaitable[Message | None] | None]
+
+
+class Server:
+    """Serves one program's conversations. ``handlers``: by message class; a plain function answers without a task."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[Any]",
+        loop: asyncio.AbstractEventLoop,
+        *,
+        program: str,
+        path: str,
+        fd: int,
+        protocol: str | Mapping[type[Message], str],
+        handlers: Mapping[type[Message], Handler],
+        register: Register | None,
+        open_to_all: bool = False,
+    ) -> None:
+        self.loop = loop
+        self._context = context
+        self._endpoint = f"ipc://{path}"
+        self._listen_fd = fd
+        self._register = register
+        self._handlers: dict[bytes, tuple[type[Message], Handler, bool]] = {}
+        for model, handler in handlers.items():
+            name = frames.name_of(protocol if isinstance(protocol, str) else protocol[model], model)
+            self._handlers[name] = (model, handler, inspect.iscoroutinefunction(handler))
+        self._allowed = CALLS.get(program, {})
+        self._open_to_all = open_to_all
+        self._peers: dict[bytes, _Peer] = {}
+        self._watched: dict[int, tuple[int, set[bytes]]] = {}
+        self._complained: dict[int, float] = {}
+        self.running = 0
+        """Requests under way."""
+        self.served = 0
+        self.refused = 0
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when ``running`` has changed."""
+        self.on_gone: Callable[[Caller], None] = lambda caller: None
+        """Called when a calling process has ended."""
+        self._accepting = False
+        self._checking = False
+        self.leaving = False
+        self._gatekeeper = Gatekeeper(context, loop)
+        socket = self._socket = context.socket(zmq.ROUTER)
+        socket.linger = 1000
+        socket.sndhwm = socket.rcvhwm = _HIGH_WATER
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.zap_domain = DOMAIN
+        self._fd = socket.getsockopt(zmq.FD)
+        loop.add_reader(self._fd, self.drain)
+        self.accept(True)
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def accept(self, wanted: bool) -> None:
+        """Take new connections, or leave them to other workers. Those that are there are served on."""
+        if wanted == self._accepting:
+            return
+        self._accepting = wanted
+        if wanted:
+            self._socket.setsockopt(zmq.USE_FD, os.dup(self._listen_fd))
+            self._socket.bind(self._endpoint)
+        else:
+            self._socket.unbind(self._endpoint)
+            # unbind is carried out by ZeroMQ's thread; what it answers must not be missed.
+            self.loop.call_soon(self.drain)
+
+    def _peer(self, frame: "zmq.Frame") -> _Peer | None:
+        routing = frame.bytes
+        peer = self._peers.get(routing)
+        if peer is not None:
+            return peer
+        # An id of the peer's own choosing could be that of another: only ZeroMQ's own (zero byte first) are taken.
+        if routing[:1] != b"\0":
+            return None
+        try:
+            caller = identify(str(frame.get("User-Id")), self._register)
+        except (ValueError, zmq.ZMQError):
+            return None
+        peer = _Peer(routing, caller)
+        if not self._watch(caller, routing):
+            return None
+        self._peers[routing] = peer
+        return peer
+
+    def _watch(self, caller: Caller, routing: bytes) -> bool:
+        """Be told when the calling process ends: ZeroMQ does not tell. False when it already has."""
+        watched = self._watched.get(caller.pid)
+        if watched is not None:
+            watched[1].add(routing)
+            return True
+        try:
+            pidfd = os.pidfd_open(caller.pid)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True  # no such call here: the caller's deadlines and cancels must do
+        self._watched[caller.pid] = (pidfd, {routing})
+        self.loop.add_reader(pidfd, self._ended, caller)
+        return True
+
+    def _unwatch(self, pid: int) -> set[bytes]:
+        pidfd, routings = self._watched.pop(pid)
+        self.loop.remove_reader(pidfd)
+        os.close(pidfd)
+        return routings
+
+    def _ended(self, caller: Caller) -> None:
+        self.drain()  # what it said last comes first
+        for routing in self._unwatch(caller.pid):
+            peer = self._peers.pop(routing, None)
+            if peer is not None:
+                for request in tuple(peer.requests.values()):
+                    self._abandon(request)
+        self.on_gone(caller)
+        self.on_change()
+
+    def _forget(self, peer: _Peer) -> None:
+        """The caller said its last word on this connection; answers that are due still go out."""
+        if self._peers.pop(peer.routing, None) is None:
+            return
+        watched = self._watched.get(peer.caller.pid)
+        if watched is not None:
+            watched[1].discard(peer.routing)
+            if not watched[1]:
+                self._unwatch(peer.caller.pid)
+                self.on_gone(peer.caller)
+        self.on_change()
+
+    @property
+    def connections(self) -> int:
+        return len(self._peers)
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take every request that is there."""
+        socket = self._socket
+        while not socket.closed:
+            try:
+                frame = socket.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            parts = socket.recv_multipart(zmq.NOBLOCK)
+            peer = self._peer(frame)
+            if peer is not None and len(parts[0]) == frames.HEAD:
+                self._take(peer, parts)
+            else:
+                self.refused += 1
+
+    def _take(self, peer: _Peer, parts: list[bytes]) -> None:
+        kind, tag = parts[0][:1], parts[0][1:]
+        if kind in (frames.CALL, frames.TELL, frames.UPLOAD, frames.LISTING):
+            self._begin(peer, kind, tag, parts)
+            return
+        if kind == frames.GOODBYE:
+            self._forget(peer)
+            return
+        request = peer.requests.get(tag)
+        if request is None:
+            return
+        if kind == frames.CHUNK and request._chunks is not None and len(parts) == 2:
+            # A caller that ignores its credit is not let fill our memory.
+            if request._chunks.qsize() > 2 * frames.WINDOW or len(parts[1]) > 2 * frames.CHUNK_SIZE:
+                self._complain(peer, "sent more than it was allowed to")
+                self._abandon(request)
+            else:
+                request._chunks.put_nowait(parts[1])
+        elif kind == frames.END and request._chunks is not None:
+            request._chunks.put_nowait(None)
+        elif kind == frames.CREDIT and len(parts) == 2 and parts[1].isdigit():
+            request._add_credit(int(parts[1][:4]))
+        elif kind == frames.CANCEL:
+            self._abandon(request)
+
+    def _begin(self, peer: _Peer, kind: bytes, tag: bytes, parts: list[bytes]) -> None:
+        name, text = frames.split(parts[1]) if len(parts) > 1 else (b"", b"")
+        known = self._handlers.get(name)
+        if known is None:
+            self._reject(peer, kind, tag, f"no request {name[:80].decode('ascii', 'replace')!r} is answered here")
+            return
+        if not self._open_to_all and peer.caller.program not in self._allowed.get(name, ()):
+            self._reject(peer, kind, tag, f"{peer.caller.program} may not ask {name.decode()}")
+            return
+        model, handler, is_async = known
+        try:
+            message = model.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            self._reject(peer, kind, tag, f"malformed {name.decode()}: {where}: {first['msg']}")
+            return
+        self.served += 1
+        request: Request[Any] = Request(self, peer, tag, message, parts[2:])
+        if kind == frames.UPLOAD:
+            request._chunks = asyncio.Queue()
+        if not is_async:
+            self._answer_now(peer, kind, tag, request, handler)
+            return
+        if kind != frames.TELL:
+            peer.requests[tag] = request
+        self.running += 1
+        request._task = self.loop.create_task(self._answer(peer, kind, tag, request, handler))
+        self.on_change()
+
+    def _answer_now(self, peer: _Peer, kind: bytes, tag: bytes, request: "Request[Any]", handler: Handler) -> None:
+        try:
+            reply = handler(request)
+        except Exception as error:
+            self._crashed(peer, kind, tag, request, error)
+            return
+        if kind != frames.TELL:
+            assert isinstance(reply, Message)
+            self.send(peer, frames.REPLY, tag, frames.encode(reply))
+
+    async def _answer(self, peer: _Peer, kind: bytes, tag: bytes, request: "Request[Any]", handler: Handler) -> None:
+        try:
+            reply = await handler(request)  # type: ignore[misc]
+            if kind != frames.TELL:
+                assert isinstance(reply, Message)
+                self.send(peer, frames.REPLY, tag, frames.encode(reply))
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:
+            self._crashed(peer, kind, tag, request, error)
+        finally:
+            peer.requests.pop(tag, None)
+            self.running -= 1
+            self.on_change()
+
+    def _crashed(self, peer: _Peer, kind: bytes, tag: bytes, request: "Request[Any]", error: Exception) -> None:
+        what = type(request.message).__name__
+        if isinstance(error, (Unavailable, OSError)):
+            log.warning(f"{what} from {peer.caller.program}: {error}")
+            why = f"unavailable: {error}"
+        else:
+            place = error.__traceback__
+            while place is not None and place.tb_next is not None:
+                place = place.tb_next
+            where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
+            log.panic(f"{what} from {peer.caller.program}: {type(error).__name__}: {error}{where}")
+            why = "unavailable: internal error, see the log"
+        if kind != frames.TELL:
+            self.send(peer, frames.FAILED, tag, why.encode("utf-8", "replace"))
+
+    def _reject(self, peer: _Peer, kind: bytes, tag: bytes, why: str) -> None:
+        self._complain(peer, why)
+        if kind != frames.TELL:
+            self.send(peer, frames.FAILED, tag, why.encode())
+
+    def _complain(self, peer: _Peer, why: str) -> None:
+        self.refused += 1
+        now = time.monotonic()
+        pid = peer.caller.pid
+        if now - self._complained.get(pid, -_COMPLAINT_INTERVAL) >= _COMPLAINT_INTERVAL:
+            if len(self._complained) > 1000:
+                self._complained.clear()
+            self._complained[pid] = now
+            log.warning(f"request refused: {why} (process {pid}, uid {peer.caller.uid})")
+
+    def _abandon(self, request: "Request[Any]") -> None:
+        if request._task is not None:
+            request._task.cancel()
+
+    def send(self, peer: _Peer, kind: bytes, tag: bytes, part: bytes) -> None:
+        """Never waits: an answer that its caller does not read (or is gone) is dropped."""
+        try:
+            self._socket.send_multipart([peer.routing, kind + tag, part], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return
+        # Sending can swallow the descriptor's edge for a request that is already here.
+        if not self._checking:
+            self._checking = True
+            self.loop.call_soon(self._check)
+
+    def _check(self) -> None:
+        self._checking = False
+        self.drain()
+
+    # -- leaving -----------------------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Take no new connections and ask every caller to go elsewhere; ``idle`` tells when all have."""
+        self.leaving = True
+        self.accept(False)
+        for peer in self._peers.values():
+            self.send(peer, frames.LEAVING, b"00000000", b"")
+
+    @property
+    def idle(self) -> bool:
+        """Nothing under way, and (once leaving) no caller that could still ask."""
+        return self.running == 0 and not (self.leaving and self._peers)
+
+    def close(self) -> None:
+        for pid in tuple(self._watched):
+            self._unwatch(pid)
+        self.loop.remove_reader(self._fd)
+        self._gatekeeper.close()
+        self._socket.close()

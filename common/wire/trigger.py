@@ -1,0 +1,12 @@
+"""trigger/1: a hint that there is work: pickup, a file was dropped; qmgr, look now. Losing one costs time only."""
+
+from tubepost.common.wire.base import Done, Message
+
+PROTOCOL = "trigger/1"
+
+
+class Wake(Message):
+    """One-way."""
+
+
+__all__ = ["PROTOCOL", "Done", "Wake"]
