@@ -2,7 +2,8 @@
 
 A block is a run of lines that each start a field (``name:``, with optional space before the colon) or continue one (a
 leading space or tab). It ends at the first line that does neither; where that line is empty it belongs to neither
-header nor body, otherwise it is the body's first (Postfix: the missing empty line is then put in).
+header nor body, otherwise it is the body's first (Postfix: the missing empty line is then put in). Lines end with LF;
+the CRLF of binary content (RFC 3030) is understood as well.
 """
 
 import re
@@ -38,15 +39,22 @@ class Field(NamedTuple):
 def split_message(data: bytes) -> tuple[int, int]:
     """``(header_end, body_start)`` of a whole message.
 
-    They differ by the one byte of the empty line; they are the same when the body starts without one, or when there is
-    no body at all.
+    They differ by the empty line (LF, or CRLF in binary content); they are the same when the body starts without one,
+    or when there is no body at all.
     """
     match = _BLOCK.match(data)
     end = match.end() if match else 0
     # A last line that is cut off within a fold has no LF: it is a field's all the same.
     if end and end < len(data) and data[end] in b" \t" and data.find(b"\n", end) < 0:
         end = len(data)
-    return (end, end + 1) if data[end : end + 1] == b"\n" else (end, end)
+    return end, end + _empty_line(data, end)
+
+
+def _empty_line(data: bytes | bytearray, place: int) -> int:
+    """The length of an empty line at this place, 0 when there is none."""
+    if data[place : place + 1] == b"\n":
+        return 1
+    return 2 if data[place : place + 2] == b"\r\n" else 0
 
 
 def scan(block: bytes) -> list[Field]:
@@ -69,7 +77,7 @@ def truncate(raw: bytes, limit: int) -> bytes:
     """Cut one field to ``limit`` bytes (Postfix header_size_limit) and end it with LF. 0 is no limit."""
     if limit <= 0 or len(raw) <= limit:
         return raw
-    cut = raw[:limit].rstrip(b" \t\n")
+    cut = raw[:limit].rstrip(b" \t\r\n")
     return cut + b"\n"
 
 
@@ -136,6 +144,8 @@ class Collector:
     def _may_be_header(self) -> bool:
         """Whether an unfinished line could still belong to the header."""
         buffer, start = self._buffer, self._lines_end
+        if buffer[start:] == b"\r":
+            return True
         if start and buffer[start] in b" \t":
             return True
         return _START.match(buffer, start) is not None or _UNFINISHED_NAME.match(buffer, start) is not None
@@ -143,7 +153,8 @@ class Collector:
     def _finish(self, end: int) -> bool:
         self._done = True
         self.block = bytes(self._buffer[:end])
-        self.separated = self._buffer[end : end + 1] == b"\n"
-        self.rest = bytes(self._buffer[end + self.separated :])
+        separator = _empty_line(self._buffer, end)
+        self.separated = separator > 0
+        self.rest = bytes(self._buffer[end + separator :])
         self._buffer = bytearray()
         return True
