@@ -57,8 +57,8 @@ class Maps:
     ) -> None:
         """``specs``: ``type:name`` items, or the text of the parameter. ``title``: its name, for messages.
 
-        ``fold``: ask exact tables for lower-case keys. ``substitution``: see ``open_table``. A table that cannot be opened defers each look-up that gets
-        to it (see ``table.Broken``).
+        ``fold``: ask exact tables for lower-case keys. ``substitution``: see ``open_table``. A table
+        that cannot be opened defers each look-up that gets to it (see ``table.Broken``).
         """
         items = split_list(specs) if isinstance(specs, str) else list(specs)
         self.title = title

@@ -1,8 +1,8 @@
 """Postfix's match lists: names, networks, files, tables, each perhaps negated; the first that matches decides.
 
 ``!pattern`` means no match; ``/file/name`` puts the file's patterns in its place; ``type:table`` matches when the key
-is found. In domain lists ``.example.com`` means subdomains, and ``example.com`` them too where the parameter is named in
-parent_domain_matches_subdomains. Runs of plain patterns are held in sets, so that a list of thousands is no slower.
+is found. In domain lists ``.example.com`` means subdomains, and ``example.com`` them too where the parameter is named
+in parent_domain_matches_subdomains. Runs of plain patterns are held in sets, so that a list of thousands is no slower.
 """
 
 from collections.abc import Iterable

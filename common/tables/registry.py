@@ -56,8 +56,9 @@ def open_table(
     """The table named by ``type:name``, shared with whoever opened it before through this environment.
 
     ``fold``: exact tables are asked for lower-case keys. ``substitution`` False: rules with ``$1`` in
-    their value are dropped, as Postfix does for alias_maps and transport_maps. ``strict``: raise TableError when it cannot be opened (the
-    commands); otherwise the fault is logged and each look-up raises it (the services, as Postfix's surrogates).
+    their value are dropped, as Postfix does for alias_maps and transport_maps. ``strict``: raise TableError
+    when it cannot be opened (the commands); otherwise the fault is logged and each look-up raises it (the services, as
+    Postfix's surrogates).
     """
     shared = environment.opened.get((spec, fold, substitution))
     if shared is not None and not (strict and isinstance(shared, Broken)):

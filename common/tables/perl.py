@@ -1,0 +1,163 @@
+"""Perl-compatible regular expressions in the words of Python's ``re``. Pure.
+
+Translated: POSIX classes in sets, ``\\h \\R \\N \\z \\Z \\Q…\\E \\x{…}``, ``(?<name>…)``, options in mid-pattern
+``(?i)``, and that ``\\d \\w \\s`` are ASCII. Refused with a clear message, for Python has nothing like them: ``\\K \\G \\C
+\\X \\p{…}``, recursion ``(?R) (?1)``, branch reset ``(?|…)``, ``(*VERBS)``, look-behind of variable length.
+"""
+
+import re
+
+from tubepost.common.tables.posix import bracket
+from tubepost.common.tables.words import SyntaxFault
+
+_ESCAPES = {
+    "d": "[0-9]",
+    "D": "[^0-9]",
+    "w": "[a-zA-Z0-9_]",
+    "W": "[^a-zA-Z0-9_]",
+    "s": r"[ \t\n\r\f\v]",
+    "S": r"[^ \t\n\r\f\v]",
+    "h": r"[ \t]",
+    "H": r"[^ \t]",
+    "N": r"[^\n]",
+    "R": r"(?:\r\n|[\n\v\f\r])",
+    "e": r"\x1b",
+    "z": r"\Z",
+    "Z": r"(?=\n?\Z)",
+}
+_REFUSED = "KGCXpPgk"
+_HEXADECIMAL = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
+_OPTIONS = re.compile(r"\(\?([imsxU]*)(?:-([imsxU]+))?([:)])")
+_QUANTIFIER = re.compile(r"(?:[*+?]|\{[0-9]+(?:,[0-9]*)?\})")
+
+
+def translate(pattern: str, *, dollar_end_only: bool, ungreedy: bool, extended: bool) -> str:
+    """The same pattern for ``re.compile``.
+
+    ``dollar_end_only``: flag E. ``ungreedy``: flag U, which swaps ``*`` and ``*?``. ``extended``: flag x is on, so that
+    white space and comments are not part of the pattern. Raises SyntaxFault.
+    """
+    output: list[str] = []
+    # For each open group: what is to be repeated after a "|" in it, and how many brackets its end closes.
+    groups: list[tuple[str, int]] = [("", 0)]
+    position = 0
+    size = len(pattern)
+    while position < size:
+        char = pattern[position]
+        if char == "\\":
+            text, position = _escape(pattern, position)
+            output.append(text)
+        elif char == "[":
+            text, position = bracket(pattern, position, posix=False)
+            output.append(text)
+        elif char == "#" and extended:
+            end = pattern.find("\n", position)
+            position = size if end < 0 else end
+        elif char == "(":
+            position = _open_group(pattern, position, output, groups, ungreedy)
+        elif char == ")":
+            if len(groups) == 1:
+                raise SyntaxFault("unmatched )")
+            output.append(")" * (groups.pop()[1] + 1))
+            position += 1
+        elif char == "|":
+            again, closings = groups[-1]
+            output.append(")" * closings + "|" + again)
+            position += 1
+        elif char == "$" and dollar_end_only:
+            output.append(r"\Z")
+            position += 1
+        else:
+            quantifier = _QUANTIFIER.match(pattern, position)
+            if quantifier and ungreedy:
+                position = quantifier.end()
+                following = pattern[position : position + 1]
+                if following == "?":
+                    output.append(quantifier.group())
+                    position += 1
+                elif following == "+":
+                    output.append(quantifier.group())
+                else:
+                    output.append(quantifier.group() + "?")
+            elif quantifier:
+                output.append(quantifier.group())
+                position = quantifier.end()
+            else:
+                # "{" that begins no quantifier is a plain character in PCRE, "{,3}" too.
+                output.append("\\{" if char == "{" else char)
+                position += 1
+    if len(groups) > 1:
+        raise SyntaxFault("missing )")
+    output.append(")" * groups[0][1])
+    return "".join(output)
+
+
+def _escape(pattern: str, position: int) -> tuple[str, int]:
+    letter = pattern[position + 1 : position + 2]
+    if not letter:
+        raise SyntaxFault("\\ at end of pattern")
+    if letter == "Q":
+        end = pattern.find("\\E", position + 2)
+        quoted = pattern[position + 2 : end if end >= 0 else None]
+        return re.escape(quoted), len(pattern) if end < 0 else end + 2
+    if letter == "E":
+        return "", position + 2
+    if letter in _REFUSED:
+        raise SyntaxFault(f"\\{letter} is not supported")
+    hexadecimal = _HEXADECIMAL.match(pattern, position)
+    if hexadecimal:
+        code = int(hexadecimal[1], 16)
+        if code > 0x10FFFF:
+            raise SyntaxFault("character code point value in \\x{} is too large")
+        return re.escape(chr(code)), hexadecimal.end()
+    return _ESCAPES.get(letter, "\\" + letter), position + 2
+
+
+def _open_group(pattern: str, position: int, output: list[str], groups: list[tuple[str, int]], ungreedy: bool) -> int:
+    if pattern.startswith("(*", position):
+        raise SyntaxFault("(*VERBS) are not supported")
+    if not pattern.startswith("(?", position):
+        output.append("(")
+        groups.append(("", 0))
+        return position + 1
+    if pattern.startswith("(?#", position):
+        end = pattern.find(")", position)
+        if end < 0:
+            raise SyntaxFault("missing ) after (?# comment")
+        return end + 1
+    options = _OPTIONS.match(pattern, position)
+    if options and (options[1] or options[2] or options[3] == ":"):
+        if "U" in options[1] + (options[2] or ""):
+            raise SyntaxFault("(?U) is not supported, use the flag U behind the pattern")
+        switch = f"(?{options[1]}{'-' + options[2] if options[2] else ''}:"
+        output.append(switch)
+        if options[3] == ":":
+            groups.append(("", 0))
+        else:
+            # (?i) holds up to the end of its group: Python knows only (?i:…), so that is opened here and closed there.
+            again, closings = groups[-1]
+            groups[-1] = (again + switch, closings + 1)
+        return options.end()
+    for opening, written in (
+        ("(?<=", "(?<="),
+        ("(?<!", "(?<!"),
+        ("(?=", "(?="),
+        ("(?!", "(?!"),
+        ("(?>", "(?>"),
+        ("(?P<", "(?P<"),
+        ("(?<", "(?P<"),
+        ("(?'", "(?P<"),
+    ):
+        if pattern.startswith(opening, position):
+            position += len(opening)
+            output.append(written)
+            if written == "(?P<":
+                closing = "'" if opening == "(?'" else ">"
+                end = pattern.find(closing, position)
+                if end < 0:
+                    raise SyntaxFault("syntax error in subpattern name (missing terminator?)")
+                output.append(pattern[position:end] + ">")
+                position = end + 1
+            groups.append(("", 0))
+            return position
+    raise SyntaxFault(f'"{pattern[position : position + 4]}" is not supported')

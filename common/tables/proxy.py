@@ -1,0 +1,42 @@
+"""``proxy:type:name``: the table is opened by the proxymap service and asked through it."""
+
+from tubepost.common.tables.table import ProxyAsk, ProxyWrite, Table, TableEnvironment, TableError
+
+# What these types match is patterns: known by name, to save asking the service.
+_PATTERNED = frozenset({"cidr", "fail", "pcre", "randmap", "regexp", "socketmap", "tcp"})
+
+
+class ProxyTable(Table):
+    __slots__ = ("_proxy", "_write", "patterned", "writable")
+    immediate = False
+
+    def __init__(self, kind: str, name: str, fold: bool, proxy: ProxyAsk, write: ProxyWrite | None) -> None:
+        self.patterned = name.partition(":")[0] in _PATTERNED
+        self.writable = write is not None
+        super().__init__(kind, name, fold)
+        self._proxy = proxy
+        self._write = write
+
+    async def _ask(self, key: str) -> str | None:
+        return await self._proxy(self.name, key)
+
+    async def update(self, key: str, value: str) -> None:
+        if self._write is None:
+            raise TableError(f"{self.spec}: this program may not write to tables")
+        await self._write(self.name, key.casefold() if self.fold else key, value)
+
+    async def delete(self, key: str) -> bool:
+        """True: the service does not say whether the key was there."""
+        if self._write is None:
+            raise TableError(f"{self.spec}: this program may not write to tables")
+        await self._write(self.name, key.casefold() if self.fold else key, None)
+        return True
+
+
+def open_table(kind: str, name: str, environment: TableEnvironment, fold: bool) -> Table:
+    """See registry.Opener."""
+    if ":" not in name:
+        raise TableError(f"{kind}:{name}: expected {kind}:type:name")
+    if environment.proxy is None:
+        raise TableError(f"{kind}:{name}: this program cannot ask the proxymap service")
+    return ProxyTable(kind, name, fold, environment.proxy, environment.proxy_write)
