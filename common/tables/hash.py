@@ -9,6 +9,7 @@ process that has the old one open looks for that once a second.
 import mmap
 import os
 import time
+from collections.abc import Iterator
 
 from tubepost.common.tables import cdb
 from tubepost.common.tables.codec import decode_value, encode_key
@@ -21,7 +22,7 @@ _BERKELEY = (b"\x61\x15\x06\x00", b"\x00\x06\x15\x61", b"\x62\x31\x05\x00", b"\x
 
 
 class HashTable(Table):
-    __slots__ = ("_check_at", "_data", "_identity", "_warn", "path")
+    __slots__ = ("_check_at", "_data", "_identity", "_warn", "_zero", "path")
 
     def __init__(self, kind: str, name: str, environment: TableEnvironment, fold: bool) -> None:
         super().__init__(kind, name, fold)
@@ -56,6 +57,7 @@ class HashTable(Table):
         if self._data is not None:
             self._data.close()
         self._data = data
+        self._zero = ends_with_zero(data)
         self._identity = (status.st_ino, status.st_mtime_ns, status.st_size)
         self._check_at = time.monotonic() + _CHECK_SECONDS
         try:
@@ -76,10 +78,12 @@ class HashTable(Table):
         if data is None:
             raise TableError(f"{self.spec}: the table is closed")
         try:
-            value = cdb.find(data, encoded)
+            value = cdb.find(data, encoded + b"\0" if self._zero else encoded)
         except cdb.DatabaseFault as fault:
             raise TableError(f"{self.spec}: {self.path} is damaged: {fault}") from fault
-        return None if value is None else decode_value(self.spec, key, value)
+        if value is None:
+            return None
+        return decode_value(self.spec, key, value.removesuffix(b"\0") if self._zero else value)
 
     def _refresh(self) -> None:
         self._check_at = time.monotonic() + _CHECK_SECONDS
@@ -95,10 +99,22 @@ class HashTable(Table):
         except TableError as error:
             self._warn(str(error))
 
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """All (key, value), in the order of the source, without the zero bytes of ``postmap -N``."""
+        assert self._data is not None
+        for key, value in cdb.records(self._data):
+            yield (key[:-1], value.removesuffix(b"\0")) if self._zero else (key, value)
+
     def close(self) -> None:
         if self._data is not None:
             self._data.close()
             self._data = None
+
+
+def ends_with_zero(data: bytes | mmap.mmap) -> bool:
+    """Does this database have zero bytes behind its keys and values (postmap -N, and Postfix's own cdb files)?"""
+    first = next(cdb.records(data), None)
+    return first is not None and first[0].endswith(b"\0")
 
 
 def open_table(kind: str, name: str, environment: TableEnvironment, fold: bool) -> Table:

@@ -1,8 +1,8 @@
 """Perl-compatible regular expressions in the words of Python's ``re``. Pure.
 
 Translated: POSIX classes in sets, ``\\h \\R \\N \\z \\Z \\Q…\\E \\x{…}``, ``(?<name>…)``, options in mid-pattern
-``(?i)``, and that ``\\d \\w \\s`` are ASCII. Refused with a clear message, for Python has nothing like them: ``\\K \\G \\C
-\\X \\p{…}``, recursion ``(?R) (?1)``, branch reset ``(?|…)``, ``(*VERBS)``, look-behind of variable length.
+``(?i)``, and that ``\\d \\w \\s`` are ASCII. Refused with a clear message, for Python has nothing like them: ``\\K \\G
+\\C \\X \\p{…}``, recursion ``(?R) (?1)``, branch reset ``(?|…)``, ``(*VERBS)``, look-behind of variable length.
 """
 
 import re
