@@ -13,6 +13,9 @@ from typing import Literal, cast
 from tubepost.common.config import mainfile
 from tubepost.common.config.faults import ConfigError, Fault
 
+Words = tuple[str, ...]
+"""An entry in canonical words: eight columns, then options ("-o", "name=value") and arguments, braces taken off."""
+
 Type = Literal["inet", "unix", "unix-dgram"]
 TYPES = ("inet", "unix", "unix-dgram")
 _REFUSED_TYPES = {
@@ -111,18 +114,56 @@ def split_columns(line: str) -> tuple[str, ...]:
     return tuple(columns)
 
 
-def split_command(text: str) -> tuple[str, ...]:
+def words(line: str) -> Words:
+    """A logical line as canonical words. Raises ValueError when there are fewer than eight, or a brace is open."""
+    columns = split_columns(line)
+    if len(columns) < 8:
+        raise ValueError("bad field count")
+    command = split_command(columns[7], canonical=True)
+    return (*columns[:7], *command)
+
+
+def split_command(text: str, *, canonical: bool = False) -> tuple[str, ...]:
     """Program and arguments. ``{ an argument }`` is one, without its braces and the white space next to them.
 
+    ``canonical``: -oname=value becomes two words, and white space around the = goes.
     Raises ValueError for a brace that is not closed, or text right behind one.
     """
+    arguments = _split_words(text)
+    if not canonical or not arguments:
+        return tuple(arguments)
+    result = [arguments[0]]
+    index = 1
+    while index < len(arguments) and arguments[index].startswith("-") and arguments[index] != "--":
+        word = arguments[index]
+        at = word.find("o")
+        if at > 0:
+            # -vo name=value and -voname=value are two options each.
+            result += ([word[:at]] if at > 1 else []) + ["-o"]
+            value = word[at + 1 :]
+            if not value and index + 1 < len(arguments):
+                index += 1
+                value = arguments[index]
+            if value:
+                try:
+                    value = "=".join(mainfile.split_setting(value))
+                except ValueError:
+                    pass
+                result.append(value)
+        else:
+            result.append(word)
+        index += 1
+    return (*result, *arguments[index:])
+
+
+def _split_words(text: str) -> list[str]:
     arguments: list[str] = []
     position = 0
     while True:
         gap = _GAP.match(text, position)
         position = gap.end() if gap else len(text)
         if position >= len(text):
-            return tuple(arguments)
+            return arguments
         if text[position] != "{":
             word = _WORD.match(text, position)
             assert word is not None
@@ -179,11 +220,11 @@ def _parse_line(line: str, file: str, number: int, faults: list[Fault]) -> Itera
     overrides: tuple[tuple[str, str], ...] = ()
     verbose, debug = 0, False
     try:
-        words = split_command(command_line)
-        command = words[0]
+        parts = split_command(command_line)
+        command = parts[0]
         if _COMMAND.fullmatch(command) is None or command in (".", ".."):
             wrong.append(f'bad command "{command}": write the name of a program')
-        arguments, overrides, verbose, debug = _split_options(words[1:])
+        arguments, overrides, verbose, debug = _split_options(parts[1:])
     except ValueError as error:
         wrong.append(str(error))
     faults.extend(Fault(file, number, f"{service}/{kind}", reason) for reason in wrong)

@@ -140,6 +140,12 @@ class Config(Parameters):
         config._overrides = self._overrides
         return config
 
+    def with_overrides(self, overrides: Mapping[str, str]) -> "Config":
+        """The configuration of a service with its ``-o name=value``, without reading main.cf again."""
+        if not overrides:
+            return self
+        return Config(self._texts["config_directory"], self._texts, overrides, self._places)
+
     def get(self, name: str) -> Any:
         """The parsed value of a declared parameter by its name in main.cf. Raises KeyError, ConfigError."""
         parameter = DECLARED[name]

@@ -47,7 +47,9 @@ class Local(Settings):
     require_home_directory = Boolean("no", "Deliver only to users whose home directory is there.")
     strict_mailbox_ownership = Boolean("yes", "Refuse a mailbox file that its user does not own.")
     sun_mailtool_compatibility = Boolean("no", "Leave out the blank line behind each message of an mbox.")
-    mailbox_size_limit = Size("51200000", "Largest mailbox or Maildir file; not below message_size_limit; 0: no limit.")
+    mailbox_size_limit = Size(
+        "268435456", "Largest mailbox or Maildir file; not below message_size_limit; 0: no limit."
+    )
     mailbox_delivery_lock = List("fcntl, dotlock", "How a mailbox is locked.", choices=_LOCKS)
     deliver_lock_attempts = Integer("20", "How often a lock is tried.", low=1)
     deliver_lock_delay = Time("1s", "Pause between two tries.", low=1)

@@ -10,7 +10,7 @@ class Virtual(Settings):
     )
     virtual_mailbox_base = Text("", "Directory of all virtual mailboxes.")
     virtual_mailbox_limit = Size(
-        "51200000", "Largest mailbox or Maildir file; not below message_size_limit; 0: no limit."
+        "268435456", "Largest mailbox or Maildir file; not below message_size_limit; 0: no limit."
     )
     virtual_mailbox_lock = List("fcntl, dotlock", "How an mbox is locked.", choices=("fcntl", "flock", "dotlock"))
     virtual_minimum_uid = Integer("100", "Smallest user id that virtual_uid_maps may give.", low=1)

@@ -1,0 +1,233 @@
+"""Writes a new instance: configuration, queue, mailboxes and log under one directory (``tubepost init``)."""
+
+import grp
+import os
+import pwd
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from tubepost.common.config import edit, master_cf
+
+SMTP_PORT = 2525
+"""Of an embedded instance, before the offset."""
+
+_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+_ACCOUNTS = ("alice", "bob")
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What ``write_instance`` made. Paths are absolute."""
+
+    root: str
+    config_directory: str
+    queue_directory: str
+    data_directory: str
+    mail_directory: str
+    log_directory: str
+    domain: str
+    smtp: str
+    """``host:port`` that SMTP is served on; ``:port`` for all addresses."""
+    owner: str
+    credentials: dict[str, str]
+    """Address to password, of the accounts made or found."""
+    written: tuple[str, ...] = field(default=())
+    """Files that were not there before."""
+
+
+def write_instance(
+    root: str,
+    *,
+    domain: str = "example.test",
+    port_offset: int = 0,
+    embedded: bool = True,
+    listen: str | None = None,
+    smtp_port: int | None = None,
+) -> Instance:
+    """Make an instance under ``root``. Files that exist are left as they are, so a second call changes nothing.
+
+    Embedded: everything on 127.0.0.1 and high ports, two accounts of ``domain`` with random passwords, log to standard
+    output. Otherwise: port 25 of all addresses, no accounts, log to a file. ``listen`` and ``smtp_port`` change that.
+    The alias table must be built afterwards (newaliases). Raises ValueError for a bad domain or port, OSError.
+    """
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError(f'"{domain}" is not a domain name')
+    port = smtp_port if smtp_port is not None else (SMTP_PORT if embedded else 25) + port_offset
+    if not 0 < port < 65536:
+        raise ValueError(f"there is no port {port}")
+    base = Path(root).resolve()
+    if any(character.isspace() or character in ",{}$#" for character in str(base)):
+        raise ValueError(f'"{base}" cannot hold an instance: its name has white space or one of , {{ }} $ #')
+    host = listen if listen is not None else ("127.0.0.1" if embedded else "")
+    owner, uid, gid = _owner()
+    written: list[str] = []
+    base.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name, mode in (("conf", 0o755), ("spool", 0o755), ("data", 0o700), ("mail", 0o711), ("log", 0o700)):
+        _make_directory(base / name, mode, uid, gid, owned=name in ("data", "mail", "log"))
+    conf = base / "conf"
+
+    def write(name: str, text: Callable[[], str], mode: int = 0o644) -> None:
+        path = conf / name if "/" not in name else base / name.lstrip("/")
+        if _write_new(path, text(), mode):
+            written.append(str(path))
+
+    group = grp.getgrgid(gid).gr_name if _has_group(gid) else str(gid)
+    write("main.cf", lambda: _main(base, domain, owner, group, uid, gid, embedded=embedded))
+    write("master.cf", lambda: _master(f"{host}:{port}" if host else str(port)))
+    write("aliases", lambda: _aliases(domain, embedded))
+    credentials: dict[str, str] = {}
+    if embedded:
+        write("vmailbox", lambda: _vmailbox(domain))
+        write("virtual", lambda: _virtual(domain))
+        write("/credentials.txt", lambda: _credentials(domain), 0o600)
+        credentials = read_credentials(str(base / "credentials.txt"))
+    return Instance(
+        root=str(base),
+        config_directory=str(conf),
+        queue_directory=str(base / "spool"),
+        data_directory=str(base / "data"),
+        mail_directory=str(base / "mail"),
+        log_directory=str(base / "log"),
+        domain=domain,
+        smtp=f"{host}:{port}",
+        owner=owner,
+        credentials=credentials,
+        written=tuple(written),
+    )
+
+
+def read_credentials(path: str) -> dict[str, str]:
+    """Address to password, of a file with ``address password`` a line. Raises OSError."""
+    pairs = (line.split(None, 1) for line in Path(path).read_text(encoding="utf-8").splitlines())
+    return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
+def shipped(name: str) -> str:
+    """The text of main.cf, master.cf or aliases as shipped."""
+    return resources.files("tubepost.conf").joinpath(name).read_text(encoding="utf-8")
+
+
+def _main(base: Path, domain: str, owner: str, group: str, uid: int, gid: int, *, embedded: bool) -> str:
+    changes = {
+        "myhostname": f"mail.{domain}",
+        "mydomain": domain,
+        "queue_directory": str(base / "spool"),
+        "data_directory": str(base / "data"),
+        "mail_owner": owner,
+        "setgid_group": group,
+        "maillog_file": "/dev/stdout" if embedded else str(base / "log" / "mail.log"),
+    }
+    if not embedded:
+        changes["maillog_file_prefixes"] = f"/var, /dev/stdout, {base / 'log'}"
+    else:
+        changes |= {
+            "inet_interfaces": "loopback-only",
+            "virtual_mailbox_domains": domain,
+            "virtual_mailbox_maps": "texthash:$config_directory/vmailbox",
+            "virtual_alias_maps": "texthash:$config_directory/virtual",
+            "virtual_mailbox_base": str(base / "mail"),
+            "virtual_uid_maps": f"static:{uid}",
+            "virtual_gid_maps": f"static:{gid}",
+            "mail_spool_directory": f"{base / 'mail' / 'local'}/",
+            "default_privs": owner,
+            "queue_minfree": "0",
+        }
+        if uid < 100:
+            changes["virtual_minimum_uid"] = str(max(uid, 1))
+    return _set_shipped(shipped("main.cf"), changes)
+
+
+def _set_shipped(text: str, changes: dict[str, str]) -> str:
+    """Set values where the shipped file shows them commented out, below the comment that explains them."""
+    for name in changes:
+        text = re.sub(rf"(?m)^#{re.escape(name)} = .*$", f"{name} =", text, count=1)
+    return edit.set_values(text, changes)[0]
+
+
+def _master(address: str) -> str:
+    def change(words: master_cf.Words) -> str | None:
+        if words[:2] != ("smtp", "inet"):
+            return None
+        return edit.print_entry((address, *words[1:]))
+
+    return edit.edit_master(shipped("master.cf"), change)
+
+
+def _aliases(domain: str, embedded: bool) -> str:
+    text = shipped("aliases")
+    if not embedded:
+        return text
+    return text.replace("\npostmaster: root\n", f"\npostmaster: alice@{domain}\n").replace(
+        "\n#root: alice\n", f"\nroot: alice@{domain}\n"
+    )
+
+
+def _vmailbox(domain: str) -> str:
+    lines = ["# Mailboxes below virtual_mailbox_base; with a final / a Maildir. After a change: tubepost reload."]
+    lines += [f"{account}@{domain} {domain}/{account}/" for account in _ACCOUNTS]
+    return "\n".join(lines) + "\n"
+
+
+def _virtual(domain: str) -> str:
+    return (
+        "# Addresses that stand for others. After a change: tubepost reload.\n"
+        f"# RFC 2142 wants these to be read by a person.\n"
+        f"postmaster@{domain} alice@{domain}\n"
+        f"abuse@{domain} alice@{domain}\n"
+    )
+
+
+def _credentials(domain: str) -> str:
+    return "".join(f"{account}@{domain} {secrets.token_urlsafe(12)}\n" for account in _ACCOUNTS)
+
+
+def _write_new(path: Path, text: str, mode: int) -> bool:
+    """Whether the file was made; an existing one is not touched."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        return False
+    with open(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, mode)
+        file.write(text)
+    return True
+
+
+def _make_directory(path: Path, mode: int, uid: int, gid: int, *, owned: bool) -> None:
+    if path.is_dir():
+        return
+    path.mkdir(mode=mode)
+    path.chmod(mode)
+    # As root the programs run as another account, which must be able to write here.
+    if owned and os.geteuid() == 0:
+        os.chown(path, uid, gid)
+
+
+def _owner() -> tuple[str, int, int]:
+    """(name, uid, gid) of the account that the programs run as: ours, or as root tubepost or nobody."""
+    if os.geteuid() != 0:
+        try:
+            return pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid()
+        except KeyError:
+            return str(os.geteuid()), os.geteuid(), os.getegid()
+    for name in ("tubepost", "nobody"):
+        try:
+            account = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name, account.pw_uid, account.pw_gid
+    return "root", 0, 0
+
+
+def _has_group(gid: int) -> bool:
+    try:
+        grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return True
