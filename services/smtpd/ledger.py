@@ -1,0 +1,154 @@
+"""The accounts of a session: replies and their delay, errors, counters, the transcript, and log lines. Pure."""
+
+import re
+from collections import deque
+
+from tubepost.services.smtpd.events import Event, Hangup, Pause, Rcpt
+from tubepost.services.smtpd.settings import Settings
+from tubepost.services.smtpd.tables import CONNECT, UNIMPLEMENTED, UNKNOWN, VERBS, State
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+_ENHANCED = re.compile(r"[45]\.\d+\.\d+")
+# RFC 5321 4.5.3.1.5: 512 with CR LF.
+_REPLY_LIMIT = 510
+
+
+class Ledger:
+    """What ``protocol.Machine`` builds on: it says, counts and remembers, and decides nothing."""
+
+    def __init__(self, settings: Settings, client: str) -> None:
+        self.settings = settings
+        self.client = client
+        """``name[address]``, as in log lines."""
+        self.state = State.READY
+        self.where = CONNECT
+        self.protocol = "SMTP"
+        self.helo = ""
+        self.sender: str | None = None
+        self.recipients: list[Rcpt] = []
+        self.errors = 0
+        self.troubles: set[str] = set()
+        """notify_classes classes of what went wrong."""
+        self.logs: list[tuple[str, str]] = []
+        """("info" or "warning", text), for the driver to take."""
+        self.history: list[str] = []
+        self.notices: list[tuple[frozenset[str], list[str]]] = []
+        """Transcripts that grew long before the session ended, with their troubles."""
+        self.junk = 0
+        self.counts: dict[str, list[int]] = {}
+        self.noted_bare_newline = False
+        self.output: list[str] = []
+        self.held: deque[str] = deque()
+        self.ready: deque[Event] = deque()
+
+    def take_output(self) -> bytes:
+        """What is to be sent now."""
+        if not self.output:
+            return b""
+        output = "".join(self.output).encode("utf-8")
+        self.output.clear()
+        return output
+
+    def resume(self) -> None:
+        """The driver has slept as ``Pause`` said: the reply that was held back goes out."""
+        if self.held:
+            self.output.append(self.held.popleft())
+
+    def close(self, reason: str = "") -> None:
+        """No further input counts."""
+        self.state = State.CLOSED
+        self.ready.append(Hangup(reason))
+
+    def statistics(self) -> str:
+        """`` ehlo=1 mail=1 rcpt=0/1 commands=2/3``, for the disconnect line."""
+        parts = []
+        good = total = 0
+        for verb in (*VERBS, *sorted(UNIMPLEMENTED), UNKNOWN):
+            counts = self.counts.get(verb)
+            if counts is None:
+                continue
+            good += counts[0]
+            total += counts[1]
+            parts.append(
+                f" {verb.lower()}={counts[0]}" if counts[0] == counts[1] else f" {verb.lower()}={counts[0]}/{counts[1]}"
+            )
+        parts.append(f" commands={good}" if good == total and total else f" commands={good}/{total}")
+        if self.noted_bare_newline:
+            parts.append(" notes=bare_lf")
+        return "".join(parts)
+
+    def context(self, recipient: str = "") -> str:
+        """``from=<a> to=<b> proto=ESMTP helo=<c>``, as reject lines end."""
+        text = f" from=<{self.sender}>" if self.sender is not None else ""
+        if not recipient and self.recipients:
+            recipient = self.recipients[0].address
+        if recipient:
+            text += f" to=<{recipient}>"
+        text += f" proto={self.protocol}"
+        return f"{text} helo=<{self.helo}>" if self.helo else text
+
+    def final_notice(self) -> tuple[frozenset[str], list[str]] | None:
+        """The session's transcript with its troubles, when there were any."""
+        if not self.history or not self.troubles:
+            return None
+        return frozenset(self.troubles), self.history
+
+    def ok(self, verb: str, reply: str) -> None:
+        self.count(verb, 1, 0)
+        self.reply(reply)
+
+    def wrong(self, reply: str, trouble: str = "") -> None:
+        if trouble:
+            self.troubles.add(trouble)
+        self.reply(reply)
+        self.errors += 1
+
+    def count(self, verb: str, good: int, total: int) -> None:
+        counts = self.counts.get(verb)
+        if counts is None:
+            self.counts[verb] = [good, total]
+        else:
+            counts[0] += good
+            counts[1] += total
+
+    def count_junk(self) -> None:
+        if self.junk > self.settings.junk_command_limit:
+            self.errors += 1
+        self.junk += 1
+
+    def reply(self, reply: str) -> None:
+        settings = self.settings
+        if reply[0] in "45":
+            reply = self._finish_refusal(reply)
+        if settings.keep_history:
+            self.history.extend(f"Out: {line}" for line in reply.split("\r\n"))
+        # Postfix: the more errors, the slower the answers.
+        if self.errors >= settings.soft_error_limit and settings.error_sleep_time > 0:
+            self.held.append(f"{reply}\r\n")
+            self.ready.append(Pause(settings.error_sleep_time))
+        else:
+            self.output.append(f"{reply}\r\n")
+
+    def _finish_refusal(self, reply: str) -> str:
+        reply = UNPRINTABLE.sub(" ", reply[:_REPLY_LIMIT])
+        if self.settings.soft_bounce and reply[0] == "5":
+            # RFC 3463 2: the class of the enhanced code agrees with the code.
+            reply = "4" + reply[1:4] + ("4" + reply[5:] if reply[4:5] == "5" else reply[4:])
+        footer = self.settings.reject_footer
+        if footer:
+            code = reply[:3]
+            enhanced = reply[4:].partition(" ")[0]
+            label = f"{enhanced} " if _ENHANCED.fullmatch(enhanced) else ""
+            lines = [line for line in footer.replace("\r\n", "\n").replace("\\n", "\n").split("\n") if line]
+            last = len(lines) - 1
+            reply = f"{code}-{reply[4:]}" + "".join(
+                f"\r\n{code}{' ' if index == last else '-'}{label}{line}" for index, line in enumerate(lines)
+            )
+        return reply
+
+    def log_reject(self, text: str, sender: str | None = None) -> None:
+        saved = self.sender
+        if sender is not None:
+            self.sender = sender
+        self.logs.append(("info", f"NOQUEUE: reject: {self.where} from {self.client}: {text};{self.context()}"))
+        self.sender = saved

@@ -1,0 +1,89 @@
+"""The machine's tables: states, verbs, and what is out of order. Pure."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+CONNECT = "CONNECT"
+AFTER_DATA = "DATA content"
+AFTER_BDAT = "BDAT content"
+END_OF_MESSAGE = "END-OF-MESSAGE"
+UNKNOWN = "UNKNOWN"
+
+
+class State(Enum):
+    """Where a mail transaction stands (RFC 5321 3.3)."""
+
+    READY = "no transaction"
+    MAIL = "sender given"
+    RCPT = "at least one recipient accepted"
+    CONTENT = "content by DATA is coming"
+    CHUNKED = "between two BDAT chunks"
+    CHUNK = "content by BDAT is coming"
+    BROKEN = "a chunk was refused; the rest of its message is dropped"
+    CLOSED = "the session is over"
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """``junk``: counts towards smtpd_junk_command_limit. ``last``: none may be pipelined behind it (RFC 2920 3.1)."""
+
+    junk: bool = False
+    last: bool = False
+
+
+VERBS: dict[str, Verb] = {
+    "HELO": Verb(junk=True, last=True),
+    "EHLO": Verb(junk=True, last=True),
+    "XCLIENT": Verb(),
+    "XFORWARD": Verb(),
+    "MAIL": Verb(),
+    "RCPT": Verb(),
+    "DATA": Verb(last=True),
+    "BDAT": Verb(),
+    "RSET": Verb(junk=True),
+    "NOOP": Verb(junk=True, last=True),
+    "VRFY": Verb(junk=True, last=True),
+    "ETRN": Verb(junk=True),
+    "QUIT": Verb(),
+    "HELP": Verb(),
+}
+"""In the order of the disconnect line's counters."""
+
+UNIMPLEMENTED = frozenset({"AUTH", "STARTTLS"})
+"""Known verbs that are answered 502, never offered."""
+
+_BUSY = "503 5.5.1 Error: MAIL transaction in progress"
+_NESTED = "503 5.5.1 Error: nested MAIL command"
+
+OUT_OF_ORDER: dict[tuple[State, str], str] = {
+    (State.MAIL, "MAIL"): _NESTED,
+    (State.RCPT, "MAIL"): _NESTED,
+    (State.CHUNKED, "MAIL"): _NESTED,
+    (State.BROKEN, "MAIL"): "503 5.5.1 Error: MAIL after BDAT",
+    (State.READY, "RCPT"): "503 5.5.1 Error: need MAIL command",
+    (State.CHUNKED, "RCPT"): "503 5.5.1 Error: RCPT after BDAT",
+    (State.BROKEN, "RCPT"): "503 5.5.1 Error: RCPT after BDAT",
+    (State.READY, "DATA"): "503 5.5.1 Error: need RCPT command",
+    (State.MAIL, "DATA"): "554 5.5.1 Error: no valid recipients",
+    (State.CHUNKED, "DATA"): "503 5.5.1 Error: DATA after BDAT",
+    (State.BROKEN, "DATA"): "503 5.5.1 Error: DATA after BDAT",
+    # RFC 1985 5.1: ETRN is not for use within a transaction.
+    (State.MAIL, "ETRN"): "503 Error: MAIL transaction in progress",
+    (State.RCPT, "ETRN"): "503 Error: MAIL transaction in progress",
+    (State.CHUNKED, "ETRN"): "503 Error: MAIL transaction in progress",
+    (State.BROKEN, "ETRN"): "503 Error: MAIL transaction in progress",
+    (State.MAIL, "XCLIENT"): _BUSY,
+    (State.RCPT, "XCLIENT"): _BUSY,
+    (State.CHUNKED, "XCLIENT"): _BUSY,
+    (State.BROKEN, "XCLIENT"): _BUSY,
+    (State.MAIL, "XFORWARD"): _BUSY,
+    (State.RCPT, "XFORWARD"): _BUSY,
+    (State.CHUNKED, "XFORWARD"): _BUSY,
+    (State.BROKEN, "XFORWARD"): _BUSY,
+}
+"""(state, verb) -> reply. What is not here is in order (RFC 5321 4.1.4); BDAT has its own rules, for it has content."""
+
+BDAT_OUT_OF_ORDER: dict[State, str] = {
+    State.READY: "503 5.5.1 Error: need RCPT command",
+    State.MAIL: "554 5.5.1 Error: no valid recipients",
+}
