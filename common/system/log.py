@@ -19,6 +19,9 @@ _LINE_LIMIT = 4000
 _BACKLOG_LINES = 10_000
 # One datagram; Linux takes up to the socket's send buffer (212992 by default).
 _DATAGRAM = 60_000
+# The kernel keeps few datagrams (net.unix.max_dgram_qlen): come back after this long, seconds.
+_RETRY = 0.02
+_PATIENCE = 2.0
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -33,6 +36,7 @@ class _State:
     sock: socket.socket | None = None
     stream_fd = 2
     schedule: Callable[[Callable[[], None]], object] | None = None
+    later: Callable[[float, Callable[[], None]], object] | None = None
     scheduled = False
     stamp_second = 0
     stamp = ""
@@ -53,10 +57,16 @@ def setup(tag: str, *, verbose: bool = False, path: str = "", fd: int = 2) -> No
         _state.sock = None
 
 
-def use_loop(schedule: Callable[[Callable[[], None]], object] | None) -> None:
-    """``loop.call_soon``: lines of one loop turn are then written together. None: write each at once again."""
-    flush()
+def use_loop(
+    schedule: Callable[[Callable[[], None]], object] | None,
+    later: Callable[[float, Callable[[], None]], object] | None = None,
+) -> None:
+    """``loop.call_soon`` and ``call_later``: lines of one loop turn are written together, and again when the log
+    program was behind. None: write each at once, waiting for the log program.
+    """
     _state.schedule = schedule
+    _state.later = later
+    flush()
 
 
 def info(text: str) -> None:
@@ -145,6 +155,9 @@ def flush() -> None:
                 break
             count += 1
         if not _send("".join(lines[:count]).encode("utf-8", "replace")):
+            if state.later is not None and not state.scheduled:
+                state.scheduled = True
+                state.later(_RETRY, flush)
             break
         del lines[:count]
 
@@ -160,9 +173,11 @@ def _send(data: bytes) -> bool:
                 sock.close()
                 raise
             state.sock = sock
+        # With no loop to come back (a process that starts or ends) wait a little for the log program.
+        state.sock.settimeout(0 if state.schedule is not None else _PATIENCE)
         state.sock.send(data)
         return True
-    except BlockingIOError:
+    except (BlockingIOError, TimeoutError):
         return False
     except OSError:
         if state.sock is not None:
@@ -182,4 +197,5 @@ def reset_after_fork() -> None:
     _state.lost = 0
     _state.sock = None
     _state.schedule = None
+    _state.later = None
     _state.scheduled = False

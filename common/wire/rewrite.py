@@ -23,6 +23,8 @@ class Resolve(Message):
 
     sender: str
     address: str
+    probe: bool = False
+    """For a probe of address verification: the address_verify_… parameters count."""
 
 
 class Resolved(Message):
@@ -34,6 +36,8 @@ class Resolved(Message):
     address_class: Literal["local", "virtual_alias", "virtual_mailbox", "relay", "default"]
     error: Literal["", "bad_syntax", "table_failure"] = ""
     reason: str = ""
+    routed: bool = False
+    """The local part holds ``@ % !``: the next host might send it on, so relaying it needs trust in the client."""
 
 
 class Batch(Message):

@@ -1,0 +1,314 @@
+"""The one ceremony that every program lives by.
+
+1. options      what the master says (``Birth``), or the command line when run alone
+2. config       main.cf with this service's overrides
+3. log          under the program's own name
+4. directory    the queue directory, so that every path is relative and short
+5. sandbox      privileges are dropped *before* the first byte of input, and before any thread exists
+6. loop, bus    ZeroMQ's thread starts here, already confined
+7. open, serve  until an order, a signal, max_use, or max_idle
+8. farewell     finish what is under way, say goodbye to callers, flush the log
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tubepost.common.wire.master import EXIT_BOOT, EXIT_CONFIG, STATUS_LIMIT, Birth, Status, decode_order
+from tubepost.common.system import log
+from tubepost.common.system.register import Register
+from tubepost.common.bus import Bus
+from tubepost.common.config import Config, ConfigError, load
+from tubepost.common.skeleton.privileges import confine
+from tubepost.common.skeleton.process import Process, Service
+
+# A leaving worker waits this long for callers that do not say goodbye.
+_FAREWELL = 10.0
+# With less than this many messages between two collections Python's garbage collector costs more than it frees.
+_GC_THRESHOLD = 20_000
+
+
+class Loop(Protocol):
+    """What a skeleton gives to ``run``."""
+
+    @property
+    def service(self) -> Service: ...
+    @property
+    def stays(self) -> bool: ...
+    @property
+    def sessions(self) -> int: ...
+    @property
+    def served(self) -> int: ...
+    @property
+    def used(self) -> int: ...
+    @property
+    def full(self) -> bool: ...
+    @property
+    def idle(self) -> bool: ...
+    def start(self) -> None: ...
+    def on_change(self, callback: Callable[[], None]) -> None: ...
+    def accept(self, wanted: bool) -> None: ...
+    def leave(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def run(program: str, make: Callable[[Process], Loop], birth: Birth | None = None) -> None:
+    """Live, and exit. ``make``: what a skeleton's ``serve`` returned."""
+    alone = birth is None
+    if birth is None:
+        birth = _alone(program)
+    code = EXIT_BOOT
+    try:
+        config = load(birth.config_directory, dict(birth.overrides))
+        log.setup(
+            f"{config.syslog_name}/{_display_name(birth)}",
+            verbose=birth.verbose,
+            path="" if alone else os.path.join(config.queue_directory, "private", config.postlog_service_name),
+        )
+        os.chdir(config.queue_directory)
+        register = _register(config)
+        confine(birth, config)
+        code = _loop(birth, config, register, make)
+    except ConfigError as error:
+        log.fatal(str(error))
+        code = EXIT_CONFIG
+    except KeyboardInterrupt:
+        code = 0
+    except Exception as error:
+        log.fatal(f"{type(error).__name__}: {error}")
+        if birth.verbose or alone:
+            traceback.print_exc()
+    finally:
+        log.use_loop(None)
+        log.flush()
+    sys.stdout.flush()
+    os._exit(code) if not alone else sys.exit(code)
+
+
+def _display_name(birth: Birth) -> str:
+    """What the log calls it: ``relay/smtp`` is one word in Postfix's log, ``postfix/relay/smtp``, only on request."""
+    return birth.program
+
+
+def _register(config: Config) -> Register | None:
+    try:
+        return Register(os.path.join(config.process_id_directory, "register"))
+    except FileNotFoundError:
+        return None  # run alone: every caller is a user
+
+
+def _alone(program: str) -> Birth:
+    """``python -m tubepost.services.anvil -c DIR``: one program by itself, to debug it."""
+    parser = argparse.ArgumentParser(prog=program, description="Run one tubepost program alone, without the master.")
+    parser.add_argument(
+        "-c", dest="directory", default=os.environ.get("MAIL_CONFIG", ""), help="configuration directory"
+    )
+    parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="name=value")
+    parser.add_argument("-l", dest="listen", default="", help="address:port or socket path below the queue directory")
+    parser.add_argument("-v", dest="verbose", action="store_true")
+    parser.add_argument("arguments", nargs="*")
+    options = parser.parse_args()
+    overrides = tuple((pair.partition("=")[0], pair.partition("=")[2]) for pair in options.overrides)
+    config = load(options.directory, dict(overrides))
+    listen = options.listen or f"private/{program}"
+    inet = "/" not in listen
+    if inet:
+        host, _, port = listen.rpartition(":")
+        listener = socket.create_server((host, int(port)))
+    else:
+        os.chdir(config.queue_directory)
+        listener = socket.socket(socket.AF_UNIX)
+        if os.path.exists(listen):
+            os.unlink(listen)
+        listener.bind(listen)
+        listener.listen(128)
+    listener.setblocking(False)
+    return Birth(
+        service=program,
+        program=program,
+        kind="inet" if inet else "unix",
+        path="" if inet else listen,
+        config_directory=options.directory,
+        overrides=overrides,
+        arguments=tuple(options.arguments),
+        verbose=options.verbose,
+        unprivileged=False,
+        generation=0,
+        sockets=(listener.detach(),),
+    )
+
+
+def _loop(birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]") -> int:
+    try:
+        import uvloop
+
+        runner: Callable[[Any], int] = uvloop.run
+    except ImportError:
+        runner = asyncio.run
+    gc.set_threshold(_GC_THRESHOLD, 20, 20)
+    return runner(_live(birth, config, register, make))
+
+
+async def _live(birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]") -> int:
+    running = asyncio.get_running_loop()
+    log.use_loop(running.call_soon, running.call_later)
+    bus = Bus(running)
+    process = Process(birth, config, bus, register)
+    loop = make(process)
+    await loop.service.open()
+    loop.start()
+    code = await Life(process, loop).serve()
+    await loop.service.close()
+    loop.close()
+    bus.close()
+    return code
+
+
+class Life:
+    """Steps 7 and 8: reports to the master, obeys it, and knows when to go."""
+
+    def __init__(self, process: Process, loop: Loop) -> None:
+        self._process = process
+        self._loop = loop
+        self._config = process.config
+        self._available = True
+        self._leaving = False
+        self._done = asyncio.Event()
+        self._last_work = time.monotonic()
+        self._last_served = -1
+        self._last_report = 0.0
+        fd = process.birth.control
+        self._control = socket.socket(fileno=fd) if fd >= 0 else None
+        self._waking: asyncio.Task[None] | None = None
+        self._wake_again = False
+
+    async def serve(self) -> int:
+        running = self._process.loop
+        if self._control is not None:
+            self._control.setblocking(False)
+            running.add_reader(self._control.fileno(), self._obey)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            running.add_signal_handler(number, self._leave, True)
+        self._loop.on_change(self._changed)
+        self._report()
+        ticker = running.create_task(self._tick())
+        await self._done.wait()
+        ticker.cancel()
+        self._report()
+        if self._control is not None:
+            running.remove_reader(self._control.fileno())
+        return 0
+
+    async def _tick(self) -> None:
+        """Heartbeat, idleness, use."""
+        interval = min(self._config.heartbeat_interval, 1.0)
+        while True:
+            await asyncio.sleep(interval)
+            now = time.monotonic()
+            loop = self._loop
+            if loop.served != self._last_served or not loop.idle:
+                self._last_served = loop.served
+                self._last_work = now
+            if now - self._last_report >= self._config.heartbeat_interval:
+                self._report()
+            tired = now - self._last_work >= self._config.max_idle or loop.used >= self._config.max_use
+            if tired and not loop.stays and not self._leaving and self._control is not None:
+                self._leave(False)
+            if self._leaving:
+                self._check_farewell()
+
+    def _changed(self) -> None:
+        """Availability is told at once; numbers wait for the heartbeat."""
+        available = not self._leaving and not self._loop.full
+        if available != self._available:
+            self._available = available
+            self._loop.accept(available)
+            self._report()
+        if self._leaving:
+            self._check_farewell()
+
+    def _report(self) -> None:
+        self._last_report = time.monotonic()
+        if self._control is None:
+            return
+        status = Status(self._available, self._loop.sessions, self._loop.served, True, self._leaving)
+        try:
+            self._control.send(status.encode())
+        except BlockingIOError:
+            pass  # the master is busy: the next heartbeat says the same
+        except OSError:
+            self._leave(True)  # the master is gone: finish what is under way, and end
+
+    def _obey(self) -> None:
+        assert self._control is not None
+        while True:
+            try:
+                data = self._control.recv(STATUS_LIMIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._process.loop.remove_reader(self._control.fileno())
+                self._leave(True)
+                return
+            try:
+                verb = decode_order(data).verb
+            except (ValueError, json.JSONDecodeError) as error:
+                log.warning(f"order of the master not understood: {error}")
+                continue
+            if verb == "stop":
+                self._leave(True)
+            elif verb == "hurry":
+                self._process.hurried.set()
+                self._leave(True)
+            elif verb == "wake":
+                self._wake()
+            else:
+                self._process.set_stress(verb == "stress-on")
+
+    def _wake(self) -> None:
+        if self._waking is not None and not self._waking.done():
+            self._wake_again = True
+            return
+        self._waking = self._process.loop.create_task(self._woken())
+
+    async def _woken(self) -> None:
+        while True:
+            self._wake_again = False
+            self._last_work = time.monotonic()
+            try:
+                await self._loop.service.woken()
+            except Exception as error:
+                log.panic(f"wake-up failed: {type(error).__name__}: {error}")
+            if not self._wake_again:
+                return
+
+    def _leave(self, told: bool) -> None:
+        """Take no more work. ``told``: by the master or a signal, not for idleness."""
+        if told:
+            self._process.stopping.set()
+        if self._leaving:
+            return
+        self._leaving = True
+        self._available = False
+        self._farewell = time.monotonic() + _FAREWELL
+        self._loop.leave()
+        self._report()
+        self._check_farewell()
+
+    def _check_farewell(self) -> None:
+        done = self._loop.idle and (self._waking is None or self._waking.done())
+        # Callers that do not say goodbye are not waited for longer than this, unless work is under way.
+        abandoned = self._loop.sessions == 0 and not self._loop.service.busy and time.monotonic() > self._farewell
+        if done or abandoned:
+            self._done.set()

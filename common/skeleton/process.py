@@ -1,0 +1,98 @@
+"""What a program's session is given: its configuration, its clients, its place in the system."""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from tubepost.common.wire.master import Birth
+from tubepost.common.system.register import Register
+from tubepost.common.bus import Bus, Client
+from tubepost.common.config import Config, load
+
+
+class Process:
+    """One running program. Made by ``life`` after privileges were dropped."""
+
+    def __init__(self, birth: Birth, config: Config, bus: Bus, register: Register | None) -> None:
+        self.birth = birth
+        self.name = birth.service
+        self.program = birth.program
+        self.config = config
+        self.bus = bus
+        self.register = register
+        self.loop = bus.loop
+        self.stopping = asyncio.Event()
+        """Set when no new work is to be begun."""
+        self.hurried = asyncio.Event()
+        """Set when sessions are to be ended at the next moment that loses nothing."""
+        self.on_stress: list[Callable[[], None]] = []
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    @property
+    def stress(self) -> bool:
+        """The master has no free process left for this service."""
+        return bool(self.config.stress)
+
+    def set_stress(self, wanted: bool) -> None:
+        """Read the configuration again with or without ``stress=yes``: ``${stress?{10}:{300}}s`` changes with it."""
+        if wanted == self.stress:
+            return
+        overrides = {name: value for name, value in self.birth.overrides if name != "stress"}
+        overrides["stress"] = "yes" if wanted else ""
+        self.config = load(self.birth.config_directory, overrides)
+        for callback in self.on_stress:
+            callback()
+
+    def client(self, service: str) -> Client:
+        """The client for a service of this instance: ``private/<name>`` or a path that says which directory."""
+        path = service if "/" in service else f"private/{service}"
+        return self.bus.client(path, deadline=self.config.ipc_timeout)
+
+    def spawn(self, work: "asyncio.Task[object]") -> None:
+        """Hold on to a background task until it ends."""
+        self._tasks.add(work)
+        work.add_done_callback(self._tasks.discard)
+
+    async def inflow(self) -> None:
+        """in_flow_delay: take a token from the pipe that qmgr fills as it takes mail from incoming; without one, wait.
+
+        Mail that comes in faster than qmgr takes it up is slowed to a rate that the queue manager can follow.
+        """
+        fd = self.birth.flow[0]
+        if fd < 0 or self.config.in_flow_delay <= 0:
+            return
+        try:
+            os.read(fd, 1)
+        except BlockingIOError:
+            await asyncio.sleep(self.config.in_flow_delay)
+
+    def outflow(self, tokens: int) -> None:
+        """qmgr: so many messages were taken up from incoming."""
+        fd = self.birth.flow[1]
+        if fd >= 0:
+            try:
+                os.write(fd, b"." * tokens)
+            except BlockingIOError:
+                pass  # the pipe is full: nobody is waiting
+
+
+class Service:
+    """Base of what a skeleton drives."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.config = process.config
+
+    async def open(self) -> None:
+        """After privileges are dropped, before the first request. Raise ConfigError or OSError to fail the start."""
+
+    async def woken(self) -> None:
+        """A wake-up of the master: at the interval in master.cf, and when a person asks."""
+
+    async def close(self) -> None:
+        """After the last request."""
+
+    @property
+    def busy(self) -> bool:
+        """Work is under way beyond requests and connections: the process does not leave for idleness."""
+        return False

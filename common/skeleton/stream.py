@@ -1,0 +1,152 @@
+"""Serves TCP clients: smtpd. Many sessions a process; a full one leaves new connections to others or in the backlog."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from tubepost.common.system import log
+from tubepost.common.skeleton import process
+
+# Connections taken in one turn of the loop, so that a flood does not starve the sessions that are there.
+_ACCEPT_BURST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who connected, and to which of our addresses."""
+
+    address: str
+    port: int
+    local_address: str
+    local_port: int
+    family: int
+
+
+class Service(process.Service):
+    """Subclass it: ``connected`` returns the protocol that serves a client.
+
+    The protocol calls ``ended`` exactly once, when its connection is over and all that it owes to others is done.
+    """
+
+    stays: ClassVar[bool] = False
+    ended: Callable[[], None]
+
+    def connected(self, peer: Peer) -> asyncio.Protocol:
+        raise NotImplementedError
+
+
+class _Class(Protocol):
+    stays: ClassVar[bool]
+
+    def __call__(self, process: process.Process) -> Service: ...
+
+
+class StreamLoop:
+    """Accepts, counts, and stops accepting."""
+
+    stays = False
+
+    def __init__(self, process: process.Process, service: Service) -> None:
+        self.service = service
+        self._process = process
+        self._loop = process.loop
+        self._limit = process.config.client_limit
+        self._sockets: list[socket.socket] = []
+        self._accepting = False
+        self._changed: Callable[[], None] = lambda: None
+        self.sessions = 0
+        self.served = 0
+        self._left = False
+        service.ended = self._ended
+
+    def start(self) -> None:
+        for fd in self._process.birth.sockets:
+            listener = socket.socket(fileno=fd)
+            listener.setblocking(False)
+            self._sockets.append(listener)
+        self.accept(True)
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        self._changed = callback
+
+    def accept(self, wanted: bool) -> None:
+        if wanted == self._accepting:
+            return
+        self._accepting = wanted
+        for listener in self._sockets:
+            if wanted:
+                self._loop.add_reader(listener.fileno(), self._take, listener)
+            else:
+                self._loop.remove_reader(listener.fileno())
+
+    def _take(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPT_BURST):
+            if self.full or not self._accepting:
+                return
+            try:
+                connection, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.warning(f"cannot accept a connection: {error}")
+                self.accept(False)
+                self._loop.call_later(1.0, self.accept, True)
+                return
+            connection.setblocking(False)
+            self.sessions += 1
+            self.served += 1
+            if self.full:
+                self._changed()
+            self._process.spawn(self._loop.create_task(self._begin(connection, address)))
+
+    async def _begin(self, connection: socket.socket, address: tuple[str, int]) -> None:
+        try:
+            local = connection.getsockname()
+            if connection.family == socket.AF_INET6 and address[0].startswith("::ffff:"):
+                # A mapped IPv4 client is an IPv4 client to every table and log.
+                address = (address[0][7:], address[1])
+                local = (str(local[0]).removeprefix("::ffff:"), local[1])
+            peer = Peer(
+                str(address[0]).partition("%")[0], int(address[1]), str(local[0]), int(local[1]), connection.family
+            )
+            protocol = self.service.connected(peer)
+            await self._loop.connect_accepted_socket(lambda: protocol, connection)
+        except OSError as error:
+            log.debug(f"connection ended before it began: {error}")
+            connection.close()
+            self._ended()
+
+    def _ended(self) -> None:
+        self.sessions -= 1
+        self._changed()
+
+    @property
+    def used(self) -> int:
+        return self.served
+
+    @property
+    def full(self) -> bool:
+        return self.sessions >= self._limit
+
+    @property
+    def idle(self) -> bool:
+        return self.sessions == 0 and not self.service.busy
+
+    def leave(self) -> None:
+        self.accept(False)
+
+    def close(self) -> None:
+        self.accept(False)
+        for listener in self._sockets:
+            listener.detach()
+
+
+def serve(service: _Class) -> Callable[[process.Process], StreamLoop]:
+    """For ``life.run``: makes the loop for this service class."""
+
+    def make(owner: process.Process) -> StreamLoop:
+        return StreamLoop(owner, service(owner))
+
+    return make

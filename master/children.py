@@ -1,0 +1,127 @@
+"""Who lives, who is wanted, who backs off: the master's decisions. Pure: time comes in as an argument."""
+
+from dataclasses import dataclass, field
+
+from tubepost.common.wire.master import EXIT_CONFIG, Status
+
+from tubepost.master.table import Service
+
+# A child that has said nothing since its birth for this long is taken for hung at its start, seconds.
+BIRTH_TIMEOUT = 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One process. ``available`` until it says otherwise, so that one demand starts one process."""
+
+    pid: int
+    generation: int
+    born: float
+    heard: float
+    available: bool = True
+    ready: bool = False
+    leaving: bool = False
+    stopping: bool = False
+    sessions: int = 0
+    served: int = 0
+
+
+@dataclass(slots=True)
+class ServiceState:
+    """A service and its children."""
+
+    service: Service
+    children: dict[int, Child] = field(default_factory=dict)
+    pending: int = 0
+    """Forks asked for and not yet answered."""
+    throttled_until: float = 0.0
+    used: bool = False
+    next_wakeup: float = 0.0
+    restarts: int = 0
+    requests: int = 0
+    """Served by children that have ended."""
+    stressed_since: float | None = None
+    limit: int = 0
+    """Most processes now: maxproc, or less under memory pressure; 0: no limit."""
+    full_warned: float = -1e9
+
+    def __post_init__(self) -> None:
+        self.limit = self.service.maxproc
+
+    @property
+    def serving(self) -> int:
+        """Processes that count against the limit: leaving ones do not."""
+        return self.pending + sum(1 for child in self.children.values() if not child.leaving and not child.stopping)
+
+    @property
+    def available(self) -> int:
+        return self.pending + sum(
+            1 for child in self.children.values() if child.available and not child.leaving and not child.stopping
+        )
+
+    @property
+    def at_limit(self) -> bool:
+        return 0 < self.limit <= self.serving
+
+    def watching(self, now: float) -> bool:
+        """True when the master itself must look at the listening socket: nobody else will answer."""
+        return self.available == 0 and not self.at_limit and now >= self.throttled_until
+
+    def missing(self, now: float) -> int:
+        """Processes to start although nobody asks: process_min_avail."""
+        if now < self.throttled_until:
+            return 0
+        wanted = self.service.min_avail - self.available
+        if self.limit:
+            wanted = min(wanted, self.limit - self.serving)
+        return max(wanted, 0)
+
+    def heard(self, pid: int, status: Status, now: float) -> None:
+        child = self.children.get(pid)
+        if child is None:
+            return
+        child.heard = now
+        child.ready = child.ready or status.ready
+        child.available = status.available
+        child.leaving = child.leaving or status.leaving
+        child.sessions = status.sessions
+        child.served = status.served
+
+    def died(self, pid: int, status: int, now: float) -> str:
+        """Take note of a death (wait status as of os.waitpid). Returns what to log, empty for a quiet end."""
+        child = self.children.pop(pid, None)
+        if child is None:
+            return ""
+        self.requests += child.served
+        signal_number = status & 0x7F
+        code = status >> 8
+        if signal_number == 0 and code == 0:
+            return ""
+        name = f"{self.service.name}: process {self.service.program}[{pid}]"
+        how = f"was killed by signal {signal_number}" if signal_number else f"ended with status {code}"
+        if signal_number == 9:
+            how += " (out of memory, or by hand?)"
+        if child.stopping:
+            return ""
+        self.restarts += 1
+        if child.served == 0 and not (child.ready and signal_number):
+            # It never worked: trying again at once would be a busy loop (Postfix: bad command startup).
+            self.throttled_until = now + self.service.throttle_time
+            why = "its configuration is wrong" if code == EXIT_CONFIG else "bad command startup"
+            return f"{name} {how}: {why}; no new one for {self.service.throttle_time:.0f}s"
+        return f"{name} {how}"
+
+    def overdue(self, now: float, heartbeat_timeout: float) -> list[int]:
+        """Processes that have been silent for too long."""
+        return [
+            pid
+            for pid, child in self.children.items()
+            if now - child.heard > (heartbeat_timeout if child.ready else max(BIRTH_TIMEOUT, heartbeat_timeout))
+        ]
+
+    def wakeup_due(self, now: float) -> bool:
+        service = self.service
+        if not service.wakeup or now < self.next_wakeup:
+            return False
+        self.next_wakeup = now + service.wakeup
+        return self.used or not service.wakeup_if_used

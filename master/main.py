@@ -1,0 +1,574 @@
+"""The master's life: start, the loop, reload, stop."""
+
+import fcntl
+import grp
+import os
+import pwd
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tubepost.common.wire.master import EXIT_CONFIG, STATUS_LIMIT, Birth, Order, decode_status
+from tubepost.common.system import log
+from tubepost.common.config import Config, ConfigError, layout, load
+
+from tubepost.master import measure, pressure, sockets, table
+from tubepost.master.children import Child, ServiceState
+from tubepost.master.control import Control
+from tubepost.master.signals import Signals
+from tubepost.master.spawn import Template
+
+EX_UNAVAILABLE = 69
+_TICK = 0.5
+# Stress stays on until a service has been below its limit for this long (Postfix: 1000 s).
+_STRESS_CALM = 1000.0
+_FULL_WARNING = 1000.0
+# In this order services are stopped: the doors, then those who carry, then those whom they ask; the log goes last.
+_STOP_PHASES = (
+    ("smtpd", "pickup", "showq"),
+    ("qmgr", "flush", "verify"),
+    ("local", "virtual", "smtp", "lmtp", "pipe", "error", "discard"),
+    ("cleanup", "bounce", "rewrite", "trivial-rewrite", "proxymap", "anvil"),
+)
+_LOG_PROGRAMS = ("log", "postlogd")
+
+
+class Master:
+    """One instance."""
+
+    def __init__(self, directory: str, ready_fd: int = -1) -> None:
+        self._directory = directory
+        self._ready_fd = ready_fd
+        self._config = load(directory)
+        self._selector = selectors.EpollSelector()
+        self._states: dict[tuple[str, str], ServiceState] = {}
+        self._sockets: dict[tuple[str, str], list[socket.socket]] = {}
+        self._watched: set[tuple[str, str]] = set()
+        self._controls: dict[int, socket.socket] = {}
+        self._owners: dict[int, ServiceState] = {}
+        self._births: dict[int, tuple[ServiceState, socket.socket, int]] = {}
+        self._token = 0
+        self._generation = 0
+        self._level = 0
+        self._next_pressure = 0.0
+        self._started = time.time()
+        self._stopping_since: float | None = None
+        self._phase = 0
+        self._phase_since = 0.0
+        self._uid, self._gid = self._account(self._config)
+        self._signals = Signals()
+
+    # -- start -------------------------------------------------------------------------------------------------------
+
+    def _account(self, config: Config) -> tuple[int, int]:
+        """uid and gid of mail_owner; without root our own. Raises ConfigError."""
+        if os.geteuid() != 0:
+            return os.geteuid(), os.getegid()
+        try:
+            owner = pwd.getpwnam(config.mail_owner)
+        except KeyError:
+            raise config.bad_value("mail_owner", f"there is no account {config.mail_owner}") from None
+        return owner.pw_uid, owner.pw_gid
+
+    def _maildrop_group(self) -> int:
+        try:
+            return grp.getgrnam(self._config.setgid_group).gr_gid
+        except KeyError:
+            return self._gid
+
+    def start(self) -> None:
+        """Directories, lock, sockets, template. Raises ConfigError, OSError."""
+        config = self._config
+        root = config.queue_directory
+        layout.create(root, self._uid, self._gid, self._maildrop_group())
+        os.makedirs(config.data_directory, 0o700, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(config.data_directory, self._uid, self._gid)
+        os.chdir(root)
+        self._lock = self._take_lock(os.path.join(config.process_id_directory, "master.pid"))
+        self._subreaper()
+        self._output = os.dup(1)
+        self._flow = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        services, faults = table.read(self._directory, config)
+        errors = [fault for fault in faults if fault.severity == "error"]
+        if errors:
+            raise ConfigError(errors[0].reason, file=errors[0].file, line=errors[0].line, name=errors[0].name)
+        for service in services.values():
+            self._sockets[service.key] = sockets.open_service(service, config, self._uid, self._gid)
+            self._states[service.key] = ServiceState(service)
+        log.setup(f"{config.syslog_name}/master", path=f"private/{config.postlog_service_name}")
+        self._control = Control(config.process_id_directory)
+        register = os.path.join(config.process_id_directory, "register")
+        if os.path.exists(register):
+            os.unlink(register)
+        self._start_template()
+        self._selector.register(self._signals.fd, selectors.EVENT_READ, self._on_signal)
+        self._selector.register(self._control.listener, selectors.EVENT_READ, self._on_question)
+        log.info(f"daemon started -- version {config.mail_version}, configuration {self._directory}")
+
+    def _start_template(self) -> None:
+        config = self._config
+        folders = sorted({state.service.folder for state in self._states.values()})
+        self._template = Template(
+            os.path.join(config.process_id_directory, "register"),
+            folders,
+            f"{config.syslog_name}/template",
+            f"private/{config.postlog_service_name}",
+        )
+        self._selector.register(self._template.socket, selectors.EVENT_READ, self._on_template)
+
+    def _take_lock(self, path: str) -> int:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(fd, 32).decode("ascii", "replace").strip()
+            raise AlreadyRunning(f"another master (process {holder}) runs this instance") from None
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid():10d}\n".encode())
+        return fd
+
+    def _subreaper(self) -> None:
+        """Children of a template that died come to us, not to process 1."""
+        import ctypes
+
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def loop(self) -> int:
+        """Until stopped. Returns the exit status."""
+        for state in self._states.values():
+            if state.service.program in _LOG_PROGRAMS:
+                self._spawn(state)
+        next_tick = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + _TICK
+                if self._tick(now):
+                    return 0
+            for key, _ in self._selector.select(max(next_tick - time.monotonic(), 0)):
+                key.data()
+            if self._stopping_since is None:
+                self._balance(time.monotonic())
+
+    def _tick(self, now: float) -> bool:
+        """Every half second. True when all is over."""
+        self._reap_orphans()
+        for state in self._states.values():
+            for pid in state.overdue(now, self._config.heartbeat_timeout):
+                log.warning(f"{state.service.name}: process {state.service.program}[{pid}] does not answer: killed")
+                state.children[pid].heard = now
+                _kill(pid, signal.SIGKILL)
+        if self._stopping_since is not None:
+            return self._stop_step(now)
+        for state in self._states.values():
+            if state.wakeup_due(now):
+                self._wake(state)
+            if state.stressed_since is not None and state.serving < (state.limit or 1 << 30):
+                if now - state.stressed_since > _STRESS_CALM:
+                    self._set_stress(state, False)
+            elif state.stressed_since is not None:
+                state.stressed_since = now
+        if now >= self._next_pressure:
+            self._next_pressure = now + self._config.pressure_interval
+            self._look_at_pressure()
+        self._balance(now)
+        self._tell_ready()
+        return False
+
+    def _tell_ready(self) -> None:
+        """Once: the doors are open and the queue manager lives."""
+        if self._ready_fd < 0:
+            return
+        for state in self._states.values():
+            if state.service.program in ("qmgr", *_LOG_PROGRAMS) and not any(c.ready for c in state.children.values()):
+                return
+        fd, self._ready_fd = self._ready_fd, -1
+        try:
+            os.write(fd, b"\n")
+            os.close(fd)
+        except OSError:
+            pass
+
+    def _balance(self, now: float) -> None:
+        """Start what process_min_avail wants, and look at the sockets that no child looks at."""
+        for key, state in self._states.items():
+            if state.service.program in _LOG_PROGRAMS:
+                if state.serving == 0 and now >= state.throttled_until:
+                    self._spawn(state)
+                continue
+            for _ in range(state.missing(now)):
+                self._spawn(state)
+            if state.available == 0 and state.at_limit and state.service.kind == "inet":
+                self._full(state, now)
+            wanted = state.watching(now)
+            if wanted == (key in self._watched):
+                continue
+            for listener in self._sockets[key]:
+                if wanted:
+                    self._selector.register(listener, selectors.EVENT_READ, self._demand_of(state))
+                else:
+                    self._selector.unregister(listener)
+            (self._watched.add if wanted else self._watched.discard)(key)
+
+    def _demand_of(self, state: ServiceState) -> Callable[[], None]:
+        def demand() -> None:
+            if state.available == 0 and not state.at_limit:
+                state.used = True
+                self._spawn(state)
+
+        return demand
+
+    def _full(self, state: ServiceState, now: float) -> None:
+        """Every process of a network service is full: stress (Postfix: STRESS_README)."""
+        if now - state.full_warned > _FULL_WARNING:
+            state.full_warned = now
+            log.warning(
+                f"service {state.service.name} has reached its process limit {state.limit}: new clients may experience "
+                "noticeable delays; raise maxproc or client_limit in master.cf, or see the log for one busy client"
+            )
+        if state.stressed_since is None:
+            self._set_stress(state, True)
+        state.stressed_since = now
+
+    def _set_stress(self, state: ServiceState, wanted: bool) -> None:
+        state.stressed_since = time.monotonic() if wanted else None
+        log.info(f"service {state.service.name}: stress {'on' if wanted else 'off'}")
+        for pid in state.children:
+            self._order(pid, Order("stress-on" if wanted else "stress-off"))
+
+    def _look_at_pressure(self) -> None:
+        config = self._config
+        thresholds = pressure.Thresholds(
+            config.memory_pressure_high, config.memory_pressure_low, config.memory_use_high, config.memory_use_low
+        )
+        load = measure.load()
+        level = pressure.next_level(self._level, load, thresholds)
+        if level == self._level:
+            return
+        log.warning(
+            f"memory pressure (stalled {load.stall:.0f} %, used {load.used:.0f} %): "
+            f"process limits {'lowered' if level > self._level else 'raised'} to {pressure.STEPS[level]} %"
+        )
+        self._level = level
+        for state in self._states.values():
+            state.limit = pressure.limit_at(level, state.service.maxproc, config.default_process_limit)
+
+    # -- children ----------------------------------------------------------------------------------------------------
+
+    def _spawn(self, state: ServiceState) -> None:
+        service = state.service
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        overrides = service.overrides
+        if state.stressed_since is not None and "stress" not in dict(overrides):
+            overrides = (*overrides, ("stress", "yes"))
+        listeners = self._sockets[service.key]
+        birth = Birth(
+            service=service.name,
+            program=service.program,
+            kind=service.kind,
+            path=service.path,
+            config_directory=self._directory,
+            overrides=overrides,
+            arguments=service.arguments,
+            verbose=service.verbose,
+            unprivileged=service.unprivileged,
+            generation=self._generation,
+            sockets=tuple(listener.fileno() for listener in listeners),
+        )
+        self._token += 1
+        state.pending += 1
+        self._births[self._token] = (state, ours, self._generation)
+        try:
+            self._template.fork(
+                self._token,
+                service.folder,
+                birth,
+                [*birth.sockets, theirs.fileno(), self._flow[0], self._flow[1], self._output],
+            )
+        except OSError as error:
+            self._unborn(self._token, f"the template does not answer: {error.strerror}")
+        finally:
+            theirs.close()
+
+    def _unborn(self, token: int, reason: str) -> None:
+        state, control, _ = self._births.pop(token)
+        control.close()
+        state.pending -= 1
+        state.throttled_until = time.monotonic() + state.service.throttle_time
+        log.warning(f"{state.service.name}: {reason}; no new process for {state.service.throttle_time:.0f}s")
+
+    def _on_template(self) -> None:
+        events = self._template.events()
+        if events is None:
+            self._selector.unregister(self._template.socket)
+            self._template.close()
+            for token in tuple(self._births):
+                state, control, _ = self._births.pop(token)
+                control.close()
+                state.pending -= 1
+            if self._stopping_since is None:
+                log.warning("the template process ended: a new one is started, children go on")
+                self._start_template()
+            return
+        for event in events:
+            match event:
+                case ["born", int(token), int(pid)]:
+                    self._born(token, pid)
+                case ["unborn", int(token), str(reason)]:
+                    self._unborn(token, reason)
+                case ["died", int(pid), int(status)]:
+                    self._died(pid, status)
+
+    def _born(self, token: int, pid: int) -> None:
+        state, control, generation = self._births.pop(token)
+        now = time.monotonic()
+        state.pending -= 1
+        child = state.children[pid] = Child(pid, generation, now, now)
+        self._owners[pid] = state
+        self._controls[pid] = control
+        self._selector.register(control, selectors.EVENT_READ, lambda: self._on_child(pid))
+        if generation != self._generation or self._stopping_since is not None:
+            child.stopping = True
+            self._order(pid, Order("stop"))
+
+    def _on_child(self, pid: int) -> None:
+        control = self._controls[pid]
+        while True:
+            try:
+                data = control.recv(STATUS_LIMIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._selector.unregister(control)
+                return  # its death is told by the template
+            try:
+                self._owners[pid].heard(pid, decode_status(data), time.monotonic())
+            except ValueError:
+                log.warning(f"process {pid} sent a status that cannot be read")
+
+    def _died(self, pid: int, status: int) -> None:
+        state = self._owners.pop(pid, None)
+        if state is None:
+            return
+        control = self._controls.pop(pid)
+        try:
+            self._selector.unregister(control)
+        except KeyError:
+            pass
+        control.close()
+        if words := state.died(pid, status, time.monotonic()):
+            log.warning(words)
+
+    def _reap_orphans(self) -> None:
+        """Processes that came to us: those of a dead template, and as process 1 of a container anybody's."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._died(pid, status)
+
+    def _order(self, pid: int, order: Order) -> None:
+        try:
+            self._controls[pid].send(order.encode())
+        except (OSError, KeyError):
+            pass  # it is dying, or hangs and will be found
+
+    def _wake(self, state: ServiceState) -> None:
+        if not state.children and not state.pending and time.monotonic() >= state.throttled_until:
+            self._spawn(state)
+        for pid in state.children:
+            self._order(pid, Order("wake"))
+
+    # -- signals, questions ------------------------------------------------------------------------------------------
+
+    def _on_signal(self) -> None:
+        for number in self._signals.taken():
+            if number == signal.SIGHUP:
+                self._reload()
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self._begin_stop()
+            elif number == signal.SIGCHLD:
+                self._reap_orphans()
+
+    def _on_question(self) -> None:
+        self._control.answer({"status": self._status, "ready": lambda: {"ready": self._ready_fd < 0}})
+
+    def _status(self) -> dict[str, Any]:
+        """What ``tubepost status`` prints."""
+        rows = []
+        for state in self._states.values():
+            service = state.service
+            children = state.children.values()
+            rows.append(
+                {
+                    "service": service.name,
+                    "type": service.kind,
+                    "program": service.program,
+                    "processes": len(state.children),
+                    "maxproc": state.limit,
+                    "sessions": sum(child.sessions for child in children),
+                    "limit": service.client_limit * (state.limit or 0),
+                    "requests": state.requests + sum(child.served for child in children),
+                    "restarts": state.restarts,
+                    "memory": sum(measure.memory_of(child.pid) for child in children),
+                    "stress": state.stressed_since is not None,
+                    "throttled": max(0, round(state.throttled_until - time.monotonic())),
+                    "pids": [child.pid for child in children],
+                }
+            )
+        return {
+            "pid": os.getpid(),
+            "template": self._template.pid,
+            "uptime": round(time.time() - self._started),
+            "version": self._config.mail_version,
+            "memory": measure.memory_of(os.getpid()) + measure.memory_of(self._template.pid),
+            "pressure_level": self._level,
+            "stopping": self._stopping_since is not None,
+            "services": rows,
+        }
+
+    # -- reload ------------------------------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        """Read the configuration again; old children finish what they have, new ones have the new one."""
+        try:
+            config = load(self._directory)
+            services, faults = table.read(self._directory, config)
+            errors = [fault for fault in faults if fault.severity == "error"]
+            if errors:
+                raise ConfigError(errors[0].reason, file=errors[0].file, line=errors[0].line, name=errors[0].name)
+            if os.path.realpath(config.queue_directory) != os.path.realpath("."):
+                raise config.bad_value("queue_directory", "cannot change at reload: stop and start")
+            opened = {
+                service.key: sockets.open_service(service, config, self._uid, self._gid)
+                for service in services.values()
+                if service.key not in self._states or service.path != self._states[service.key].service.path
+            }
+        except (ConfigError, OSError) as error:
+            log.error(f"reload refused, the old configuration stays: {error}")
+            return
+        self._config = config
+        self._generation += 1
+        for key in tuple(self._watched):
+            for listener in self._sockets[key]:
+                self._selector.unregister(listener)
+        self._watched.clear()
+        for key, state in tuple(self._states.items()):
+            for pid, child in state.children.items():
+                if state.service.program in _LOG_PROGRAMS and key in services:
+                    continue
+                child.stopping = True
+                self._order(pid, Order("stop"))
+            if key not in services or key in opened:
+                for listener in self._sockets.pop(key):
+                    listener.close()
+            if key not in services:
+                # Its children end with what they have; they are still counted until then.
+                del self._states[key]
+        self._sockets.update(opened)
+        for key, service in services.items():
+            known = self._states.get(key)
+            if known is None:
+                self._states[key] = ServiceState(service)
+            else:
+                known.service = service
+                known.limit = pressure.limit_at(self._level, service.maxproc, config.default_process_limit)
+                known.throttled_until = 0.0
+                known.next_wakeup = 0.0
+        log.info(f"reload -- version {config.mail_version}, configuration {self._directory}")
+
+    # -- stop --------------------------------------------------------------------------------------------------------
+
+    def _begin_stop(self) -> None:
+        if self._stopping_since is not None:
+            return
+        log.info("stopping: sessions and deliveries under way are finished first")
+        self._stopping_since = self._phase_since = time.monotonic()
+        for key in self._watched:
+            for listener in self._sockets[key]:
+                self._selector.unregister(listener)
+        self._watched.clear()
+        self._phase = -1
+        self._next_phase(self._phase_since)
+
+    def _in_phase(self, phase: int) -> list[int]:
+        """Processes that have to be gone before the next phase."""
+        if phase >= len(_STOP_PHASES):
+            return list(self._owners)
+        names = {name for programs in _STOP_PHASES[: phase + 1] for name in programs}
+        return [pid for pid, state in self._owners.items() if state.service.program in names]
+
+    def _next_phase(self, now: float) -> None:
+        self._phase += 1
+        self._phase_since = now
+        for pid in self._in_phase(self._phase):
+            state = self._owners[pid]
+            if child := state.children.get(pid):
+                child.stopping = True
+            self._order(pid, Order("hurry"))
+
+    def _stop_step(self, now: float) -> bool:
+        while True:
+            waiting = self._in_phase(self._phase)
+            if not waiting:
+                if self._phase >= len(_STOP_PHASES):
+                    return True
+                self._next_phase(now)
+                continue
+            patience = self._config.stop_timeout / len(_STOP_PHASES)
+            late = now - self._phase_since
+            if late > patience:
+                for pid in waiting:
+                    _kill(pid, signal.SIGKILL if late > patience + 2 else signal.SIGTERM)
+            return False
+
+    def finish(self) -> None:
+        """After the loop: nothing of us stays."""
+        self._template.close()
+        self._control.close()
+        log.info("stopped")
+        log.flush()
+
+
+class AlreadyRunning(RuntimeError):
+    """The lock of the instance is held."""
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def run(directory: str, ready_fd: int = -1) -> int:
+    """Run the instance. Returns the exit status."""
+    try:
+        master = Master(directory, ready_fd)
+        master.start()
+    except ConfigError as error:
+        sys.stderr.write(f"master: fatal: {error}\n")
+        return EXIT_CONFIG
+    except AlreadyRunning as error:
+        sys.stderr.write(f"master: fatal: {error}\n")
+        return EX_UNAVAILABLE
+    except OSError as error:
+        sys.stderr.write(f"master: fatal: {error}\n")
+        return EXIT_CONFIG
+    status = master.loop()
+    master.finish()
+    return status

@@ -1,0 +1,123 @@
+"""The listening sockets: opened by the master while it may, inherited by the children."""
+
+import os
+import socket
+import stat
+from collections.abc import Sequence
+
+from tubepost.common.config import Config
+
+from tubepost.master.table import Service
+
+_BACKLOG = 512
+# A log line burst waits here while the log program is not there.
+_DATAGRAM_BUFFER = 4 * 1024 * 1024
+
+
+class ListenError(OSError):
+    """Says which service cannot listen, and where."""
+
+
+def open_service(service: Service, config: Config, uid: int, gid: int) -> list[socket.socket]:
+    """Listening sockets of a service. Raises ListenError."""
+    try:
+        if service.kind == "inet":
+            return _open_inet(service.name, config)
+        return [_open_unix(service, uid, gid)]
+    except OSError as error:
+        where = service.path or service.name
+        raise ListenError(f"service {service.name}: cannot listen on {where}: {error.strerror or error}") from error
+
+
+def split_endpoint(name: str) -> tuple[str, str]:
+    """``[host:]port`` to (host, port); the host without brackets, empty when there is none."""
+    host, _, port = name.rpartition(":")
+    return host.strip("[]"), port
+
+
+def _addresses(host: str, config: Config) -> Sequence[str]:
+    if host:
+        return [host]
+    wanted = [word.lower() for word in config.inet_interfaces]
+    if "all" in wanted:
+        return ["0.0.0.0", "::"]
+    if "loopback-only" in wanted:
+        return ["127.0.0.1", "::1"]
+    return [address.strip("[]") for address in config.inet_interfaces]
+
+
+def _open_inet(name: str, config: Config) -> list[socket.socket]:
+    host, port = split_endpoint(name)
+    protocols = {word.lower() for word in config.inet_protocols}
+    families = set()
+    if protocols & {"all", "ipv4"}:
+        families.add(socket.AF_INET)
+    if protocols & {"all", "ipv6"} and socket.has_ipv6:
+        families.add(socket.AF_INET6)
+    found: list[socket.socket] = []
+    last: OSError | None = None
+    try:
+        for address in _addresses(host, config):
+            for family, kind, protocol, _, where in socket.getaddrinfo(
+                address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                if family not in families:
+                    continue
+                try:
+                    found.append(_listen(socket.AddressFamily(family), kind, protocol, where))
+                except OSError as error:
+                    # A host without IPv6 (or the other way round) still gets what it has.
+                    last = error
+                    if host or family == socket.AF_INET:
+                        raise
+        if not found:
+            raise last or OSError(
+                f"no address of {name} can be used with inet_protocols = {config.expanded('inet_protocols')}"
+            )
+    except BaseException:
+        for listener in found:
+            listener.close()
+        raise
+    return found
+
+
+def _listen(family: socket.AddressFamily, kind: int, protocol: int, where: object) -> socket.socket:
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(where)  # type: ignore[arg-type]
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _open_unix(service: Service, uid: int, gid: int) -> socket.socket:
+    """Below the queue directory, which is the working directory: a path of 100 bytes is all that the kernel takes."""
+    path = service.path
+    kind = socket.SOCK_DGRAM if service.kind == "unix-dgram" else socket.SOCK_STREAM
+    try:
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    listener = socket.socket(socket.AF_UNIX, kind)
+    try:
+        listener.bind(path)
+        # Who may reach it is decided by the directory (private, public), as in Postfix.
+        os.chmod(path, 0o666)  # noqa: S103
+        if os.geteuid() == 0:
+            os.chown(path, uid, gid)
+        if kind == socket.SOCK_DGRAM:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAM_BUFFER)
+        else:
+            listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,195 @@
+"""The template: a small process with everything imported, that forks the children.
+
+Forking from it takes milliseconds and shares its memory; a fresh interpreter would take a tenth of a second and share
+nothing. It has no threads and no ZeroMQ context, and it alone writes the register of children.
+
+Master to template: one datagram, a Birth as JSON with its descriptors. Template to master: ``["born", token, pid]``,
+``["unborn", token, reason]``, ``["died", pid, status]``.
+"""
+
+import array
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+from tubepost.common.wire.master import EXIT_BOOT, Birth
+from tubepost.common.system import log
+from tubepost.common.system.register import Register
+
+_LIMIT = 65_536
+_FDS = 64
+
+
+class Template:
+    """The master's end."""
+
+    def __init__(self, register_path: str, preload: Sequence[str], tag: str, log_path: str) -> None:
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        log.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = EXIT_BOOT
+            try:
+                self.socket.close()
+                log.reset_after_fork()
+                log.setup(tag, path=log_path)
+                code = _serve(theirs, register_path, preload)
+            except BaseException as error:
+                log.fatal(f"the template process failed: {type(error).__name__}: {error}")
+            finally:
+                log.flush()
+                os._exit(code)
+        theirs.close()
+        self.socket.setblocking(False)
+
+    def fork(self, token: int, folder: str, birth: Birth, descriptors: Sequence[int]) -> None:
+        """Ask for a child. ``descriptors`` in the order: sockets, control, flow ends, output. Raises OSError."""
+        text = json.dumps([token, {**asdict(birth), "folder": folder}]).encode()
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        self.socket.sendmsg([text], ancillary)
+
+    def events(self) -> list[list[Any]] | None:
+        """What it said; None when it has ended."""
+        found: list[list[Any]] = []
+        while True:
+            try:
+                data = self.socket.recv(_LIMIT)
+            except BlockingIOError:
+                return found
+            except OSError:
+                return None
+            if not data:
+                return found or None
+            found.append(json.loads(data))
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def program_of(folder: str) -> Callable[[Birth], None]:
+    """The ``main`` of a program. Raises ImportError (no such program) or AttributeError."""
+    module = importlib.import_module(f"tubepost.services.{folder}.__main__")
+    return cast(Callable[[Birth], None], module.main)
+
+
+def _serve(control: socket.socket, register_path: str, preload: Sequence[str]) -> int:
+    # The terminal's Ctrl-C is for the master, which then stops everything in order.
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    register = Register(register_path, create=not os.path.exists(register_path))
+    programs: dict[str, Callable[[Birth], None]] = {}
+    for folder in preload:
+        try:
+            programs[folder] = program_of(folder)
+        except ImportError as error:
+            log.error(f"program {folder}: {error}")
+    gc.collect()
+    gc.freeze()
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    control.setblocking(True)
+    selector = selectors.EpollSelector()
+    selector.register(control, selectors.EVENT_READ)
+    selector.register(wake_read, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fd == wake_read:
+                _drain(wake_read)
+                _reap(control, register)
+                continue
+            text, ancillary, _, _ = control.recvmsg(_LIMIT, socket.CMSG_SPACE(_FDS * 4))
+            if not text:
+                return 0  # the master is gone; its children know by their own sockets
+            descriptors = array.array("i")
+            for _, _, data in ancillary:
+                descriptors.frombytes(data[: len(data) - len(data) % 4])
+            _fork(control, register, programs, text, list(descriptors), (wake_read, wake_write), selector)
+            for fd in descriptors:
+                os.close(fd)
+
+
+def _drain(fd: int) -> None:
+    try:
+        while os.read(fd, 512):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _reap(control: socket.socket, register: Register) -> None:
+    while True:
+        try:
+            # WNOWAIT first: the pid is not free for others before its register entry is cleared.
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                return
+            register.remove(found.si_pid)
+            pid, status = os.waitpid(found.si_pid, 0)
+        except ChildProcessError:
+            return
+        control.send(json.dumps(["died", pid, status]).encode())
+
+
+def _fork(
+    control: socket.socket,
+    register: Register,
+    programs: dict[str, Callable[[Birth], None]],
+    text: bytes,
+    descriptors: list[int],
+    own: tuple[int, int],
+    selector: selectors.EpollSelector,
+) -> None:
+    token, fields = json.loads(text)
+    folder = fields.pop("folder")
+    count = len(fields["sockets"])
+    fields.update(
+        sockets=tuple(descriptors[:count]),
+        control=descriptors[count],
+        flow=(descriptors[count + 1], descriptors[count + 2]),
+        output=descriptors[count + 3],
+        overrides=tuple((name, value) for name, value in fields["overrides"]),
+        arguments=tuple(fields["arguments"]),
+    )
+    birth = Birth(**fields)
+    main = programs.get(folder)
+    if main is None:
+        try:
+            main = programs[folder] = program_of(folder)
+        except (ImportError, AttributeError) as error:
+            control.send(json.dumps(["unborn", token, f"program {birth.program}: {error}"]).encode())
+            return
+    try:
+        pid = os.fork()
+    except OSError as error:
+        control.send(json.dumps(["unborn", token, f"cannot fork: {error.strerror}"]).encode())
+        return
+    if pid:
+        control.send(json.dumps(["born", token, pid]).encode())
+        return
+    try:
+        register.add(os.getpid(), birth.program, birth.service)
+        register.close()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        selector.close()
+        control.close()
+        for fd in own:
+            os.close(fd)
+        log.reset_after_fork()
+        main(birth)
+    except BaseException as error:
+        sys.stderr.write(f"{birth.program}: {type(error).__name__}: {error}\n")
+        sys.stderr.flush()
+    finally:
+        os._exit(EXIT_BOOT)

@@ -1,0 +1,128 @@
+"""Receives datagrams of log lines and writes them out: a file, standard output, or syslog."""
+
+import os
+import re
+import socket
+import sys
+
+from tubepost.common.system import log
+from tubepost.common.config import Config
+from tubepost.common.skeleton import datagram
+
+_SYSLOG = "/dev/log"
+_FACILITY_NAMES = (
+    "kern user mail daemon auth syslog lpr news uucp cron authpriv ftp - - - - "
+    "local0 local1 local2 local3 local4 local5 local6 local7"
+)
+_FACILITIES = {name: number << 3 for number, name in enumerate(_FACILITY_NAMES.split(" "))}
+# RFC 5424 6.2.1: severities that our labels stand for.
+_LABEL = re.compile(rb"\]: (warning|error|fatal|panic): ")
+_SEVERITIES = {b"warning": 4, b"error": 3, b"fatal": 2, b"panic": 2}
+_INFO = 6
+
+
+class Log(datagram.Service):
+    async def open(self) -> None:
+        # Its own lines go the way of all others, once it reads.
+        self._sink = open_sink(self.config, self.process.birth.output)
+
+    def received(self, data: bytes) -> None:
+        self._sink.write(data if data.endswith(b"\n") else data + b"\n")
+
+    def drained(self) -> None:
+        self._sink.flush()
+
+    async def close(self) -> None:
+        self._sink.flush()
+
+
+class FileSink:
+    """A file that is reopened when another took its name, or a descriptor that is ours."""
+
+    def __init__(self, path: str, fd: int, mode: int) -> None:
+        self._path = path
+        self._mode = mode
+        self._fd = fd
+        self._waiting: list[bytes] = []
+        if path:
+            self._open()
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, self._mode)
+
+    def write(self, data: bytes) -> None:
+        self._waiting.append(data)
+
+    def flush(self) -> None:
+        data, self._waiting = b"".join(self._waiting), []
+        if not data:
+            return
+        try:
+            if self._path:
+                self._follow_rotation()
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            # Nowhere else to say it: standard error, so that a full disk is seen.
+            sys.stderr.write(f"log: cannot write {self._path or 'standard output'}: {error.strerror}\n")
+            sys.stderr.flush()
+
+    def _follow_rotation(self) -> None:
+        try:
+            there, ours = os.stat(self._path), os.fstat(self._fd)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return
+        except FileNotFoundError:
+            pass
+        os.close(self._fd)
+        self._open()
+
+
+class SyslogSink:
+    """The system's syslog daemon."""
+
+    def __init__(self, facility: str) -> None:
+        self._facility = _FACILITIES.get(facility, _FACILITIES["mail"])
+        self._socket: socket.socket | None = None
+
+    def write(self, data: bytes) -> None:
+        for line in data.splitlines():
+            found = _LABEL.search(line, 0, 200)
+            severity = _SEVERITIES[found[1]] if found else _INFO
+            # RFC 3164 4.1: what goes to the local socket has no host name.
+            words = line.split(b" ")
+            host = 4 if len(line) > 4 and line[4:5] == b" " else 3
+            text = b" ".join(words[:host] + words[host + 1 :])
+            self._send(b"<%d>%b" % (self._facility | severity, text))
+
+    def _send(self, datagram: bytes) -> None:
+        for _ in range(2):
+            try:
+                if self._socket is None:
+                    self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                    self._socket.connect(_SYSLOG)
+                self._socket.send(datagram)
+                return
+            except OSError:
+                # syslogd was restarted: its socket is a new one.
+                if self._socket is not None:
+                    self._socket.close()
+                self._socket = None
+        sys.stderr.write(datagram.decode("utf-8", "replace") + "\n")
+
+    def flush(self) -> None:
+        """Each line went at once."""
+
+
+def open_sink(config: Config, output: int) -> FileSink | SyslogSink:
+    """Where maillog_file says. Raises ConfigError, OSError."""
+    path = config.maillog_file
+    if not path:
+        return SyslogSink(config.syslog_facility)
+    if path == "/dev/stdout":
+        return FileSink("", output, 0)
+    if not any(path.startswith(prefix) for prefix in config.maillog_file_prefixes):
+        raise config.bad_value("maillog_file", f"{path} does not begin with one of $maillog_file_prefixes")
+    log.debug(f"writing to {path}")
+    return FileSink(path, -1, int(config.maillog_file_permissions, 8))
