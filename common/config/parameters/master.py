@@ -9,7 +9,7 @@ class Master(Settings):
         "100", "Concurrent sessions, jobs or requests in one process; a full one accepts no more.", low=1, postfix=False
     )
     process_min_avail = Integer("0", "Idle processes of a service that are kept ready.", postfix=False)
-    max_use = Integer("100", "A process leaves after this many connections.", low=1)
+    max_use = Integer("10000", "A process leaves after this many connections (hundreds of requests).", low=1)
     max_idle = Time("100s", "A process leaves after this long without work.", low=1)
     service_throttle_time = Time("60s", "Pause before a service that failed at its start is tried again.", low=1)
     master_service_disable = List("", "Services of master.cf that are not started: name.type, or inet, unix …")
