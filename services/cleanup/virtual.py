@@ -1,0 +1,102 @@
+"""Recipients through virtual(5) alias maps: expansion, its limits, duplicates, and what RFC 3461 wants kept. Pure."""
+
+from tubepost.common.wire.envelope import Recipient
+
+from tubepost.services.cleanup.policy import Policy
+from tubepost.services.cleanup.protocol import Fault, Message
+
+_FAILED = "4.6.0 Alias expansion error"
+
+
+class Recipients:
+    """Collects the final recipients of one message, each once."""
+
+    __slots__ = ("_message", "_policy", "_seen")
+
+    def __init__(self, message: Message, policy: Policy) -> None:
+        self._message = message
+        self._policy = policy
+        self._seen: set[object] = set()
+
+    async def add(self, recipient: Recipient) -> None:
+        """A recipient in canonical form; ``original`` is as it was given. Raises Trouble."""
+        message, policy = self._message, self._policy
+        if policy.virtual_alias_maps is None or not message.deposit.aliases:
+            self._put(recipient, recipient.address)
+            return
+        results = await expand(message, policy, recipient.address)
+        if not results:
+            return
+        if message.deposit.source == "verify":
+            # One answer a probe: several would overwrite each other, and the last one would speak for the alias.
+            del results[1:]
+        if "SUCCESS" in recipient.notify and len(results) > 1:
+            # RFC 3461 5.2.7.3 (b): the expansion is reported, and SUCCESS is asked for no more.
+            message.expanded.append(recipient)
+            rest = tuple(when for when in recipient.notify if when != "SUCCESS")
+            recipient = recipient.model_copy(update={"notify": rest or ("NEVER",)})
+        for result in results:
+            self._put(recipient, result)
+
+    def _put(self, recipient: Recipient, address: str) -> None:
+        policy = self._policy
+        if policy.enable_original_recipient:
+            # Different recipients of the same mailbox are told apart by what they were called.
+            key: object = (recipient.orcpt, recipient.notify, recipient.original.casefold(), address.casefold())
+        else:
+            key = address.casefold()
+        if key in self._seen:
+            return
+        if policy.duplicate_filter_limit <= 0 or len(self._seen) < policy.duplicate_filter_limit:
+            self._seen.add(key)
+        original = recipient.original if policy.enable_original_recipient else ""
+        if original == address:
+            original = ""
+        if address != recipient.address or original != recipient.original:
+            recipient = recipient.model_copy(update={"address": address, "original": original})
+        self._message.recipients.append(recipient)
+
+
+async def expand(message: Message, policy: Policy, address: str) -> list[str]:
+    """What an address stands for; itself when it is no alias. Beyond a limit the message is deferred, the result empty.
+
+    An address that comes back to itself is kept, and not expanded again (virtual(5)). Raises Trouble.
+    """
+    lookup = policy.virtual_alias_maps
+    assert lookup is not None
+    done: set[str] = set()
+    result = [address]
+    place = 0
+    while place < len(result):
+        if len(result) > policy.virtual_alias_expansion_limit:
+            return _refuse(message, f"unreasonable virtual_alias_maps map expansion size for {address}")
+        depth = 0
+        while True:
+            current = result[place]
+            folded = current.casefold()
+            if folded in done:
+                break
+            done.add(folded)
+            if depth >= policy.virtual_alias_recursion_limit:
+                return _refuse(message, f"unreasonable virtual_alias_maps map nesting for {address}")
+            found = await lookup(current)
+            if not found:
+                break
+            new = await policy.rewrite("local", found)
+            if any(len(item) > policy.virtual_alias_address_length_limit for item in new):
+                return _refuse(
+                    message, f"unreasonable virtual_alias_maps result for {current[:200]}: too long an address"
+                )
+            result[place] = new[0]
+            result.extend(new[1:])
+            depth += 1
+            if len(result) > policy.virtual_alias_expansion_limit:
+                break
+        place += 1
+    return list(dict.fromkeys(result))
+
+
+def _refuse(message: Message, why: str) -> list[str]:
+    message.warn(f"{why} -- message not accepted, try again later")
+    message.fail(Fault.DEFER, _FAILED)
+    return []
