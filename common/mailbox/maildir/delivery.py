@@ -1,0 +1,121 @@
+"""Deliver into a Maildir: written in ``tmp/``, renamed to ``new/``, synced together with what else is under way.
+
+The sync comes after the rename: one journal commit makes the content and the name durable (``system.commit``). A reader
+may see a message that a power failure then takes away again: it was not yet reported as delivered, and is delivered
+again. Nothing that was reported is ever lost.
+"""
+
+import errno
+import itertools
+import os
+import socket
+import time
+
+from tubepost.common.system.atomic import write_all
+from tubepost.common.system.commit import GroupCommit
+from tubepost.common.system.identity import CannotBecome, acting_as
+from tubepost.common.mailbox.store import Content, DeliveryError
+
+_CHUNK = 1 << 20
+_SMALL = 1 << 18
+_counter = itertools.count(1)
+# A slash or colon in a host name would be a path or a flag (maildir specification).
+_host = socket.gethostname().replace("/", "\\057").replace(":", "\\072") or "localhost"
+
+# RFC 3463: what an error of the file system means for the sender.
+_ERRORS = {
+    errno.ENOSPC: ("4.3.1", "the file system of the mailbox is full"),
+    errno.EDQUOT: ("5.2.2", "the mailbox is over its disk quota"),
+    errno.EACCES: ("4.2.0", "permission denied"),
+    errno.EPERM: ("4.2.0", "permission denied"),
+    errno.EROFS: ("4.3.0", "the file system is read-only"),
+    errno.ENOTDIR: ("4.2.0", "something on the path is not a directory"),
+}
+
+
+def unique_name(now: float) -> str:
+    """A file name that no other delivery makes: seconds, microseconds, process, counter, host."""
+    seconds = int(now)
+    return f"{seconds}.M{int((now - seconds) * 1e6):06d}P{os.getpid()}Q{next(_counter)}.{_host}"
+
+
+def copy_content(content: Content, fd: int) -> None:
+    """Head and content into an open file, a chunk at a time. Raises OSError."""
+    if content.length <= _SMALL and not content.crlf:
+        data = os.pread(content.fd, content.length, content.offset)
+        if len(data) != content.length:
+            raise OSError(errno.EIO, "the queue file is shorter than it says")
+        write_all(fd, content.head + data if content.head else data)
+        return
+    write_all(fd, content.head)
+    position, end = content.offset, content.offset + content.length
+    held = b""
+    while position < end:
+        piece = os.pread(content.fd, min(_CHUNK, end - position), position)
+        if not piece:
+            raise OSError(errno.EIO, "the queue file is shorter than it says")
+        position += len(piece)
+        if content.crlf:
+            piece = held + piece
+            held = b""
+            if piece.endswith(b"\r") and position < end:
+                piece, held = piece[:-1], b"\r"
+            piece = piece.replace(b"\r\n", b"\n")
+        write_all(fd, piece)
+    write_all(fd, held)
+
+
+class MaildirStore:
+    """Mailboxes are directories below ``base``; missing ones are made."""
+
+    def __init__(self, base: str, commit: GroupCommit) -> None:
+        self._base = base
+        self._commit = commit
+
+    async def deliver(self, mailbox: str, content: Content, *, uid: int = -1, gid: int = -1) -> None:
+        """See Store. ``mailbox``: a path below ``base``, or an absolute one."""
+        folder = os.path.join(self._base, mailbox)
+        name = unique_name(time.time())
+        temporary, final = f"{folder}/tmp/{name}", f"{folder}/new/{name}"
+
+        def write() -> int:
+            with acting_as(uid, gid):
+                fd = _create(folder, temporary)
+                try:
+                    copy_content(content, fd)
+                except BaseException:
+                    os.close(fd)
+                    os.unlink(temporary)
+                    raise
+                return fd
+
+        def publish() -> None:
+            with acting_as(uid, gid):
+                try:
+                    os.rename(temporary, final)
+                except OSError:
+                    os.unlink(temporary)
+                    raise
+
+        try:
+            await self._commit.run(write, publish)
+        except CannotBecome as error:
+            raise DeliveryError("4.3.0", f"cannot act as the owner of maildir {mailbox}: {error}") from error
+        except OSError as error:
+            dsn, words = _ERRORS.get(error.errno or 0, ("4.3.0", error.strerror or str(error)))
+            raise DeliveryError(dsn, f"delivery to maildir {mailbox} failed: {words}") from error
+
+
+def _create(folder: str, path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        make_maildir(folder)
+        return os.open(path, flags, 0o600)
+
+
+def make_maildir(folder: str) -> None:
+    """The three directories, and the folders above. Raises OSError."""
+    for part in ("tmp", "new", "cur"):
+        os.makedirs(f"{folder}/{part}", 0o700, exist_ok=True)
