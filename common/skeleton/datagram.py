@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Callable
-from typing import Protocol
 
 from tubepost.common.skeleton import process
 
@@ -18,10 +17,6 @@ class Service(process.Service):
 
     def drained(self) -> None:
         raise NotImplementedError
-
-
-class _Class(Protocol):
-    def __call__(self, process: process.Process) -> Service: ...
 
 
 class DatagramLoop:
@@ -74,7 +69,7 @@ class DatagramLoop:
             self._socket.detach()
 
 
-def serve(service: _Class) -> Callable[[process.Process], DatagramLoop]:
+def serve(service: Callable[[process.Process], Service]) -> Callable[[process.Process], DatagramLoop]:
     """For ``life.run``: makes the loop for this service class."""
 
     def make(owner: process.Process) -> DatagramLoop:

@@ -1,7 +1,7 @@
 """Answers one question per message: rewrite, anvil, cleanup, bounce; with ``woken`` also pickup, qmgr and flush."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from tubepost.common.wire.base import Message
 from tubepost.common.wire.trigger import Wake
@@ -24,12 +24,6 @@ class Service(process.Service):
 
     def caller_gone(self, caller: Caller) -> None:
         """A calling process ended: take back what was held for it."""
-
-
-class _Class(Protocol):
-    stays: ClassVar[bool]
-
-    def __call__(self, process: process.Process) -> Service: ...
 
 
 class RequestLoop:
@@ -103,7 +97,7 @@ class RequestLoop:
 process_woken = process.Service.woken
 
 
-def serve(service: _Class) -> Callable[[process.Process], RequestLoop]:
+def serve(service: Callable[[process.Process], Service]) -> Callable[[process.Process], RequestLoop]:
     """For ``life.run``: makes the loop for this service class."""
 
     def make(owner: process.Process) -> RequestLoop:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from tubepost.common.system import log
 from tubepost.common.skeleton import process
@@ -35,12 +35,6 @@ class Service(process.Service):
 
     def connected(self, peer: Peer) -> asyncio.Protocol:
         raise NotImplementedError
-
-
-class _Class(Protocol):
-    stays: ClassVar[bool]
-
-    def __call__(self, process: process.Process) -> Service: ...
 
 
 class StreamLoop:
@@ -143,7 +137,7 @@ class StreamLoop:
             listener.detach()
 
 
-def serve(service: _Class) -> Callable[[process.Process], StreamLoop]:
+def serve(service: Callable[[process.Process], Service]) -> Callable[[process.Process], StreamLoop]:
     """For ``life.run``: makes the loop for this service class."""
 
     def make(owner: process.Process) -> StreamLoop:

@@ -5,8 +5,8 @@ Summary
 
 Description
     Takes delivery jobs of qmgr. A recipient is looked up in ``virtual_mailbox_maps``; the result names a mailbox below
-    ``virtual_mailbox_base``: with a final slash a Maildir, without one an mbox file. The mailbox belongs to the ids that
-    ``virtual_uid_maps`` and ``virtual_gid_maps`` give.
+    ``virtual_mailbox_base``: with a final slash a Maildir, without one an mbox file. The mailbox belongs to the ids
+    that ``virtual_uid_maps`` and ``virtual_gid_maps`` give.
 
 Standards
     RFC 822/5322 (header lines that are added): yes. Maildir: yes.
