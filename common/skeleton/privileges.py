@@ -1,11 +1,134 @@
-"""What each program may touch: one table, applied by ``confine`` once the sockets are inherited, before any input."""
+"""What each program may touch: one table, applied by ``confine`` once the sockets are inherited, before any input.
+
+Printed by ``tubepost services``. Directories are below the queue directory unless they are parameters (``$…``).
+"""
 
 import os
+import pwd
+import sys
+from dataclasses import dataclass
 
 from tubepost.common.wire.master import Birth
+from tubepost.common.system import landlock, log, privileges, seccomp
 from tubepost.common.config import Config
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``root``: keeps the right to act as recipients (where the master has root and master.cf says unpriv n).
+
+    ``network``: may connect to other hosts. ``programs``: may start programs. ``anywhere``: may write whatever its
+    account may write (local delivers into homes and runs the users' commands).
+    """
+
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    network: bool = False
+    programs: bool = False
+    root: bool = False
+    anywhere: bool = False
+
+
+POLICIES: dict[str, Policy] = {
+    "smtpd": Policy(network=True),
+    "pickup": Policy(writes=("maildrop",)),
+    "cleanup": Policy(writes=("incoming",)),
+    "rewrite": Policy(),
+    "qmgr": Policy(writes=("incoming", "active", "deferred", "hold", "corrupt", "flush")),
+    "local": Policy(reads=("active",), programs=True, root=True, anywhere=True),
+    "virtual": Policy(reads=("active",), writes=("$virtual_mailbox_base",), root=True),
+    "smtp": Policy(reads=("active",), network=True),
+    "lmtp": Policy(reads=("active",), network=True),
+    "pipe": Policy(reads=("active",), network=True, programs=True, root=True, anywhere=True),
+    "error": Policy(),
+    "discard": Policy(),
+    "bounce": Policy(reads=("active",), writes=("bounce", "defer", "trace")),
+    "verify": Policy(writes=("$data_directory",)),
+    "flush": Policy(reads=("deferred", "active", "incoming", "hold"), writes=("flush",)),
+    "anvil": Policy(),
+    "showq": Policy(reads=("maildrop", "incoming", "active", "deferred", "hold", "defer", "bounce")),
+    "proxymap": Policy(writes=("$data_directory",), network=True),
+    "log": Policy(writes=("$maillog_directory",), root=True),
+}
+_ALIASES = {"trivial-rewrite": "rewrite", "postlogd": "log", "retry": "error"}
+# The interpreter, its libraries, time zones, resolver and account files: read by every program.
+_COMMON_READS = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/run/systemd/resolve", "/opt", "/dev/urandom", "/dev/null")
+_FILE_CAPABILITIES = frozenset({privileges.CHOWN, privileges.DAC_OVERRIDE, privileges.FOWNER})
+_AGENT_CAPABILITIES = _FILE_CAPABILITIES | {
+    privileges.SETUID,
+    privileges.SETGID,
+    privileges.KILL,
+    privileges.SYS_CHROOT,
+}
+
+
+def policy_of(program: str) -> Policy:
+    """Of a program by its name in master.cf. An unknown one gets the least."""
+    return POLICIES.get(_ALIASES.get(program, program), Policy())
+
+
 def confine(birth: Birth, config: Config) -> None:
-    """Drop what this program does not need."""
+    """Drop what this program does not need. Raises OSError, ConfigError: a program that cannot be confined ends."""
+    policy = policy_of(birth.program)
     os.umask(0o077)
+    is_root = os.geteuid() == 0
+    privileges.limit_resources(config.process_memory_limit)
+    if is_root and not policy.network and not privileges.leave_network():
+        log.debug("no network namespace: not permitted here; Landlock alone keeps this program from the network")
+    privileges.no_new_privileges()
+    if is_root:
+        _change_account(birth, config, policy)
+    if not policy.anywhere:
+        landlock.restrict(
+            read=(*_COMMON_READS, *_interpreter(), *_configured(config), *policy.reads),
+            write=_expand(policy.writes, config),
+            connect=policy.network,
+        )
+    seccomp.restrict(programs=policy.programs, chroot=policy.root and policy.programs)
+
+
+def _change_account(birth: Birth, config: Config, policy: Policy) -> None:
+    if policy.root and not birth.unprivileged:
+        privileges.keep_capabilities(_AGENT_CAPABILITIES)
+        return
+    try:
+        owner = pwd.getpwnam(config.mail_owner)
+    except KeyError:
+        raise config.bad_value("mail_owner", f"there is no account {config.mail_owner}") from None
+    if owner.pw_uid:
+        privileges.become(owner.pw_uid, owner.pw_gid)
+    else:
+        # An instance for trying out, made by root: root in name only.
+        privileges.keep_capabilities(_AGENT_CAPABILITIES if policy.root else _FILE_CAPABILITIES)
+
+
+def _interpreter() -> list[str]:
+    """Where Python and its packages are, also from a checkout."""
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    return [sys.prefix, sys.base_prefix, here, *(path for path in sys.path if path)]
+
+
+def _configured(config: Config) -> list[str]:
+    """Directories of main.cf and of every table that it names."""
+    found = {config.config_directory}
+    for name in config.explicit:
+        for word in (config.raw(name) or "").replace(",", " ").split():
+            path = word.rpartition(":")[2]
+            if path.startswith("/") and not path.endswith("/"):
+                found.add(os.path.dirname(path))
+    return sorted(path for path in found if path not in ("/", ""))
+
+
+def _expand(paths: tuple[str, ...], config: Config) -> list[str]:
+    found = []
+    for path in paths:
+        if path == "$virtual_mailbox_base":
+            found.append(config.virtual_mailbox_base or "/")
+        elif path == "$data_directory":
+            found.append(config.data_directory)
+        elif path == "$maillog_directory":
+            if config.maillog_file.startswith("/") and config.maillog_file != "/dev/stdout":
+                found.append(os.path.dirname(config.maillog_file))
+        else:
+            found.append(path)
+    return found

@@ -1,0 +1,54 @@
+"""Toss privileges: uid, groups, capabilities, resource limits, network (credentials(7), capabilities(7))."""
+
+import ctypes
+import os
+import resource
+import struct
+
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 24, 38, 4
+_CAPSET_VERSION = 0x20080522
+_CLONE_NEWNET = 0x40000000
+CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SYS_CHROOT = 0, 1, 3, 5, 6, 7, 18
+_LAST = 63
+
+_library = ctypes.CDLL(None, use_errno=True)
+
+
+def become(uid: int, gid: int) -> None:
+    """Another account for good, without supplementary groups. As root only. Raises OSError."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def no_new_privileges() -> None:
+    """Nothing that is executed from now on gains rights."""
+    if _library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "no_new_privs was refused")
+
+
+def keep_capabilities(kept: frozenset[int]) -> None:
+    """Root without its power: only these capabilities stay, for us and for what we start. Raises OSError."""
+    for number in range(_LAST + 1):
+        if number not in kept:
+            _library.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # EINVAL: the kernel has no such capability
+    bits = sum(1 << number for number in kept)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    header = struct.pack("=Ii", _CAPSET_VERSION, 0)
+    data = struct.pack("=IIIIII", low, low, 0, high, high, 0)
+    if _library.capset(header, data) != 0:
+        raise OSError(ctypes.get_errno(), "capset failed")
+
+
+def limit_resources(memory: int) -> None:
+    """No core files (they hold mail); ``memory``: bytes of address space, 0 for no limit."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def leave_network() -> bool:
+    """An empty network namespace: no interface, no route. False where we may not (it takes CAP_SYS_ADMIN)."""
+    return bool(_library.unshare(_CLONE_NEWNET) == 0)
