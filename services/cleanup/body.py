@@ -3,7 +3,7 @@
 from tubepost.common.mail import mime
 from tubepost.common.mail.mime import Event, Kind, Where
 
-from tubepost.services.cleanup.checks import Checker
+from tubepost.services.cleanup.checks import LINE_PIECE, Checker
 from tubepost.services.cleanup.policy import Policy
 from tubepost.services.cleanup.protocol import Fault, Message
 
@@ -11,7 +11,7 @@ from tubepost.services.cleanup.protocol import Fault, Message
 class Body:
     """``feed`` chunks, then ``finish``: both give what is to be written. Only for messages that are looked into."""
 
-    __slots__ = ("_checker", "_message", "_offset", "_parser", "_policy")
+    __slots__ = ("_checker", "_message", "_offset", "_parser", "_partial", "_policy")
 
     def __init__(self, message: Message, policy: Policy, head: bytes) -> None:
         """``head``: the message's header as it will be, for the structure that it announces."""
@@ -19,6 +19,8 @@ class Body:
         self._policy = policy
         self._checker = Checker(message, policy)
         self._offset = 0
+        # The begun line at the end of a chunk: a check is to see it whole.
+        self._partial = b""
         self._parser: mime.Parser | None = None
         if not policy.disable_mime_input_processing:
             self._parser = mime.Parser(
@@ -37,14 +39,16 @@ class Body:
 
     async def finish(self) -> bytes:
         if self._parser is None:
-            return b""
-        out = await self._pass(self._parser.finish())
+            return await self._flush()
+        out = await self._pass(self._parser.finish()) + await self._flush()
         self._judge(self._parser.faults)
         return out
 
     async def _pass(self, events: list[Event]) -> bytes:
         out: list[bytes] = []
         for event in events:
+            if event.kind is not Kind.BODY and self._partial:
+                out.append(await self._flush())
             if event.kind is Kind.FIELD:
                 if event.where is not Where.PRIMARY:
                     out += await self._checker.field(event.raw, event.where)
@@ -57,7 +61,23 @@ class Body:
         return b"".join(out)
 
     async def _lines(self, raw: bytes) -> bytes:
-        checked = await self._checker.body(raw, self._offset) if self._message.filters else raw
+        if self._policy.body_checks is None:
+            return raw
+        if self._partial:
+            raw = self._partial + raw
+            self._partial = b""
+        whole = raw.rfind(b"\n") + 1
+        if len(raw) - whole < LINE_PIECE:
+            self._partial = raw[whole:]
+            raw = raw[:whole]
+        return await self._check(raw)
+
+    async def _flush(self) -> bytes:
+        raw, self._partial = self._partial, b""
+        return await self._check(raw)
+
+    async def _check(self, raw: bytes) -> bytes:
+        checked = await self._checker.body(raw, self._offset) if raw and self._message.filters else raw
         self._offset += len(raw)
         return checked
 

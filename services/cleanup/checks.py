@@ -16,7 +16,7 @@ MIME_FIELDS = frozenset(
         b"mime-version",
     }
 )  # fmt: skip
-_LINE_PIECE = 2048
+LINE_PIECE = 2048
 """Postfix line_length_limit: a longer body line is looked at in pieces."""
 _ACTION = re.compile(r"(\S+)\s*(.*)", re.DOTALL)
 
@@ -73,9 +73,9 @@ class Checker:
             if not self._message.filters or (limit and offset + place >= limit):
                 out.append(raw[place:])
                 break
-            end = raw.find(b"\n", place, place + _LINE_PIECE + 1)
+            end = raw.find(b"\n", place, place + LINE_PIECE + 1)
             whole = end >= 0
-            stop = end + 1 if whole else min(len(raw), place + _LINE_PIECE)
+            stop = end + 1 if whole else min(len(raw), place + LINE_PIECE)
             piece = raw[place:stop]
             out += await self._line(check, piece, b"\n" if whole else b"")
             place = stop

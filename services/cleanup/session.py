@@ -249,7 +249,7 @@ class Cleanup(request.Service):
         return not message.faults
 
     async def _write(self, writer: Writer, data: bytes) -> None:
-        """In a thread, for the disk may be slow. The descriptor is not closed under it, whatever becomes of the task."""
+        """In a thread, for the disk may be slow. It is waited for in any case: nobody may close the file under it."""
         work = self.process.loop.run_in_executor(None, writer.write, data)
         try:
             await asyncio.shield(work)
