@@ -15,6 +15,9 @@ PROTOCOL = "cleanup/1"
 INLINE_LIMIT = 256 * 1024
 """Bytes; above this the content is streamed. One inline message is the most that a hop holds of one mail."""
 
+QUEUE_ID_MARK = "\0id\0"
+"""Stands in a prepended line where the queue id is to be: only cleanup knows it (``with ESMTP id …`` of Received:)."""
+
 
 class Deposit(Message):
     """Make this message canonical, queue it, sync it. Answered by Deposited or Refused."""
@@ -34,7 +37,7 @@ class Deposit(Message):
     hold: bool = False
     milters: bool = True
     prepend: tuple[str, ...] = ()
-    """Header lines to put first (Received:, access PREPEND), each without its final newline."""
+    """Header lines to put first (Received:, access PREPEND), each without its final newline; see QUEUE_ID_MARK."""
 
 
 class Deposited(Message):

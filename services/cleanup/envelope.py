@@ -29,12 +29,7 @@ async def clean_envelope(message: Message, policy: Policy, recipients: list[Reci
         address = await mapping.map_address(message, policy, address, ENVELOPE_RECIPIENT)
         _need_utf8(message, policy, address)
         message.last_recipient = address
-        changes: dict[str, object] = {}
-        if not recipient.original:
-            changes["original"] = recipient.address
-        if address != recipient.address:
-            changes["address"] = address
-        await out.add(recipient.model_copy(update=changes) if changes else recipient)
+        await out.add(recipient, address)
         if deposit.bcc and policy.recipient_bcc_maps is not None:
             await _add_copies(message, policy, out, policy.recipient_bcc_maps, address)
     return out
@@ -69,7 +64,7 @@ async def _copy(message: Message, policy: Policy, out: Recipients, address: str)
     standard = (await policy.rewrite("local", [address]))[0]
     standard = await mapping.map_address(message, policy, standard, ENVELOPE_RECIPIENT)
     _need_utf8(message, policy, standard)
-    await out.add(Recipient(address=standard, original=standard, notify=("NEVER",)))
+    await out.add(Recipient(address=standard, notify=("NEVER",)), standard)
 
 
 def _need_utf8(message: Message, policy: Policy, address: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from tubepost.common.mail import address as addresses
 from tubepost.common.mail import addresslist, date, encode, header, messageid, mime
 from tubepost.common.mail.header import Field
+from tubepost.common.wire.cleanup import QUEUE_ID_MARK
 
 from tubepost.services.cleanup.mapping import map_header_addresses
 from tubepost.services.cleanup.policy import Policy
@@ -90,9 +91,13 @@ def extract_recipients(fields: Sequence[Field]) -> list[str]:
     return list(dict.fromkeys(out))
 
 
-def prepended(lines: Iterable[str]) -> list[Field]:
-    """Lines that the caller wants first, as fields. One that is no header field would end the header: left out."""
-    return header.scan(b"".join(line.encode("utf-8", "surrogateescape") + b"\n" for line in lines))
+def prepended(lines: Iterable[str], queue_id: str) -> list[Field]:
+    """Lines that the caller wants first, as fields, with the queue id where it belongs.
+
+    A line that is no header field would end the header: left out.
+    """
+    text = "\n".join(lines).replace(QUEUE_ID_MARK, queue_id) + "\n"
+    return header.scan(text.encode("utf-8", "surrogateescape"))
 
 
 def _context(message: Message, policy: Policy) -> str:

@@ -227,7 +227,7 @@ class Cleanup(request.Service):
             recipients += [Recipient(address=address) for address in headers.extract_recipients(fields)]
         out = await envelope.clean_envelope(message, policy, recipients)
         if deposit.prepend:
-            fields = headers.prepended(deposit.prepend) + fields
+            fields = headers.prepended(deposit.prepend, message.queue_id) + fields
         fields = await Checker(message, policy).fields(fields)
         arrival = deposit.envelope.arrival_time
         local = time.localtime(arrival)

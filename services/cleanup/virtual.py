@@ -18,13 +18,13 @@ class Recipients:
         self._policy = policy
         self._seen: set[object] = set()
 
-    async def add(self, recipient: Recipient) -> None:
-        """A recipient in canonical form; ``original`` is as it was given. Raises Trouble."""
+    async def add(self, recipient: Recipient, address: str) -> None:
+        """A recipient as it was given, and its canonical form. Raises Trouble."""
         message, policy = self._message, self._policy
         if policy.virtual_alias_maps is None or not message.deposit.aliases:
-            self._put(recipient, recipient.address)
+            self._put(recipient, address)
             return
-        results = await expand(message, policy, recipient.address)
+        results = await expand(message, policy, address)
         if not results:
             return
         if message.deposit.source == "verify":
@@ -32,7 +32,9 @@ class Recipients:
             del results[1:]
         if "SUCCESS" in recipient.notify and len(results) > 1:
             # RFC 3461 5.2.7.3 (b): the expansion is reported, and SUCCESS is asked for no more.
-            message.expanded.append(recipient)
+            message.expanded.append(
+                recipient.model_copy(update={"address": address, "original": recipient.original or recipient.address})
+            )
             rest = tuple(when for when in recipient.notify if when != "SUCCESS")
             recipient = recipient.model_copy(update={"notify": rest or ("NEVER",)})
         for result in results:
@@ -40,16 +42,17 @@ class Recipients:
 
     def _put(self, recipient: Recipient, address: str) -> None:
         policy = self._policy
+        original = recipient.original or recipient.address
         if policy.enable_original_recipient:
             # Different recipients of the same mailbox are told apart by what they were called.
-            key: object = (recipient.orcpt, recipient.notify, recipient.original.casefold(), address.casefold())
+            key: object = (recipient.orcpt, recipient.notify, original.casefold(), address.casefold())
         else:
             key = address.casefold()
+            original = ""
         if key in self._seen:
             return
         if policy.duplicate_filter_limit <= 0 or len(self._seen) < policy.duplicate_filter_limit:
             self._seen.add(key)
-        original = recipient.original if policy.enable_original_recipient else ""
         if original == address:
             original = ""
         if address != recipient.address or original != recipient.original:

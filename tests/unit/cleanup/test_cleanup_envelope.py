@@ -203,7 +203,7 @@ def test_duplicate_filter_is_bounded(kit: Any) -> None:
 
     async def work() -> None:
         for name in ("a", "b", "c", "a", "c"):
-            await out.add(Recipient(address=f"{name}@x.example"))
+            await out.add(Recipient(address=name), f"{name}@x.example")
 
     kit.run(work())
     assert addresses(message) == ["a@x.example", "b@x.example", "c@x.example", "c@x.example"]

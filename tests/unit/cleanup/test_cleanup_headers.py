@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tubepost.common.mail import header
+from tubepost.common.wire.cleanup import QUEUE_ID_MARK
 from tubepost.common.wire.envelope import Envelope
 
 from tubepost.services.cleanup import headers
@@ -137,5 +138,5 @@ def test_recipients_are_extracted() -> None:
 
 
 def test_prepended_lines() -> None:
-    fields = headers.prepended(("Received: from x\n\tby y", "X-Y: z"))
-    assert [field.raw for field in fields] == [b"Received: from x\n\tby y\n", b"X-Y: z\n"]
+    fields = headers.prepended((f"Received: from x\n\tby y id {QUEUE_ID_MARK}", "no field", "X-Y: z"), "4QID")
+    assert [field.raw for field in fields] == [b"Received: from x\n\tby y id 4QID\n", b"X-Y: z\n"]
