@@ -100,7 +100,7 @@ class Master:
         for service in services.values():
             self._sockets[service.key] = sockets.open_service(service, config, self._uid, self._gid)
             self._states[service.key] = ServiceState(service)
-        log.setup(f"{config.syslog_name}/master", path=f"private/{config.postlog_service_name}")
+        log.setup(f"{config.syslog_name}/master", path=f"public/{config.postlog_service_name}")
         self._control = Control(config.process_id_directory)
         register = os.path.join(config.process_id_directory, "register")
         if os.path.exists(register):
@@ -117,7 +117,7 @@ class Master:
             os.path.join(config.process_id_directory, "register"),
             folders,
             f"{config.syslog_name}/template",
-            f"private/{config.postlog_service_name}",
+            f"public/{config.postlog_service_name}",
         )
         self._selector.register(self._template.socket, selectors.EVENT_READ, self._on_template)
 

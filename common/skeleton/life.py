@@ -72,7 +72,7 @@ def run(program: str, make: Callable[[Process], Loop], birth: Birth | None = Non
         log.setup(
             f"{config.syslog_name}/{_display_name(birth)}",
             verbose=birth.verbose,
-            path="" if alone else os.path.join(config.queue_directory, "private", config.postlog_service_name),
+            path="" if alone else os.path.join(config.queue_directory, "public", config.postlog_service_name),
         )
         os.chdir(config.queue_directory)
         register = _register(config)

@@ -10,6 +10,18 @@ from tubepost.common.bus import Bus, Client
 from tubepost.common.config import Config, load
 
 
+def socket_path(config: Config, service: str) -> str:
+    """Below the queue directory. Which services are public is fixed, as in Postfix: people's commands reach those."""
+    public = (
+        config.cleanup_service_name,
+        config.pickup_service_name,
+        config.queue_service_name,
+        config.flush_service_name,
+        config.showq_service_name,
+    )
+    return f"public/{service}" if service in public else f"private/{service}"
+
+
 class Process:
     """One running program. Made by ``life`` after privileges were dropped."""
 
@@ -44,9 +56,8 @@ class Process:
             callback()
 
     def client(self, service: str) -> Client:
-        """The client for a service of this instance: ``private/<name>`` or a path that says which directory."""
-        path = service if "/" in service else f"private/{service}"
-        return self.bus.client(path, deadline=self.config.ipc_timeout)
+        """The client for a service of this instance, by its name in master.cf."""
+        return self.bus.client(socket_path(self.config, service), deadline=self.config.ipc_timeout)
 
     def spawn(self, work: "asyncio.Task[object]") -> None:
         """Hold on to a background task until it ends."""

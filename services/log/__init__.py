@@ -4,7 +4,7 @@ Summary
     postlog  unix-dgram  n  -  n  -  1  log
 
 Description
-    Receives datagrams of one or more whole lines on ``private/postlog`` from all programs of the instance and appends
+    Receives datagrams of one or more whole lines on ``public/postlog`` from all programs of the instance and appends
     them to ``maillog_file`` (``/dev/stdout``: the master's standard output); with no maillog_file it hands them to the
     system's syslog socket. Lines arrive formatted; nothing is parsed but the line ends. Reopens its file when it was
     renamed away (log rotation).

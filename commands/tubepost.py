@@ -1,0 +1,316 @@
+"""tubepost: make, run, watch and check an instance.
+
+``-c DIR`` or MAIL_CONFIG selects the instance; several run side by side.
+"""
+
+import fcntl
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+
+from tubepost.common.wire.peers import CALLS, USER
+from tubepost.common.system import control
+from tubepost.common.config import Config, ConfigError, Fault, layout, load, master_cf
+from tubepost.common.config.instance import write_instance
+from tubepost.common.skeleton.privileges import POLICIES, policy_of
+
+EX_CONFIG, EX_UNAVAILABLE = 78, 69
+_DEFAULT_DIRECTORY = "/etc/tubepost"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-c",
+    "directory",
+    metavar="DIR",
+    envvar="MAIL_CONFIG",
+    default=_DEFAULT_DIRECTORY,
+    help="Configuration directory of the instance (MAIL_CONFIG).",
+)
+@click.version_option(package_name="tubepost", prog_name="tubepost")
+@click.pass_context
+def main(context: click.Context, directory: str) -> None:
+    """A mail system in Postfix's shape: one command for the whole instance."""
+    context.obj = os.path.abspath(directory)
+
+
+def _fail(text: str, status: int) -> "click.exceptions.Exit":
+    click.echo(f"tubepost: {text}", err=True)
+    return click.exceptions.Exit(status)
+
+
+def _config(directory: str) -> Config:
+    try:
+        return load(directory)
+    except ConfigError as error:
+        raise _fail(str(error), EX_CONFIG) from None
+
+
+def _master_pid(config: Config) -> int:
+    """Of the running master, by its lock; 0 when none runs."""
+    path = os.path.join(config.queue_directory, config.process_id_directory, "master.pid")
+    try:
+        with open(path, encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip() or 0)
+    except (FileNotFoundError, ValueError):
+        pass
+    return 0
+
+
+def _master_command(directory: str, ready_fd: int) -> list[str]:
+    # -I: nothing of the caller's directory or environment gets into the mail system.
+    return [sys.executable, "-I", "-m", "tubepost.master", "-c", directory, "--ready-fd", str(ready_fd)]
+
+
+@main.command()
+@click.argument("root", type=click.Path(file_okay=False))
+@click.option("--domain", default="example.test", show_default=True, help="Mail domain.")
+@click.option("--port-offset", default=0, show_default=True, help="Added to every port of an embedded instance.")
+@click.option("--embedded/--system", default=True, help="High ports and two accounts, or port 25 and none.")
+@click.option("--listen", default=None, help="Address to listen on.")
+@click.option("--smtp-port", type=int, default=None, help="Port of SMTP.")
+def init(root: str, domain: str, port_offset: int, embedded: bool, listen: str | None, smtp_port: int | None) -> None:
+    """Write a new instance below ROOT (configuration, queue, mailboxes). What is there already stays as it is."""
+    try:
+        instance = write_instance(
+            root, domain=domain, port_offset=port_offset, embedded=embedded, listen=listen, smtp_port=smtp_port
+        )
+    except (OSError, ValueError, ConfigError) as error:
+        raise _fail(f"cannot write the instance {root}: {error}", EX_CONFIG) from None
+    from tubepost.common.tables.compile import rebuild_alias_databases
+
+    rebuild_alias_databases(_config(instance.config_directory))
+    for path in instance.written:
+        click.echo(f"written: {path}")
+    if instance.credentials:
+        click.echo("accounts (kept in credentials.txt):")
+        for address, password in instance.credentials.items():
+            click.echo(f"  {address} {password}")
+
+
+@main.command()
+@click.pass_obj
+def run(directory: str) -> None:
+    """Run in the foreground until Ctrl-C; says in one line when it is ready."""
+    config = _config(directory)
+    if pid := _master_pid(config):
+        raise _fail(f"this instance runs already (process {pid})", EX_UNAVAILABLE)
+    begun = time.monotonic()
+    read, write = os.pipe()
+    master = subprocess.Popen(_master_command(directory, write), pass_fds=(write,))
+    os.close(write)
+    # Ctrl-C reaches the master by the terminal; TERM is passed on; this process waits for the orderly end.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda signo, _: master.send_signal(signo))
+    with os.fdopen(read, "rb") as ready:
+        if ready.read(1):
+            click.echo(_ready_line(directory, config, time.monotonic() - begun))
+    while True:
+        try:
+            status = master.wait()
+            break
+        except KeyboardInterrupt:
+            continue
+    raise click.exceptions.Exit(status if status >= 0 else 128 - status)
+
+
+def _ready_line(directory: str, config: Config, seconds: float) -> str:
+    services, _ = master_cf.read(f"{directory}/master.cf")
+    doors = " ".join(entry.service for entry in services if entry.type == "inet") or "no network service"
+    door = next((entry.service for entry in services if entry.command == "smtpd"), "")
+    host, _, port = door.rpartition(":")
+    port = {"smtp": "25"}.get(port, port)
+    domain = next(iter(config.virtual_mailbox_domains), "") or config.mydomain
+    example = f"swaks -s {host or '127.0.0.1'} -p {port} -t alice@{domain}"
+    return (
+        f"tubepost is ready in {seconds:.1f} s: SMTP on {doors}; "
+        f"try: {example}   then: mailq -C {directory}, tubepost -c {directory} status"
+    )
+
+
+@main.command()
+@click.pass_obj
+def start(directory: str) -> None:
+    """Start in the background; returns when the system is ready."""
+    config = _config(directory)
+    if pid := _master_pid(config):
+        raise _fail(f"this instance runs already (process {pid})", EX_UNAVAILABLE)
+    read, write = os.pipe()
+    output = subprocess.DEVNULL if config.maillog_file != "/dev/stdout" else None
+    master = subprocess.Popen(
+        _master_command(directory, write),
+        pass_fds=(write,),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+    )
+    os.close(write)
+    with os.fdopen(read, "rb") as ready:
+        if not ready.read(1):
+            raise click.exceptions.Exit(master.wait())
+    click.echo(f"tubepost started (process {master.pid})")
+
+
+@main.command()
+@click.pass_obj
+def stop(directory: str) -> None:
+    """Stop: sessions and deliveries under way are finished first."""
+    config = _config(directory)
+    pid = _master_pid(config)
+    if not pid:
+        raise _fail("this instance does not run", 1)
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + config.stop_timeout + 15
+    while _master_pid(config):
+        if time.monotonic() > deadline:
+            raise _fail(f"process {pid} does not end; look at the log, or kill it: no accepted mail is lost", 1)
+        time.sleep(0.05)
+    click.echo("tubepost stopped")
+
+
+@main.command()
+@click.pass_obj
+def reload(directory: str) -> None:
+    """Have the running system read its configuration again; no session is dropped."""
+    config = _config(directory)
+    errors = [fault for fault in _faults(directory, config) if fault.severity == "error"]
+    if errors:
+        for fault in errors:
+            click.echo(str(fault), err=True)
+        raise _fail("not reloaded: the configuration has errors", EX_CONFIG)
+    pid = _master_pid(config)
+    if not pid:
+        raise _fail("this instance does not run", 1)
+    os.kill(pid, signal.SIGHUP)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="All that the master knows, as JSON.")
+@click.pass_obj
+def status(directory: str, as_json: bool) -> None:
+    """Show the services and their processes. Exit status 0 when the system runs."""
+    config = _config(directory)
+    try:
+        answer = control.ask(os.path.join(config.queue_directory, config.process_id_directory), "status")
+    except (OSError, ValueError):
+        pid = _master_pid(config)
+        raise _fail(f"runs (process {pid}) but does not answer" if pid else "this instance does not run", 1) from None
+    if as_json:
+        click.echo(json.dumps(answer))
+        return
+    for line in _status_lines(answer):
+        click.echo(line)
+
+
+def _status_lines(answer: dict[str, Any]) -> list[str]:
+    columns = ("SERVICE", "PROGRAM", "PROCESSES", "SESSIONS", "LIMIT", "REQUESTS", "RESTARTS", "MEMORY", "STRESS")
+    rows = [columns]
+    for row in answer["services"]:
+        state = "on" if row["stress"] else f"paused {row['throttled']}s" if row["throttled"] else "-"
+        rows.append(
+            (
+                row["service"],
+                row["program"],
+                f"{row['processes']}/{row['maxproc'] or '-'}",
+                str(row["sessions"]),
+                str(row["limit"] or "-"),
+                str(row["requests"]),
+                str(row["restarts"]),
+                f"{row['memory'] / 1024:.1f}M" if row["memory"] else "-",
+                state,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    total = answer["memory"] + sum(row["memory"] for row in answer["services"])
+    pressure = f", memory pressure level {answer['pressure_level']}" if answer["pressure_level"] else ""
+    lines.append(
+        f"master process {answer['pid']}, version {answer['version']}, up {answer['uptime']} s, "
+        f"{total / 1024:.1f}M in all{pressure}"
+    )
+    return lines
+
+
+@main.command()
+@click.pass_obj
+def check(directory: str) -> None:
+    """Check configuration and permissions; every fault in one pass. Exit status 0 when nothing is wrong."""
+    config = _config(directory)
+    faults = _faults(directory, config)
+    words = [f"{fault.severity}: {fault}" for fault in faults]
+    words += [f"warning: {text}" for text in _directory_faults(config)]
+    for line in words:
+        click.echo(line, err=True)
+    errors = sum(fault.severity == "error" for fault in faults)
+    if errors:
+        raise click.exceptions.Exit(EX_CONFIG)
+    click.echo(f"{directory}: {'no faults' if not words else f'{len(words)} warnings'}")
+
+
+def _faults(directory: str, config: Config) -> list[Fault]:
+    entries, faults = master_cf.read(f"{directory}/master.cf")
+    found = list(faults)
+    names = frozenset(entry.service for entry in entries)
+    found += config.check(names)
+    for entry in entries:
+        own = config.with_overrides(dict(entry.overrides))
+        for name, _ in entry.overrides:
+            try:
+                own.get(name)
+            except KeyError:
+                pass
+            except ConfigError as error:
+                found.append(Fault(entry.file, entry.line, entry.name, str(error)))
+        if entry.command not in POLICIES and policy_of(entry.command) not in POLICIES.values():
+            found.append(Fault(entry.file, entry.line, entry.name, f"there is no program {entry.command}"))
+    return found
+
+
+def _directory_faults(config: Config) -> list[str]:
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        try:
+            owner = pwd.getpwnam(config.mail_owner)
+            uid, gid = owner.pw_uid, owner.pw_gid
+        except KeyError:
+            return [f"mail_owner: there is no account {config.mail_owner}; make it with useradd --system"]
+    import grp
+
+    try:
+        gid = grp.getgrnam(config.setgid_group).gr_gid
+    except KeyError:
+        pass
+    return layout.check(config.queue_directory, uid, gid)
+
+
+@main.command()
+def services() -> None:
+    """Print who may call whom with which messages, and what each program may touch."""
+    for program, policy in POLICIES.items():
+        marks = [
+            "network" if policy.network else "no network",
+            "starts programs" if policy.programs else "starts no programs",
+        ]
+        if policy.root:
+            marks.append("acts as the recipient")
+        click.echo(f"{program}: {', '.join(marks)}")
+        writes = "whatever its account may" if policy.anywhere else ", ".join(policy.writes) or "nothing"
+        click.echo(f"    reads: {', '.join(policy.reads) or 'configuration'}; writes: {writes}")
+        for name, callers in sorted(CALLS.get(program, {}).items()):
+            people = sorted("people's commands" if caller == USER else caller for caller in callers)
+            click.echo(f"    answers {name.decode()} of {', '.join(people)}")
+
+
+if __name__ == "__main__":
+    main()
