@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from tubepost.common.mail import header
-from tubepost.common.mail.header import Field
-from tubepost.common.wire import base, bounce, proxymap, qmgr
+from tubepost.common.wire import base, bounce, qmgr
 from tubepost.common.wire.base import Refused
 from tubepost.common.wire.cleanup import Deposit, Deposited
 from tubepost.common.wire.delivery import RecipientStatus
@@ -17,13 +16,13 @@ from tubepost.common.system import log
 from tubepost.common.system.atomic import write_all
 from tubepost.common.system.commit import GroupCommit
 from tubepost.common.system.ids import new_queue_id
-from tubepost.common.bus import BusError, Handler, Refusal, Request
+from tubepost.common.bus import BusError, Handler, Request
 from tubepost.common.bus.rewriting import RewriteClient
 from tubepost.common.spool import Spool, Writer, encode
 from tubepost.common.spool.queuefile import PREAMBLE
-from tubepost.common.tables import TableEnvironment, TableError
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
+from tubepost.common.skeleton.tables import table_environment
 
 from tubepost.services.cleanup import envelope, headers
 from tubepost.services.cleanup.body import Body, strip_characters
@@ -40,6 +39,8 @@ _WRITE_PORTION = 256 * 1024
 # A header is held in memory as a whole; so many fields of the largest size, or this much, are enough for any mail.
 _HEADER_FIELDS = 16
 _HEADER_LEAST = 1024 * 1024
+# More lines than any mail needs; each costs far more memory as a field than as bytes.
+_HEADER_LINES = 20_000
 
 
 class Cleanup(request.Service):
@@ -51,12 +52,9 @@ class Cleanup(request.Service):
         super().__init__(process)
         self.spool = Spool(".", tuple(self.config.hash_queue_names), self.config.hash_queue_depth)
         self.commit = GroupCommit()
-        self.environment = TableEnvironment(
-            config_directory=self.process.birth.config_directory,
-            default_type=self.config.default_database_type,
-            proxy=self._ask_proxymap,
-        )
-        self.rewriter = RewriteClient(process.client("private/rewrite"))
+        self.environment = table_environment(process)
+        self.rewriter = RewriteClient(process.client(self.config.rewrite_service_name))
+        self.qmgr = process.client(f"public/{self.config.queue_service_name}")
 
     @property
     def handlers(self) -> Mapping[type[base.Message], Handler]:
@@ -102,7 +100,10 @@ class Cleanup(request.Service):
             return None
         data = strip_characters(message, policy, data)
         end, start = header.split_message(data)
-        out, head = await self._clean_head(message, header.scan(data[:end]))
+        cleaned = await self._clean_head(message, data[:end])
+        if cleaned is None:
+            return None
+        out, head = cleaned
         body = data[start:]
         if not message.dead and policy.reads_body(message.filters):
             machine = Body(message, policy, head)
@@ -156,9 +157,10 @@ class Cleanup(request.Service):
                 break
         if not done:
             collector.finish()
-        out, head = await self._clean_head(message, header.scan(collector.block))
-        if message.dead or message.discard:
+        cleaned = await self._clean_head(message, collector.block)
+        if cleaned is None or message.dead or message.discard:
             return None
+        out, head = cleaned
         machine = Body(message, policy, head) if policy.reads_body(message.filters) else None
         await self.process.inflow()
         fd = self.spool.create_named("incoming", message.queue_id)
@@ -219,9 +221,13 @@ class Cleanup(request.Service):
         self._tell(message, final, offsets, writer.length, queue)
         return Deposited(queue_id=message.queue_id, size=writer.length)
 
-    async def _clean_head(self, message: Message, fields: list[Field]) -> tuple[Recipients, bytes]:
-        """Envelope and header."""
+    async def _clean_head(self, message: Message, block: bytes) -> tuple[Recipients, bytes] | None:
+        """Envelope and header. None: the header is out of all proportion."""
         policy, deposit = self.policy, message.deposit
+        if block.count(b"\n") > _HEADER_LINES:
+            message.fail(Fault.HEADER)
+            return None
+        fields = header.scan(block)
         recipients = list(deposit.recipients)
         if deposit.extract_recipients:
             recipients += [Recipient(address=address) for address in headers.extract_recipients(fields)]
@@ -279,7 +285,7 @@ class Cleanup(request.Service):
             recipients=recipients,
             recipient_count=len(offsets),
         )
-        self.process.client("public/qmgr").tell(arrived)
+        self.qmgr.tell(arrived)
 
     async def _report_expansions(self, message: Message, final: Envelope) -> None:
         """RFC 3461 5.2.7.3: "expanded" goes to the trace log, from which qmgr has the success report made."""
@@ -302,7 +308,7 @@ class Cleanup(request.Service):
 
     async def _ask_trace(self, question: base.Message) -> None:
         try:
-            await self.process.client("private/trace").call(question, base.Done)
+            await self.process.client(self.config.trace_service_name).call(question, base.Done)
         except BusError as error:
             raise Trouble(f"trace service: {error}") from error
 
@@ -311,17 +317,6 @@ class Cleanup(request.Service):
             return await self.rewriter.rewrite_all("local" if context == "local" else "remote", addresses)
         except BusError as error:
             raise Trouble(f"rewrite service: {error}") from error
-
-    async def _ask_proxymap(self, table: str, key: str) -> str | None:
-        try:
-            found = await self.process.client("private/proxymap").call(
-                proxymap.Lookup(table=table, key=key), proxymap.Found
-            )
-        except Refusal as error:
-            raise TableError(f"proxy:{table}: {error}") from error
-        except BusError as error:
-            raise TableError(f"proxy:{table}: the proxymap service does not answer: {error}") from error
-        return found.value
 
     def _write_log(self, message: Message) -> None:
         for level, text in message.lines:

@@ -289,6 +289,15 @@ def test_large_messages_are_written_in_portions(house: Callable[..., House]) -> 
     assert home.file(home.deposit(content, size=60_000))[1] == b"Received: by mx.example\n" + content
 
 
+@pytest.mark.parametrize("size", [0, 60_000])
+def test_a_header_of_countless_lines_is_refused(house: Callable[..., House], size: int) -> None:
+    home = house()
+    assert isinstance(home.deposit(b"A:\n" * 15_000 + b"\n", size=size), Deposited)
+    answer = home.deposit(b"A:\n" * 25_000 + b"\n", size=size)
+    assert isinstance(answer, Refused)
+    assert (answer.code, answer.reason) == (552, "Error: message header too big")
+
+
 def test_a_header_without_end_is_refused(house: Callable[..., House]) -> None:
     home = house()
     answer = home.deposit(b"A: " + b"x" * 3_000_000, size=60_000)
