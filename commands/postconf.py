@@ -101,7 +101,7 @@ class _Command:
             raise _Fatal("missing service argument")
 
     def path(self, name: str) -> str:
-        return str(Path(self.directory or DEFAULT_DIRECTORY) / name)
+        return f"{self.directory or DEFAULT_DIRECTORY}/{name}"
 
     def has(self, letter: str) -> bool:
         return letter in self.letters
@@ -155,7 +155,7 @@ def _show(command: _Command) -> None:
         for fault in faults:
             if fault.severity == "error":
                 raise _Fatal(str(fault))
-            _warn(str(fault))
+            _warn(f"{fault.file}, line {fault.line}: {fault.reason}")
         texts = {setting.name: setting.value for setting in settings}
         if command.directory:
             texts["config_directory"] = command.directory

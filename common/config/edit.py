@@ -73,8 +73,9 @@ def edit_master(text: str, change: Callable[[master_cf.Words], str | None], *, f
             if changed is None:
                 result += lines
             else:
-                result.append(changed)
+                # As Postfix does it, what stood between the lines of the entry goes before it.
                 result += [line for line in lines if _is_aside(line)]
+                result.append(changed)
         number += len(lines)
     return "".join(result)
 

@@ -78,7 +78,7 @@ def parse(text: str, file: str = "main.cf") -> tuple[tuple[Setting, ...], tuple[
         setting = Setting(name, value, number)
         earlier = lines.get(name)
         if earlier is not None:
-            reason = f"overriding earlier entry of line {earlier.line}: {name}={earlier.value[:60]}"
+            reason = f"overriding earlier entry: {name}={earlier.value[:60]} (line {earlier.line})"
             faults.append(Fault(file, number, name, reason, "warning"))
         lines[name] = setting
         settings.append(setting)

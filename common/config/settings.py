@@ -19,6 +19,8 @@ OVERRIDE = "master.cf -o"
 DECLARED: dict[str, AnyParameter] = {parameter.name: parameter for parameter in declarations(Parameters)} | LMTP
 """Every parameter by its name in main.cf."""
 
+_LMTP_OF = {smtp: lmtp for lmtp, smtp in TWINS.items()}
+
 
 class Place(NamedTuple):
     file: str
@@ -135,16 +137,15 @@ class Config(Parameters):
 
     def as_lmtp(self) -> "Config":
         """The configuration for LMTP: every ``smtp_`` attribute then has the value of its ``lmtp_`` twin."""
-        twins = {smtp: self.text(lmtp) or "" for lmtp, smtp in TWINS.items()}
-        config = Config(self._texts["config_directory"], {**self._texts, **twins}, places=self._places)
-        config._overrides = self._overrides
-        return config
+        overrides = {name: self._texts[name] for name in self._overrides}
+        return _LmtpConfig(self._texts["config_directory"], self._texts, overrides, self._places)
 
     def with_overrides(self, overrides: Mapping[str, str]) -> "Config":
         """The configuration of a service with its ``-o name=value``, without reading main.cf again."""
         if not overrides:
             return self
-        return Config(self._texts["config_directory"], self._texts, overrides, self._places)
+        own = {name: self._texts[name] for name in self._overrides}
+        return type(self)(self._texts["config_directory"], self._texts, own | dict(overrides), self._places)
 
     def get(self, name: str) -> Any:
         """The parsed value of a declared parameter by its name in main.cf. Raises KeyError, ConfigError."""
@@ -208,6 +209,19 @@ class Config(Parameters):
             return self.raw(name) or ""
         except ConfigError:
             return ""
+
+
+class _LmtpConfig(Config):
+    """Reads a twin where a program asks for an ``smtp_`` parameter; ``$smtp_…`` within values means what it says."""
+
+    def expanded(self, name: str) -> str:
+        return super().expanded(_LMTP_OF.get(name, name))
+
+    def unexpanded(self, name: str) -> str:
+        return super().unexpanded(_LMTP_OF.get(name, name))
+
+    def bad_value(self, name: str, reason: str) -> ConfigError:
+        return super().bad_value(_LMTP_OF.get(name, name), reason)
 
 
 def suggest(name: str) -> str:

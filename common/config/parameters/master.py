@@ -12,7 +12,7 @@ class Master(Settings):
     max_use = Integer("10000", "A process leaves after this many connections (hundreds of requests).", low=1)
     max_idle = Time("100s", "A process leaves after this long without work.", low=1)
     service_throttle_time = Time("60s", "Pause before a service that failed at its start is tried again.", low=1)
-    master_service_disable = List("", "Services of master.cf that are not started: name.type, or inet, unix …")
+    master_service_disable = List("", "Services of master.cf that are not started: name/type, or a type such as inet.")
     fork_attempts = Integer("5", "How often the start of a process is tried.", low=1)
     fork_delay = Time("1s", "Pause between two tries to start a process.", low=1)
     daemon_timeout = Time("18000s", "A request that takes a program longer than this ends the program.", low=1)
