@@ -167,7 +167,8 @@ class _Parser:
                     place = self.comment(place + 1)
                     continue
                 if kind == ")":
-                    kind = "atom"
+                    # Closes nothing: "joe@x (Joe))" has one address, not two.
+                    kind = "space"
             if kind != "space":
                 out.append(_Token(kind, place, end))
             place = end

@@ -35,6 +35,10 @@ FOUND = [
     ("host!user, a%b@c", ["host!user", "a%b@c"]),
     ("Jörg <jörg@exämple.org>", ["jörg@exämple.org"]),
     ("a@x,\r\n\tb@y", ["a@x", "b@y"]),
+    ("joe@x (Joe))", ["joe@x"]),
+    ("joe@x) <k@y>", ["k@y"]),
+    (r"wietse\ venema@p", ['"wietse venema"@p']),
+    ("a@[stuff", ["a@[stuff"]),
     ("mailto:a@b", ['"mailto:a"@b']),
 ]
 
