@@ -27,6 +27,8 @@ _TICK = 0.5
 # Stress stays on until a service has been below its limit for this long (Postfix: 1000 s).
 _STRESS_CALM = 1000.0
 _FULL_WARNING = 1000.0
+# Before a template that died is replaced, so that one that cannot live does not take all the time there is.
+_TEMPLATE_PAUSE = 1.0
 # In this order services are stopped: the doors, then those who carry, then those whom they ask; the log goes last.
 _STOP_PHASES = (
     ("smtpd", "pickup", "showq"),
@@ -56,6 +58,7 @@ class Master:
         self._level = 0
         self._next_pressure = 0.0
         self._started = time.time()
+        self._template_ended: float | None = None
         self._stopping_since: float | None = None
         self._phase = 0
         self._phase_since = 0.0
@@ -101,6 +104,8 @@ class Master:
             self._sockets[service.key] = sockets.open_service(service, config, self._uid, self._gid)
             self._states[service.key] = ServiceState(service)
         log.setup(f"{config.syslog_name}/master", path=f"public/{config.postlog_service_name}")
+        # The log program may be behind, or not there yet: the master waits for nobody, and flushes in its loop.
+        log.use_loop(lambda _: None)
         self._control = Control(config.process_id_directory)
         register = os.path.join(config.process_id_directory, "register")
         if os.path.exists(register):
@@ -155,8 +160,9 @@ class Master:
                     return 0
             for key, _ in self._selector.select(max(next_tick - time.monotonic(), 0)):
                 key.data()
-            if self._stopping_since is None:
+            if self._stopping_since is None and self._template_ended is None:
                 self._balance(time.monotonic())
+            log.flush()
 
     def _tick(self, now: float) -> bool:
         """Every half second. True when all is over."""
@@ -168,6 +174,11 @@ class Master:
                 _kill(pid, signal.SIGKILL)
         if self._stopping_since is not None:
             return self._stop_step(now)
+        if self._template_ended is not None:
+            if now - self._template_ended < _TEMPLATE_PAUSE:
+                return False
+            self._template_ended = None
+            self._start_template()
         for state in self._states.values():
             if state.wakeup_due(now):
                 self._wake(state)
@@ -315,9 +326,8 @@ class Master:
                 state, control, _ = self._births.pop(token)
                 control.close()
                 state.pending -= 1
-            if self._stopping_since is None:
-                log.warning("the template process ended: a new one is started, children go on")
-                self._start_template()
+            self._template_ended = time.monotonic()
+            log.warning("the template process ended: a new one is started, children go on")
             return
         for event in events:
             match event:
@@ -541,7 +551,7 @@ class Master:
         self._template.close()
         self._control.close()
         log.info("stopped")
-        log.flush()
+        log.use_loop(None)
 
 
 class AlreadyRunning(RuntimeError):

@@ -41,9 +41,12 @@ class Template:
                 self.socket.close()
                 log.reset_after_fork()
                 log.setup(tag, path=log_path)
+                log.use_loop(lambda _: None)
                 code = _serve(theirs, register_path, preload)
             except BaseException as error:
-                log.fatal(f"the template process failed: {type(error).__name__}: {error}")
+                text = f"the template process failed: {type(error).__name__}: {error}"
+                log.fatal(text)
+                sys.stderr.write(f"master: fatal: {text}\n")
             finally:
                 log.flush()
                 os._exit(code)
@@ -90,8 +93,8 @@ def _serve(control: socket.socket, register_path: str, preload: Sequence[str]) -
     for folder in preload:
         try:
             programs[folder] = program_of(folder)
-        except ImportError as error:
-            log.error(f"program {folder}: {error}")
+        except Exception as error:  # one broken program must not keep the others from running
+            log.error(f"program {folder} cannot be loaded: {type(error).__name__}: {error}")
     gc.collect()
     gc.freeze()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -102,6 +105,7 @@ def _serve(control: socket.socket, register_path: str, preload: Sequence[str]) -
     selector.register(control, selectors.EVENT_READ)
     selector.register(wake_read, selectors.EVENT_READ)
     while True:
+        log.flush()
         for key, _ in selector.select():
             if key.fd == wake_read:
                 _drain(wake_read)

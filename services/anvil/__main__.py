@@ -2,6 +2,7 @@
 
 from tubepost.common.wire.master import Birth
 from tubepost.common.skeleton import life, request
+
 from tubepost.services.anvil.session import Anvil
 
 

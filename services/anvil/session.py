@@ -11,6 +11,7 @@ from tubepost.common.bus import Handler, Request
 from tubepost.common.bus.identity import Caller
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
+
 from tubepost.services.anvil.protocol import Counters
 
 
