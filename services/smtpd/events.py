@@ -27,6 +27,7 @@ class Mail:
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""
+    verp: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from collections.abc import Callable
 
 from tubepost.services.smtpd.events import Event, Hangup, Pause, Rcpt
 from tubepost.services.smtpd.settings import Settings
@@ -32,6 +33,8 @@ class Ledger:
         self.logs: list[tuple[str, str]] = []
         """("info" or "warning", text), for the driver to take."""
         self.history: list[str] = []
+        self.footer: Callable[[str], str] | None = None
+        """smtpd_reject_footer: the text to add to a refusal, by the refusal."""
         self.notices: list[tuple[frozenset[str], list[str]]] = []
         """Transcripts that grew long before the session ended, with their troubles."""
         self.junk = 0
@@ -134,7 +137,7 @@ class Ledger:
         if self.settings.soft_bounce and reply[0] == "5":
             # RFC 3463 2: the class of the enhanced code agrees with the code.
             reply = "4" + reply[1:4] + ("4" + reply[5:] if reply[4:5] == "5" else reply[4:])
-        footer = self.settings.reject_footer
+        footer = self.footer(reply) if self.footer is not None else ""
         if footer:
             code = reply[:3]
             enhanced = reply[4:].partition(" ")[0]

@@ -30,9 +30,15 @@ class ParameterRefused(Exception):
         self.trouble = trouble
 
 
-def read_mail(sender: str, pairs: Pairs, *, withheld: frozenset[str], smtputf8_enable: bool) -> Mail:
-    """MAIL's parameters. ``withheld``: EHLO keywords that this client was not told. Raises ParameterRefused."""
+def read_mail(
+    sender: str, pairs: Pairs, *, withheld: frozenset[str], smtputf8_enable: bool, verp: tuple[str, str] | None = None
+) -> Mail:
+    """MAIL's parameters. ``withheld``: EHLO keywords that this client was not told.
+
+    ``verp``: (default delimiters, characters allowed) for clients that may ask for VERP. Raises ParameterRefused.
+    """
     size = 0
+    delimiters = ""
     encoding = ret = ""
     envid: str | None = None
     smtputf8 = False
@@ -67,9 +73,15 @@ def read_mail(sender: str, pairs: Pairs, *, withheld: frozenset[str], smtputf8_e
                     raise ValueError
             except ValueError:
                 raise ParameterRefused("501 5.5.4 Bad ENVID parameter syntax") from None
+        elif name == "XVERP" and verp is not None:
+            delimiters = verp[0] if value is None else value
+            if len(delimiters) != 2 or not set(delimiters) <= set(verp[1]):
+                raise ParameterRefused(f"501 5.5.4 Error: XVERP needs two characters from {verp[1]}")
         else:
             raise ParameterRefused(f"555 5.5.4 Unsupported option: {_show(name, value)}")
-    return Mail(sender, size, encoding, smtputf8, ret, envid or "")
+    if delimiters and not sender:
+        raise ParameterRefused("503 5.5.4 Error: XVERP requires non-null sender")
+    return Mail(sender, size, encoding, smtputf8, ret, envid or "", delimiters)
 
 
 def read_rcpt(address: str, pairs: Pairs, *, withheld: frozenset[str]) -> Rcpt:

@@ -59,6 +59,7 @@ class Machine(Ledger):
         self.withheld: frozenset[str] = frozenset()
         """EHLO keywords that this client is not told (smtpd_discard_ehlo_keywords)."""
         self.withheld_silently = False
+        self.verp_allowed = False
         self.xclient_allowed = False
         self.xforward_allowed = False
         self.bare_newline_policy = settings.forbid_bare_newline
@@ -313,6 +314,16 @@ class Machine(Ledger):
             return
         if self.settings.keep_history:
             self.history.append(f"In:  {text}")
+        if self.settings.command_filter is not None:
+            try:
+                other = self.settings.command_filter(text.lstrip(" \t"))
+            except LookupError as error:
+                self.logs.append(("warning", f"{self.client}: smtpd_command_filter: {error}"))
+                self.break_down()
+                return
+            if other is not None:
+                self.logs.append(("info", f'{self.client}: replacing command "{text[:100]}" with "{other[:100]}"'))
+                text = other
         verb, rest = command.split_verb(text)
         if not verb:
             self.where = UNKNOWN

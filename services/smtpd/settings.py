@@ -31,7 +31,6 @@ class Settings:
     smtputf8_enable: bool = True
     strict_smtputf8: bool = False
     soft_bounce: bool = False
-    reject_footer: str = ""
     forbid_bare_newline: str = "normalize"
     forbid_bare_newline_reject_code: int = 550
     forbid_unauth_pipelining: bool = True
@@ -40,6 +39,10 @@ class Settings:
     keep_history: bool = True
     """False when notify_classes names nothing that a session can cause."""
     hide_client_session: bool = False
+    verp_delimiters: str = "+="
+    verp_delimiter_filter: str = "-=+"
+    command_filter: Callable[[str], str | None] | None = None
+    """smtpd_command_filter: another line in place of this one, or None. May raise LookupError: cannot tell now."""
     is_noop: Callable[[str], bool] = field(default=_never)
     """Does smtpd_noop_commands name this verb?"""
     is_forbidden: Callable[[str], bool] = field(default=_never)

@@ -44,7 +44,11 @@ def _mail(machine: "Machine", rest: str) -> Event | None:
     try:
         path = command.parse_path_command(rest, "FROM:", strict=settings.strict_rfc821_envelopes)
         mail = parameters.read_mail(
-            path.address, path.parameters, withheld=machine.withheld, smtputf8_enable=settings.smtputf8_enable
+            path.address,
+            path.parameters,
+            withheld=machine.withheld,
+            smtputf8_enable=settings.smtputf8_enable,
+            verp=(settings.verp_delimiters, settings.verp_delimiter_filter) if machine.verp_allowed else None,
         )
     except AddressError as error:
         _illegal_address(machine, rest, error)
@@ -269,6 +273,8 @@ def keywords(machine: "Machine") -> list[tuple[str, str]]:
     if not settings.disable_vrfy_command:
         offered.append(("VRFY", ""))
     offered.append(("ETRN", ""))
+    if machine.verp_allowed:
+        offered.append(("XVERP", ""))
     if machine.xclient_allowed:
         offered.append(("XCLIENT", " ".join(xclient.XCLIENT_NAMES)))
     if machine.xforward_allowed:

@@ -73,7 +73,7 @@ def read_settings(lines: list[str]) -> Settings:
     settings = Settings(myhostname="mx.example", mail_name="Tubepost")
     kinds = {field.name: type(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
     for line in lines:
-        if line.startswith("=: "):
+        if line.startswith("=: ") and not line.startswith("=: reject_footer"):
             name, _, value = line[3:].partition(" ")
             kind = kinds[name]
             setattr(settings, name, value == "yes" if kind is bool else kind(value))
@@ -84,6 +84,10 @@ def read_settings(lines: list[str]) -> Settings:
 def test_transcript(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     player = Player(read_settings(lines))
+    for line in lines:
+        if line.startswith("=: reject_footer "):
+            footer = line.removeprefix("=: reject_footer ")
+            player.machine.footer = lambda _reply, footer=footer: footer
     player.start()
     for number, line in enumerate(lines, 1):
         where = f"{path.name}:{number}"
