@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tubepost.common.config import mainfile, transports
+from tubepost.common.config import consistency, mainfile, transports
 from tubepost.common.config.declare import AnyParameter, declarations
 from tubepost.common.config.expand import ExpandError, expand, references
 from tubepost.common.config.faults import ConfigError, Fault
@@ -47,7 +47,7 @@ class Config(Parameters):
         self._expanded: dict[str, str | None] = {}
         self._active: list[str] = []
         self.warnings = warnings
-        """What the parser noticed: names set twice and the like."""
+        """What the parser noticed: names set twice; from ``inspect`` also lines that it could not read."""
 
     @property
     def explicit(self) -> dict[str, Place]:
@@ -186,6 +186,7 @@ class Config(Parameters):
             else:
                 reason = f"unused parameter: {name}={self._texts[name][:60]}{suggest(name)}"
                 faults.append(Fault(*place, name, reason, "warning"))
+        faults += [Fault(*self.place(name), name, reason) for name, reason in consistency.conflicts(self)]
         unique = dict.fromkeys(faults)
         return sorted(unique, key=lambda fault: (fault.file, fault.line, fault.name))
 
@@ -239,10 +240,18 @@ def from_text(
     text: str, directory: str = "/etc/tubepost", overrides: Mapping[str, str] | None = None, file: str = "main.cf"
 ) -> Config:
     """A Config of main.cf's text. Raises ConfigError for the first line that cannot be read; warnings are kept."""
-    settings, faults = mainfile.parse(text, file)
-    for fault in faults:
+    config = inspect_text(text, directory, overrides, file)
+    for fault in config.warnings:
         if fault.severity == "error":
             raise ConfigError(fault.reason, file=fault.file, line=fault.line, name=fault.name)
+    return config
+
+
+def inspect_text(
+    text: str, directory: str = "/etc/tubepost", overrides: Mapping[str, str] | None = None, file: str = "main.cf"
+) -> Config:
+    """The same for looking: lines that cannot be read are left out, and ``check()`` tells of them with the rest."""
+    settings, faults = mainfile.parse(text, file)
     texts = {setting.name: setting.value for setting in settings}
     places = {setting.name: Place(file, setting.line) for setting in settings}
     return Config(directory, texts, overrides, places, faults)
@@ -253,10 +262,19 @@ def load(directory: str, overrides: Mapping[str, str] | None = None) -> Config:
 
     Raises ConfigError when the file cannot be read or a line has no ``name = value``.
     """
-    path = str(Path(directory) / "main.cf")
+    path = f"{directory}/main.cf"
+    return from_text(_read(path), directory, overrides, path)
+
+
+def inspect(directory: str) -> Config:
+    """The same for looking, as inspect_text. Raises ConfigError only when the file cannot be read at all."""
+    path = f"{directory}/main.cf"
+    return inspect_text(_read(path), directory, None, path)
+
+
+def _read(path: str) -> str:
     try:
         # Bytes that are not UTF-8 must survive: a path or a password may hold them.
-        text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise ConfigError(f"cannot read it: {error.strerror or error}", file=path) from None
-    return from_text(text, directory, overrides, path)

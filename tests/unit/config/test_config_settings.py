@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tubepost.common.config import DECLARED, Config, ConfigError, from_text, load, transports
+from tubepost.common.config import DECLARED, Config, ConfigError, from_text, inspect, load, transports
 from tubepost.common.config.declare import Raw
 from tubepost.common.config.expand import references
 from tubepost.common.config.instance import shipped
@@ -152,6 +152,34 @@ def test_check_finds_all() -> None:
     assert reasons["smtpd_timout"].endswith("did you mean smtpd_timeout?")
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("message_size_limit = 2\nmailbox_size_limit = 1", "mailbox_size_limit"),
+        ("message_size_limit = 0\nmailbox_size_limit = 0", "virtual_mailbox_limit"),
+        ("minimal_backoff_time = 2h", "minimal_backoff_time"),
+        ("heartbeat_timeout = 5s", "heartbeat_timeout"),
+        ("memory_pressure_low = 30", "memory_pressure_low"),
+        ("memory_use_low = 95", "memory_use_low"),
+        ("smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks", "smtpd_relay_restrictions"),
+        ("mydestination = Example.com\nvirtual_mailbox_domains = example.com", "virtual_mailbox_domains"),
+        ("maillog_file = /etc/passwd", "maillog_file"),
+    ],
+)
+def test_what_does_not_go_together_is_found(text: str, name: str) -> None:
+    assert [(fault.name, fault.severity) for fault in from_text(text).check()] == [(name, "error")]
+
+
+def test_relaying_may_be_closed_in_either_list() -> None:
+    text = "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, {reject_unauth_destination}"
+    assert from_text(text).check() == []
+
+
+def test_a_bad_value_hides_no_other_conflict() -> None:
+    found = {fault.name for fault in from_text("message_size_limit = x\nmaillog_file = /etc/x").check()}
+    assert found == {"message_size_limit", "maillog_file"}
+
+
 def test_the_shipped_file_is_right() -> None:
     assert from_text(shipped("main.cf")).check() == []
 
@@ -161,6 +189,15 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         load(f"{tmp_path}/none")
     with pytest.raises(ConfigError, match="missing '='"):
         from_text("what is this")
+
+
+def test_inspection_lists_bad_lines_with_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "main.cf").write_text("what is this\nsmtpd_timeout = x\n= y\nqueue_run_delay = 7s\n")
+    config = inspect(str(tmp_path))
+    assert [(fault.line, fault.severity) for fault in config.check()] == [(1, "error"), (2, "error"), (3, "error")]
+    assert config.queue_run_delay == 7
+    with pytest.raises(ConfigError, match="line 1"):
+        load(str(tmp_path))
 
 
 def test_values_that_are_not_utf8_survive(tmp_path: Path) -> None:
