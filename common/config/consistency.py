@@ -69,7 +69,7 @@ def _relaying(config: Parameters) -> Iterator[Finding]:
     if not words & _CLOSING:
         yield (
             "smtpd_relay_restrictions",
-            "neither this nor smtpd_recipient_restrictions stops strangers from relaying: add reject_unauth_destination",
+            "neither it nor smtpd_recipient_restrictions stops strangers from relaying: add reject_unauth_destination",
         )
 
 
