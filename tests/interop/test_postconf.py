@@ -152,7 +152,9 @@ def test_the_same_is_printed(tmp_path: Path, arguments: str, capsys: pytest.Capt
     "arguments",
     [
         ["myhostname = new.example.org"],
-        ["-e", "mydestination=a,b  c", "new_one = $two", "a_new_one="],
+        # One new name each: the order of several is random before Postfix 3.10.
+        ["-e", "mydestination=a,b  c", "new_one = $two"],
+        ["a_new_one="],
         ["queue_run_delay=3s"],
         ["-X", "mydestination", "two", "none"],
         ["-#", "mydestination", "two"],
