@@ -1,0 +1,28 @@
+"""qmgr - decides who delivers what and when
+
+Summary
+    qmgr  unix  n  -  n  300  1  qmgr
+
+Description
+    Takes messages from ``incoming`` (told by cleanup, or found) and, when their time has come, from ``deferred`` into
+    ``active``; resolves recipients; hands delivery requests to agents, within limits by transport and destination; and
+    sees to what is left: marks delivered recipients in the queue file, logs failures through bounce, defers, returns,
+    removes. It alone moves queue files between queues (postsuper apart).
+
+    ``active`` and the recipients in memory are bounded (qmgr_message_active_limit, qmgr_message_recipient_limit): what
+    does not fit waits on disk. Recipients of a big list are read in portions.
+
+Standards
+    RFC 3461 (DSN: which reports are due): yes. RFC 3463 (status codes): yes.
+
+Security
+    Told by cleanup, flush and people's commands; reads and renames queue files; no network, starts no programs. What
+    agents answer is checked: a recipient without exactly one status is tried again.
+
+Bugs
+    An agent or qmgr that is killed between a delivery and its mark in the queue file has that recipient delivered
+    twice (common/spool/STATES.md).
+
+See also
+    Postfix qmgr(8), SCHEDULER_README, QSHAPE_README.
+"""
