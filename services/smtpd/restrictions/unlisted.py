@@ -77,18 +77,21 @@ async def _check_later(evaluation: Evaluation, found: Resolved | Awaitable[Resol
 
 def _all_immediate(evaluation: Evaluation) -> bool:
     world = evaluation.world
-    return all(
-        maps.immediate
-        for maps in (
-            world.recipient_canonical,
-            world.sender_canonical,
-            world.canonical,
-            world.virtual_aliases,
-            world.local_recipients,
-            world.virtual_mailboxes,
-            world.relay_recipients,
+    return (
+        all(
+            maps.immediate
+            for maps in (
+                world.recipient_canonical,
+                world.sender_canonical,
+                world.canonical,
+                world.virtual_aliases,
+                world.local_recipients,
+                world.virtual_mailboxes,
+                world.relay_recipients,
+            )
         )
-    ) and getattr(world.local, "immediate", True)
+        and world.local.immediate
+    )
 
 
 def _aliases(evaluation: Evaluation, kind: str) -> tuple[Maps, ...]:

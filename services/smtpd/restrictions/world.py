@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tubepost.common.wire.rewrite import Resolved
 from tubepost.common.wire.verify import Verdict
 from tubepost.common.tables import Maps
-from tubepost.common.tables.address import Locality
-from tubepost.common.tables.match import AddressList, HostList, StringList
+from tubepost.common.tables.match import AddressList, HostList, LocalDomains, StringList
 
 if TYPE_CHECKING:
     from tubepost.services.smtpd.restrictions.language import Step
@@ -102,7 +101,7 @@ class World(Protocol):
     """smtpd_access_maps is in parent_domain_matches_subdomains."""
     logged_permits: StringList
     mx_backup_networks: AddressList
-    local: Locality
+    local: LocalDomains
     local_recipients: Maps
     virtual_mailboxes: Maps
     relay_recipients: Maps

@@ -1,0 +1,184 @@
+"""The TCP side of a session: bytes to and from the machine, with time limits and back-pressure both ways.
+
+Input that comes while the session works stays in the machine's buffer; beyond ``_READ_AHEAD`` bytes the socket is not
+read. One write a batch of commands. One timer a session.
+"""
+
+import asyncio
+from typing import cast
+
+from tubepost.common.config import Config
+from tubepost.common.skeleton.process import Process
+
+from tubepost.services.smtpd.protocol import Machine
+
+_READ_AHEAD = 128 * 1024
+# How long the last reply may take to leave when the client does not read.
+_LINGER = 5.0
+
+
+class Gone(Exception):
+    """The client is no more, or is silent. ``reason`` as in the log: lost connection, timeout."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Connection(asyncio.Protocol):
+    """Base of ``session.Session``, which has ``live``."""
+
+    machine: Machine
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.config: Config = process.config
+        self.loop = process.loop
+        self.transport: asyncio.Transport | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.lost = False
+        self.request_since = 0.0
+        """When the wait for the present request began; the session sets it to 0 with each event."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._eof = False
+        self._late = False
+        self._reading = True
+        self._writable: asyncio.Future[None] | None = None
+        self._waiting_since = 0.0
+        self._request_bytes = 0
+
+    async def live(self) -> None:
+        raise NotImplementedError
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._task = self.loop.create_task(self.live())
+
+    def data_received(self, data: bytes) -> None:
+        self._request_bytes += len(data)
+        machine = self.machine
+        machine.receive(data)
+        waiter = self._waiter
+        if waiter is not None:
+            if not waiter.done():
+                waiter.set_result(None)
+        elif self._reading and machine.waiting_input > _READ_AHEAD:
+            self._reading = False
+            assert self.transport is not None
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        self.wake()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._eof = self.lost = True
+        self.wake()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            if not self._writable.done():
+                self._writable.set_result(None)
+            self._writable = None
+
+    def hurry(self) -> None:
+        """The server is being stopped: leave at the next moment that loses nothing."""
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def linger(self) -> None:
+        """The last words leave before the end, if the client reads them."""
+        if self._writable is None or self.lost:
+            return
+        try:
+            async with asyncio.timeout(_LINGER):
+                await self._writable
+        except TimeoutError:
+            self.abort()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def write(self) -> None:
+        output = self.machine.take_output()
+        if output and self.transport is not None and not self.lost:
+            self.transport.write(output)
+
+    async def more_input(self) -> None:
+        """Until there is more to read. Raises Gone."""
+        machine = self.machine
+        if self.process.hurried.is_set() and not machine.in_content:
+            machine.shut_down()
+            return
+        if self._writable is not None and not self.lost:
+            # A client that does not read its replies gets no more of them.
+            await self._wait(self._writable)
+        if machine.waiting_input and not self._reading:
+            self._read_on()
+        if self._eof:
+            raise Gone("lost connection")
+        if not self._reading:
+            self._read_on()
+        self._waiter = self.loop.create_future()
+        try:
+            await self._wait(self._waiter)
+        finally:
+            self._waiter = None
+        if self._eof and not machine.waiting_input:
+            raise Gone("lost connection")
+
+    def _read_on(self) -> None:
+        self._reading = True
+        if self.transport is not None and not self.lost:
+            self.transport.resume_reading()
+
+    async def _wait(self, future: "asyncio.Future[None]") -> None:
+        self._waiting_since = now = self.loop.time()
+        if not self.request_since:
+            self.request_since = now
+            self._request_bytes = 0
+        if self.timer is None:
+            self.timer = self.loop.call_later(self.config.smtpd_timeout, self._tick)
+        await future
+        self._waiting_since = 0.0
+        if self._late:
+            self.machine.time_out()
+            self.write()
+            raise Gone("timeout")
+
+    def _deadline(self) -> float:
+        limit: float = self.config.smtpd_timeout
+        if not self.config.smtpd_per_request_deadline:
+            return self._waiting_since + limit
+        # The whole request has the time of one read; content earns more as it comes.
+        earned = self._request_bytes / self.config.smtpd_min_data_rate if self.machine.in_content else 0.0
+        return self.request_since + limit + earned
+
+    def _tick(self) -> None:
+        """One timer a session, moved on lazily: no timer is made or cancelled while data flows."""
+        now = self.loop.time()
+        self.timer = None
+        if not self._waiting_since:
+            self.timer = self.loop.call_later(1.0, self._tick)
+            return
+        left = self._deadline() - now
+        if left > 0:
+            self.timer = self.loop.call_later(max(left, 0.05), self._tick)
+            return
+        self._late = True
+        self.wake()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)

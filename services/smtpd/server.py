@@ -1,0 +1,238 @@
+"""The program: what all its sessions share, and its place in the skeleton."""
+
+import asyncio
+import ipaddress
+import os
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from tubepost.common.smtp import extensions
+from tubepost.common.wire.cleanup import Deposit, Deposited
+from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.system import log
+from tubepost.common.bus.errors import BusError
+from tubepost.common.tables import TableError
+from tubepost.common.skeleton import stream
+from tubepost.common.skeleton.process import Process
+from tubepost.common.skeleton.tables import table_environment
+
+from tubepost.services.smtpd import notice
+from tubepost.services.smtpd.outside import Outside
+from tubepost.services.smtpd.restrictions.evaluation import Client
+from tubepost.services.smtpd.session import Session
+from tubepost.services.smtpd.settings import Settings
+
+# statvfs once in so many seconds: the disk does not fill faster than that matters.
+_SPACE_LIFETIME = 1.0
+# Postfix: room for one and a half messages of the largest size.
+_SPACE_FACTOR = 1.5
+
+
+class Smtpd(stream.Service):
+    """One process, many sessions."""
+
+    outside: Outside
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        self.sessions: set[Session] = set()
+        self.settings = Settings(process.config.myhostname)
+        self.withheld: tuple[frozenset[str], bool] = (frozenset(), False)
+        self.receive_options: frozenset[str] = frozenset()
+        self.verify_sender = ""
+        self.counts_clients = False
+        self._space_checked = 0.0
+        self._space = True
+        self._hurry: asyncio.Task[None] | None = None
+        self._notices = 0
+
+    async def open(self) -> None:
+        self._environment = table_environment(self.process)
+        self.outside = Outside(self.process, self._environment)
+        self.cleanup = self.process.client(self.config.cleanup_service_name)
+        self.anvil = self.process.client("anvil")
+        self._take_config()
+        self.process.on_stress.append(self._take_config)
+        self._hurry = self.process.loop.create_task(self._watch())
+
+    async def close(self) -> None:
+        if self._hurry is not None:
+            self._hurry.cancel()
+        self.outside.close()
+        self._environment.close()
+
+    @property
+    def busy(self) -> bool:
+        return self._notices > 0
+
+    def connected(self, peer: stream.Peer) -> asyncio.Protocol:
+        session = Session(self, peer)
+        self.sessions.add(session)
+        return session
+
+    def forget(self, session: Session) -> None:
+        """The session is over."""
+        self.sessions.discard(session)
+        self.ended()
+
+    async def _watch(self) -> None:
+        await self.process.hurried.wait()
+        for session in tuple(self.sessions):
+            session.hurry()
+
+    def _take_config(self) -> None:
+        """Read what a session needs; again when ``stress`` comes or goes."""
+        self.config = config = self.process.config
+        outside = self.outside
+        outside.take_config(config)
+        keywords, silent, unknown = extensions.parse_discard(" ".join(config.smtpd_discard_ehlo_keywords))
+        for name in unknown:
+            log.warning(f"smtpd_discard_ehlo_keywords: no such EHLO keyword: {name}")
+        self.withheld = (keywords, silent)
+        self.receive_options = frozenset(config.receive_override_options)
+        sender = config.address_verify_sender.lower()
+        self.verify_sender = sender if not sender or "@" in sender else f"{sender}@{config.myorigin.lower()}"
+        self.counts_clients = bool(
+            config.smtpd_client_connection_count_limit
+            or config.smtpd_client_connection_rate_limit
+            or config.smtpd_client_message_rate_limit
+            or config.smtpd_client_recipient_rate_limit
+        )
+        self.settings = Settings(
+            myhostname=config.myhostname,
+            mail_name=config.mail_name,
+            banner=config.smtpd_banner,
+            message_size_limit=config.message_size_limit,
+            line_length_limit=config.line_length_limit,
+            recipient_limit=config.smtpd_recipient_limit,
+            recipient_overshoot_limit=config.smtpd_recipient_overshoot_limit,
+            soft_error_limit=config.smtpd_soft_error_limit,
+            hard_error_limit=config.smtpd_hard_error_limit,
+            junk_command_limit=config.smtpd_junk_command_limit,
+            error_sleep_time=config.smtpd_error_sleep_time,
+            helo_required=config.smtpd_helo_required,
+            strict_rfc821_envelopes=config.strict_rfc821_envelopes,
+            disable_vrfy_command=config.disable_vrfy_command,
+            smtputf8_enable=config.smtputf8_enable,
+            strict_smtputf8=config.strict_smtputf8,
+            soft_bounce=config.soft_bounce,
+            forbid_bare_newline=config.smtpd_forbid_bare_newline,
+            forbid_bare_newline_reject_code=config.smtpd_forbid_bare_newline_reject_code,
+            forbid_unauth_pipelining=config.smtpd_forbid_unauth_pipelining,
+            replace_stray_cr=config.cleanup_replace_stray_cr_lf,
+            history_flush_threshold=config.smtpd_history_flush_threshold,
+            keep_history=notice.is_wanted(notice.CLASSES, config.notify_classes),
+            verp_delimiters=config.default_verp_delimiters,
+            verp_delimiter_filter=config.verp_delimiter_filter,
+            command_filter=self._filter_command if outside.command_filter else None,
+            is_noop=self._is_noop,
+            is_forbidden=self._is_forbidden,
+        )
+
+    def _filter_command(self, line: str) -> str | None:
+        maps = self.outside.command_filter
+        if not maps.immediate:
+            raise LookupError("only tables of this machine can be used here")
+        try:
+            return maps.find(line)
+        except TableError as error:
+            raise LookupError(str(error)) from error
+
+    def _is_noop(self, verb: str) -> bool:
+        names = self.outside.noop_commands
+        return bool(names) and self._is_named(names.match_now, verb)
+
+    def _is_forbidden(self, verb: str) -> bool:
+        return self._is_named(self.outside.forbidden_commands.match_now, verb)
+
+    def _is_named(self, match: Callable[[str], bool], verb: str) -> bool:
+        try:
+            return match(verb)
+        except TableError as error:
+            log.warning(str(error))
+            return False
+
+    def has_space(self) -> bool:
+        """queue_minfree, and room for a message of the largest size."""
+        now = time.monotonic()
+        if now - self._space_checked < _SPACE_LIFETIME:
+            return self._space
+        self._space_checked = now
+        config = self.config
+        try:
+            found = os.statvfs(".")
+        except OSError as error:
+            log.warning(f"cannot see how full the queue's disk is: {error}")
+            self._space = True
+            return True
+        free = found.f_bavail * found.f_frsize
+        needed = max(config.queue_minfree, config.message_size_limit * _SPACE_FACTOR)
+        self._space = free > needed
+        if not self._space:
+            log.warning(
+                f"not enough free space in mail queue: {free} bytes < {_SPACE_FACTOR:g}*message size limit"
+                if free > config.queue_minfree
+                else f"not enough free space in mail queue: {free} bytes < queue_minfree"
+            )
+        return self._space
+
+    def aggregate(self, address: str) -> str:
+        """The client as anvil counts it: smtpd_client_ipv4_prefix_length, smtpd_client_ipv6_prefix_length."""
+        try:
+            number = ipaddress.ip_address(address)
+        except ValueError:
+            return address
+        config = self.config
+        length = (
+            config.smtpd_client_ipv4_prefix_length if number.version == 4 else (config.smtpd_client_ipv6_prefix_length)
+        )
+        if length >= number.max_prefixlen:
+            return address
+        return str(ipaddress.ip_network(f"{number}/{length}", strict=False))
+
+    async def rewrite_context(self, client: Client) -> Literal["local", "remote"]:
+        """local_header_rewrite_clients: may this client's header addresses be completed with our domain?"""
+        for word in self.config.local_header_rewrite_clients:
+            name = word.lower()
+            try:
+                if name == "permit_inet_interfaces":
+                    if client.address in self.outside.own_addresses:
+                        return "local"
+                elif name == "permit_mynetworks":
+                    if await self.outside.mynetworks.match(client.name, client.address):
+                        return "local"
+                elif ":" in word and await self.outside.table(word).lookup(client.address) is not None:
+                    return "local"
+            except TableError as error:
+                log.warning(f"local_header_rewrite_clients: {error}")
+        return "remote"
+
+    async def notify(self, client: str, troubles: frozenset[str], transcript: list[str], reason: str) -> None:
+        """Mail the transcript to the postmaster where notify_classes asks for it."""
+        config = self.config
+        if not notice.is_wanted(troubles, config.notify_classes):
+            return
+        recipient = config.bounce_notice_recipient if "bounce" in troubles else config.error_notice_recipient
+        content = notice.write(
+            mail_name=config.mail_name,
+            myorigin=config.myorigin,
+            recipient=recipient,
+            client=client,
+            transcript=transcript,
+            reason=reason,
+        )
+        deposit = Deposit(
+            envelope=Envelope(sender=f"{config.double_bounce_sender}@{config.myorigin}", arrival_time=time.time()),
+            recipients=(Recipient(address=recipient),),
+            source="notify",
+            rewrite_context="local",
+            filters=False,
+        )
+        self._notices += 1
+        try:
+            await self.cleanup.call(deposit, Deposited, payload=content)
+        except BusError as error:
+            log.warning(f"postmaster notify: {error}")
+        finally:
+            self._notices -= 1

@@ -1,0 +1,591 @@
+"""Drives the machine of ``protocol`` for one TCP client: reads, writes, waits, and asks whoever must be asked.
+
+One task a session. The bytes are ``connection``'s affair.
+"""
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, cast
+
+from tubepost.common.smtp import extensions
+from tubepost.common.wire import anvil, flush
+from tubepost.common.wire.cleanup import QUEUE_ID_MARK, Deposit
+from tubepost.common.wire.envelope import Envelope, Origin, Recipient
+from tubepost.common.system import ids, log
+from tubepost.common.bus.errors import BusError, Refusal
+from tubepost.common.config.expand import ExpandError, expand
+from tubepost.common.tables import TableError
+from tubepost.common.skeleton.stream import Peer
+
+from tubepost.services.smtpd import events
+from tubepost.services.smtpd.connection import Connection, Gone
+from tubepost.services.smtpd.deposit import Message, Refused
+from tubepost.services.smtpd.protocol import Machine
+from tubepost.services.smtpd.received import format_received
+from tubepost.services.smtpd.restrictions import engine
+from tubepost.services.smtpd.restrictions.dnslists import reply_values
+from tubepost.services.smtpd.restrictions.evaluation import Client, Effects, Evaluation, HangUp
+from tubepost.services.smtpd.tables import AFTER_BDAT, AFTER_DATA, END_OF_MESSAGE
+from tubepost.services.smtpd.xclient import TEMPORARY, UNAVAILABLE
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from tubepost.services.smtpd.server import Smtpd
+
+# Seconds; a client waits meanwhile.
+_FLUSH_DEADLINE = 30.0
+_instances = 0
+
+
+class Session(Connection):
+    """One client, from accept to the disconnect line."""
+
+    def __init__(self, server: "Smtpd", peer: Peer) -> None:
+        super().__init__(server.process)
+        self.server = server
+        self._peer = peer
+        self.client = Client(
+            peer.address,
+            str(peer.port),
+            local_address=peer.local_address,
+            local_port=str(peer.local_port),
+            with_port=self.config.smtpd_client_port_logging,
+        )
+        self.machine = Machine(server.settings, f"unknown[{peer.address}]")
+        self.evaluation = Evaluation(server.outside, self.client)
+        self.message: Message | None = None
+        self._forwarded: dict[str, str] = {}
+        self._mail: events.Mail | None = None
+        self._arrival = 0.0
+        self._context: Literal["local", "remote"] = "remote"
+        self._counted = False
+        self._reason = ""
+
+    # The session's life
+
+    async def live(self) -> None:
+        try:
+            await self._begin()
+            await self._serve()
+        except Gone as gone:
+            self._reason = gone.reason
+        except HangUp:
+            self.abort()
+        except Exception as error:
+            log.panic(f"session of {self.client.identity}: {type(error).__name__}: {error}")
+            self.machine.troubles.add("software")
+            self.machine.break_down()
+            self.write()
+        finally:
+            await self._end()
+
+    async def _begin(self) -> None:
+        client, machine, config = self.client, self.machine, self.config
+        if config.smtpd_peername_lookup:
+            await self.server.outside.name_client(client)
+        machine.client = client.identity
+        log.info(f"connect from {machine.client}")
+        try:
+            await self._know_client()
+        except TableError as error:
+            log.warning(str(error))
+            machine.break_down()
+            return
+        await self._count_connection()
+        denied = ""
+        if not config.smtpd_delay_reject and self.server.outside.lists.client:
+            denied = await engine.check_client(self.evaluation, self.server.outside.lists)
+        machine.greet(denied)
+
+    async def _know_client(self) -> None:
+        """What lists of clients say of this one. Raises TableError."""
+        outside, client, machine = self.server.outside, self.client, self.machine
+        name, address = client.name, client.address
+        machine.xclient_allowed = bool(outside.xclient_hosts) and await outside.xclient_hosts.match(name, address)
+        machine.xforward_allowed = bool(outside.xforward_hosts) and await outside.xforward_hosts.match(name, address)
+        machine.verp_allowed = bool(outside.verp_clients) and await outside.verp_clients.match(name, address)
+        exclusions = outside.bare_newline_exclusions
+        trusted = bool(exclusions) and await exclusions.match(name, address)
+        machine.bare_newline_policy = "no" if trusted else self.server.settings.forbid_bare_newline
+        words = None
+        if outside.ehlo_discard:
+            words = await outside.ehlo_discard.lookup(address)
+        if words is None:
+            machine.withheld, machine.withheld_silently = self.server.withheld
+        else:
+            machine.withheld, machine.withheld_silently, _ = extensions.parse_discard(words)
+        if self.config.smtpd_reject_footer or outside.footers:
+            machine.footer = self._footer
+
+    def _footer(self, reply: str) -> str:
+        outside = self.server.outside
+        template: str | None = None
+        try:
+            if outside.footers and outside.footers.immediate:
+                template = outside.footers.find(reply)
+            return expand(template or self.config.smtpd_reject_footer, reply_values(self.evaluation).get)
+        except (TableError, ExpandError) as error:
+            log.warning(f"smtpd_reject_footer: {error}")
+            return ""
+
+    async def _serve(self) -> None:
+        machine = self.machine
+        while True:
+            event = machine.next_event()
+            if machine.logs:
+                self._take_logs()
+            if event is None:
+                self.write()
+                await self.more_input()
+                continue
+            kind = event.__class__
+            if kind is events.Content:
+                await self._take_content(cast("events.Content", event))
+                continue
+            if kind is events.Hangup:
+                self._reason = cast("events.Hangup", event).reason
+                self.write()
+                return
+            self.request_since = 0.0
+            match event:
+                case events.Rcpt():
+                    await self._rcpt(event)
+                case events.Mail():
+                    await self._mail_from(event)
+                case events.Data():
+                    await self._data()
+                case events.EndOfContent():
+                    await self._end_of_content(event)
+                case events.Helo():
+                    await self._helo(event)
+                case events.Reset() | events.ContentLost():
+                    self._forget_content()
+                    if isinstance(event, events.Reset):
+                        self._forget_mail()
+                case events.Pause():
+                    self.write()
+                    await self._pause(event.seconds)
+                    machine.resume()
+                case events.Vrfy():
+                    await self._vrfy(event)
+                case events.Etrn():
+                    await self._etrn(event)
+                case events.Xclient():
+                    await self._xclient(event)
+                case events.Xforward():
+                    self._forwarded.update(event.attributes)
+                    machine.accept()
+
+    async def _end(self) -> None:
+        self._forget_content()
+        if self.timer is not None:
+            self.timer.cancel()
+        machine = self.machine
+        await self.linger()
+        if self.transport is not None and not self.lost:
+            self.transport.close()
+        self._take_logs()
+        if self._reason:
+            self._log_end(self._reason)
+        log.info(f"disconnect from {self.client.identity}{machine.statistics()}")
+        if self._counted:
+            self.server.anvil.tell(anvil.Disconnect(service=self.server.process.name, client=self._anvil_name()))
+        notices = list(machine.notices)
+        machine.troubles |= self.evaluation.troubles
+        last = machine.final_notice()
+        if last is not None:
+            notices.append(last)
+        for troubles, transcript in notices:
+            await self.server.notify(self.client.identity, troubles, transcript, self._reason)
+        self.server.forget(self)
+
+    def _log_end(self, reason: str) -> None:
+        where = self.machine.where
+        if where in (AFTER_DATA, AFTER_BDAT):
+            size = self.machine.content_size + self.machine.waiting_input
+            log.info(f"{reason} after {where.partition(' ')[0]} ({size} bytes) from {self.client.identity}")
+        elif where != END_OF_MESSAGE or reason != "lost connection":
+            log.info(f"{reason} after {where} from {self.client.identity}")
+
+    def _take_logs(self) -> None:
+        for level, text in self.machine.logs:
+            if level == "info":
+                log.info(text)
+            else:
+                log.warning(text)
+        self.machine.logs.clear()
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    # Commands
+
+    async def _helo(self, event: events.Helo) -> None:
+        evaluation, machine = self.evaluation, self.machine
+        self._forget_mail()
+        evaluation.helo = event.name
+        evaluation.where = machine.where
+        lists = self.server.outside.lists
+        if not self.config.smtpd_delay_reject and lists.helo:
+            reply = await engine.check_helo(evaluation, lists)
+            if reply:
+                evaluation.helo = machine.helo
+                self._refuse(reply)
+                return
+        machine.accept()
+        evaluation.protocol = machine.protocol
+
+    async def _mail_from(self, event: events.Mail) -> None:
+        evaluation, machine, outside = self.evaluation, self.machine, self.server.outside
+        evaluation.effects = Effects()
+        evaluation.where = "MAIL"
+        evaluation.sender = event.sender
+        evaluation.recipient = None
+        evaluation.recipient_count = 0
+        evaluation.size = event.size
+        evaluation.content_size = 0
+        evaluation.smtputf8 = event.smtputf8
+        evaluation.pipelined = machine.pipelined_wrongly
+        reply = ""
+        if self._counted and self.config.smtpd_client_message_rate_limit:
+            rate = await self._rate("message")
+            if rate > self.config.smtpd_client_message_rate_limit:
+                reply = f"450 4.7.1 Error: too much mail from {self.client.address}"
+                log.warning(
+                    f"Message delivery request rate limit exceeded: {rate} from {self.client.identity} "
+                    f"for service {self.server.process.name}"
+                )
+                machine.troubles.add("policy")
+        if not reply and not self.config.smtpd_delay_reject:
+            reply = await engine.check_sender(evaluation, outside.lists)
+        if not reply and not self.server.has_space():
+            # RFC 1870 6.1, RFC 5321 4.2.3
+            evaluation.begin()
+            evaluation.reject("resource", 452, "4.3.1", "Insufficient system storage")
+            reply = evaluation.reply
+        if reply:
+            self._forget_mail()
+            self._refuse(reply)
+            return
+        self._arrival = now = time.time()
+        self._mail = event
+        global _instances
+        _instances += 1
+        micros = int(now % 1 * 1_000_000)
+        evaluation.instance = f"{os.getpid():x}.{int(now):x}.{micros:x}.{_instances}"
+        machine.accept()
+
+    async def _rcpt(self, event: events.Rcpt) -> None:
+        evaluation, machine = self.evaluation, self.machine
+        if self._counted and self.config.smtpd_client_recipient_rate_limit and not await self._may_name_recipient():
+            return
+        if event.address.lower() != self.server.verify_sender:
+            evaluation.where = "RCPT"
+            evaluation.recipient = event.address
+            evaluation.recipient_count = len(machine.recipients)
+            evaluation.pipelined = machine.pipelined_wrongly
+            reply = await engine.check_recipient(evaluation, self.server.outside.lists)
+            if reply:
+                self._refuse(reply)
+                return
+        machine.accept()
+
+    async def _may_name_recipient(self) -> bool:
+        rate = await self._rate("recipient")
+        if rate <= self.config.smtpd_client_recipient_rate_limit:
+            return True
+        log.warning(
+            f"Recipient address rate limit exceeded: {rate} from {self.client.identity} "
+            f"for service {self.server.process.name}"
+        )
+        self.machine.refuse(f"450 4.7.1 Error: too many recipients from {self.client.address}", "policy")
+        return False
+
+    async def _data(self) -> None:
+        evaluation, machine, lists = self.evaluation, self.machine, self.server.outside.lists
+        if lists.data:
+            self._judge_all_recipients(machine.where)
+            reply = await engine.check_data(evaluation, lists)
+            if reply:
+                self._refuse(reply)
+                return
+        self._context = await self._rewrite_context()
+        self.message = Message(self.server.cleanup, self._deposit)
+        machine.accept()
+
+    def _judge_all_recipients(self, where: str) -> None:
+        recipients = self.machine.recipients
+        evaluation = self.evaluation
+        evaluation.where = where
+        evaluation.recipient_count = len(recipients)
+        evaluation.recipient = recipients[0].address if len(recipients) == 1 else None
+        evaluation.pipelined = self.machine.pipelined_wrongly
+
+    async def _take_content(self, event: events.Content) -> None:
+        if self.message is not None:
+            await self.message.add(event.data)
+
+    async def _end_of_content(self, event: events.EndOfContent) -> None:
+        evaluation, machine, lists = self.evaluation, self.machine, self.server.outside.lists
+        message = self.message
+        assert message is not None
+        effects = evaluation.effects
+        if lists.end_of_data:
+            evaluation.content_size = event.size
+            before = (effects.content_filter, effects.redirect, effects.hold, len(effects.bcc), effects.discard)
+            self._judge_all_recipients(END_OF_MESSAGE)
+            reply = await engine.check_end_of_data(evaluation, lists)
+            if reply:
+                self._forget_content()
+                self._forget_mail()
+                self._refuse(reply)
+                return
+            after = (effects.content_filter, effects.redirect, effects.hold, len(effects.bcc), effects.discard)
+            if before != after and message.under_way:
+                log.warning(
+                    f"an action of smtpd_end_of_data_restrictions comes too late for a large message "
+                    f"from {self.client.identity}"
+                )
+        if effects.discard:
+            # DISCARD: the client is told that all went well, and nothing is kept.
+            self._forget_content()
+            queue_id = ids.new_queue_id()
+        else:
+            # Replies to what came before need not wait for the disk.
+            self.write()
+            try:
+                deposited = await message.finish()
+            except Refused as refused:
+                if refused.log:
+                    log.warning(f"cannot queue a message from {self.client.identity}: {refused.log}")
+                self._forget_content()
+                self._forget_mail()
+                self._refuse(refused.reply, refused.trouble)
+                return
+            queue_id = deposited.queue_id
+        self.message = None
+        log.info(f"{queue_id}: client={self.client.identity}{self._forwarded_text()}")
+        evaluation.troubles.clear()
+        self._forget_mail()
+        machine.accept(queue_id)
+
+    def _refuse(self, reply: str, trouble: str = "") -> None:
+        self.machine.troubles |= self.evaluation.troubles
+        self.evaluation.troubles.clear()
+        self.machine.refuse(reply, trouble)
+
+    def _forget_content(self) -> None:
+        if self.message is not None:
+            self.message.cancel()
+            self.message = None
+
+    def _forget_mail(self) -> None:
+        evaluation = self.evaluation
+        evaluation.sender = None
+        evaluation.recipient = None
+        evaluation.recipient_count = 0
+        evaluation.effects = Effects()
+        self._forwarded = {}
+        self._mail = None
+
+    async def _vrfy(self, event: events.Vrfy) -> None:
+        if self._counted and self.config.smtpd_client_recipient_rate_limit and not await self._may_name_recipient():
+            return
+        evaluation = self.evaluation
+        saved = evaluation.recipient
+        evaluation.where = "VRFY"
+        evaluation.recipient = event.address
+        reply = await engine.check_recipient(evaluation, self.server.outside.lists)
+        evaluation.recipient = saved
+        if reply:
+            self._refuse(reply)
+        else:
+            self.machine.accept()
+
+    async def _etrn(self, event: events.Etrn) -> None:
+        evaluation = self.evaluation
+        evaluation.where = "ETRN"
+        evaluation.etrn = event.domain
+        reply = await engine.check_etrn(evaluation, self.server.outside.lists)
+        evaluation.etrn = ""
+        if reply:
+            self._refuse(reply)
+            return
+        client = self.server.process.client(self.config.flush_service_name)
+        try:
+            await client.call(flush.SendSite(site=event.domain), flush.Done, deadline=_FLUSH_DEADLINE)
+        except Refusal as error:
+            # RFC 1985 5.2
+            log.warning(f"reject: ETRN {event.domain[:100]}... from {self.client.identity}: {error}")
+            self.machine.refuse(f"459 <{event.domain}>: service unavailable")
+            return
+        except BusError as error:
+            log.warning(f"unable to talk to fast flush service: {error}")
+            self.machine.refuse("458 Unable to queue messages")
+            return
+        self.machine.accept()
+
+    async def _xclient(self, event: events.Xclient) -> None:
+        client, machine = self.client, self.machine
+        found = event.attributes
+        if (name := found.get("NAME")) is not None:
+            client.name, client.name_status = _name_status(name)
+            if client.name_status == "ok":
+                client.reverse_name, client.reverse_status = client.name, "ok"
+        if (name := found.get("REVERSE_NAME")) is not None:
+            client.reverse_name, client.reverse_status = _name_status(name)
+        for attribute, field in (("ADDR", "address"), ("PORT", "port"), ("DESTADDR", "local_address")):
+            if attribute in found:
+                setattr(client, field, "unknown" if found[attribute] == UNAVAILABLE else found[attribute])
+        if "DESTPORT" in found:
+            client.local_port = "0" if found["DESTPORT"] == UNAVAILABLE else found["DESTPORT"]
+        helo = found.get("HELO")
+        machine.client = client.identity
+        self.evaluation = Evaluation(self.server.outside, client)
+        try:
+            await self._know_client()
+        except TableError as error:
+            log.warning(str(error))
+            machine.break_down()
+            return
+        self._forget_mail()
+        self.evaluation.protocol = found.get("PROTO", "SMTP")
+        machine.accept()
+        if helo is not None:
+            machine.helo = self.evaluation.helo = "" if helo == UNAVAILABLE else helo
+
+    # What a message carries
+
+    def _deposit(self, ascii_only: bool) -> Deposit:
+        machine, config, client = self.machine, self.config, self.client
+        mail, effects, recipients = self._mail, self.evaluation.effects, machine.recipients
+        assert mail is not None
+        local = time.localtime(self._arrival)
+        received = format_received(
+            helo=machine.helo,
+            client_name=client.name,
+            client_address=client.address,
+            myhostname=config.myhostname,
+            mail_name=config.mail_name,
+            protocol="UTF8SMTP" if mail.smtputf8 else machine.protocol,
+            recipient=recipients[0].address if len(recipients) == 1 else "",
+            time=self._arrival,
+            offset=local.tm_gmtoff,
+            zone=local.tm_zone,
+            queue_id=QUEUE_ID_MARK,
+        )
+        options = self.server.receive_options
+        envelope = Envelope(
+            sender=mail.sender,
+            arrival_time=self._arrival,
+            # RFC 6152 2: what is not declared is 7bit; clients that send 8bit undeclared are taken as they are.
+            encoding=_ENCODINGS[mail.encoding or ("7bit" if ascii_only else "8bit")],
+            smtputf8=mail.smtputf8,
+            ret=_RETS[mail.ret],
+            envid=mail.envid,
+            origin=self._origin(),
+            content_filter=effects.content_filter or config.content_filter,
+            redirect=effects.redirect,
+            verp=mail.verp,
+        )
+        wanted = [Recipient(address=item.address, orcpt=item.orcpt, notify=item.notify) for item in recipients] + [
+            Recipient(address=address, notify=("NEVER",)) for address in effects.bcc
+        ]
+        return Deposit(
+            envelope=envelope,
+            recipients=tuple(wanted),
+            source="smtpd",
+            rewrite_context=self._context,
+            filters="no_header_body_checks" not in options,
+            aliases="no_address_mappings" not in options,
+            bcc="no_address_mappings" not in options,
+            milters="no_milters" not in options,
+            hold=effects.hold,
+            prepend=(*effects.prepend, received),
+        )
+
+    def _origin(self) -> Origin:
+        client, forwarded, machine = self.client, self._forwarded, self.machine
+        return Origin(
+            client_name=forwarded.get("NAME", client.name),
+            client_address=forwarded.get("ADDR", client.address),
+            client_port=forwarded.get("PORT", client.port),
+            helo=forwarded.get("HELO", machine.helo),
+            protocol=forwarded.get("PROTO", machine.protocol),
+            log_ident=forwarded.get("IDENT", ""),
+        )
+
+    def _forwarded_text(self) -> str:
+        forwarded = self._forwarded
+        text = f", orig_queue_id={forwarded['IDENT']}" if forwarded.get("IDENT") else ""
+        if "NAME" in forwarded or "ADDR" in forwarded:
+            address = forwarded.get("ADDR", "unknown")
+            text += f", orig_client={forwarded.get('NAME', 'unknown')}[{address}]"
+        return text
+
+    async def _rewrite_context(self) -> "Literal['local', 'remote']":
+        """local_header_rewrite_clients."""
+        domain = self._forwarded.get("DOMAIN")
+        if domain is not None:
+            return "local" if domain == "local" else "remote"
+        return await self.server.rewrite_context(self.client)
+
+    # Counters
+
+    def _anvil_name(self) -> str:
+        return self.server.aggregate(self._peer.address)
+
+    async def _count_connection(self) -> None:
+        """anvil: how many connections this client has, and how often it comes."""
+        server, config, client, machine = self.server, self.config, self.client, self.machine
+        if not server.counts_clients or machine.xclient_allowed:
+            return
+        try:
+            if await server.outside.limit_exceptions.match(client.name, client.address):
+                return
+            counts = await server.anvil.call(
+                anvil.Connect(service=server.process.name, client=self._anvil_name()), anvil.Counts
+            )
+        except (TableError, BusError) as error:
+            # Counting is a courtesy to others, not a condition for mail.
+            log.warning(f"cannot count connections of {client.identity}: {error}")
+            return
+        self._counted = True
+        service = server.process.name
+        limit = config.smtpd_client_connection_count_limit
+        if limit and counts.connections > limit:
+            log.warning(
+                f"Connection concurrency limit exceeded: {counts.connections} from {client.identity} "
+                f"for service {service}"
+            )
+        elif config.smtpd_client_connection_rate_limit and counts.rate > config.smtpd_client_connection_rate_limit:
+            log.warning(f"Connection rate limit exceeded: {counts.rate} from {client.identity} for service {service}")
+        else:
+            return
+        machine.turn_away(f"421 4.7.0 {config.myhostname} Error: too many connections from {client.address}")
+
+    async def _rate(self, event: "Literal['message', 'recipient']") -> int:
+        try:
+            counts = await self.server.anvil.call(
+                anvil.Count(service=self.server.process.name, client=self._anvil_name(), event=event), anvil.Counts
+            )
+        except BusError as error:
+            log.warning(f"cannot count {event}s of {self.client.identity}: {error}")
+            return 0
+        return counts.rate
+
+
+_ENCODINGS: "dict[str, Literal['7bit', '8bit', 'binary']]" = {
+    "7bit": "7bit",
+    "8bit": "8bit",
+    "binary": "binary",
+}
+_RETS: "dict[str, Literal['', 'FULL', 'HDRS']]" = {"": "", "FULL": "FULL", "HDRS": "HDRS"}
+
+
+def _name_status(name: str) -> tuple[str, str]:
+    if name == TEMPORARY:
+        return "unknown", "temp"
+    return ("unknown", "perm") if name == UNAVAILABLE else (name, "ok")
