@@ -26,6 +26,8 @@ from tubepost.common.system.register import Register
 
 _LIMIT = 65_536
 _FDS = 64
+# What children would import at their first need: by then they may not be allowed to read it, and it is shared here.
+_PRELOAD = ("uvloop", "asyncio.unix_events", "encodings.idna", "stringprep", "zmq.utils.monitor")
 
 
 class Template:
@@ -90,6 +92,11 @@ def _serve(control: socket.socket, register_path: str, preload: Sequence[str]) -
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     register = Register(register_path, create=not os.path.exists(register_path))
     programs: dict[str, Callable[[Birth], None]] = {}
+    for name in _PRELOAD:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            log.debug(f"{name}: {error}")
     for folder in preload:
         try:
             programs[folder] = program_of(folder)

@@ -11,7 +11,11 @@ from tubepost.common.config import Config, load
 
 
 def socket_path(config: Config, service: str) -> str:
-    """Below the queue directory. Which services are public is fixed, as in Postfix: people's commands reach those."""
+    """Below the queue directory, unless ``service`` is such a path already. Which services are public is fixed, as in
+    Postfix: people's commands reach those.
+    """
+    if "/" in service:
+        return service
     public = (
         config.cleanup_service_name,
         config.pickup_service_name,

@@ -12,16 +12,17 @@ from tubepost.common.mailbox import Content, DeliveryError
 from tubepost.common.mailbox.maildir import MaildirStore
 from tubepost.common.spool import Spool
 from tubepost.common.tables import Maps, TableError, address
-from tubepost.common.skeleton import lookups, worker
+from tubepost.common.skeleton import worker
 from tubepost.common.skeleton.deliveries import log_status, open_content
 from tubepost.common.skeleton.process import Process
+from tubepost.common.skeleton.tables import table_environment
 
 
 class Virtual(worker.Agent):
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         config = self.config
-        tables = lookups.environment(process)
+        tables = table_environment(process)
         self._mailboxes = Maps(config.virtual_mailbox_maps, tables)
         self._uids = Maps(config.virtual_uid_maps, tables)
         self._gids = Maps(config.virtual_gid_maps, tables)
