@@ -74,7 +74,7 @@ def find(data: bytes | mmap, key: bytes) -> bytes | None:
 
 def records(data: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
     """All (key, data), in the order in which they were written. Raises DatabaseFault for damage."""
-    end = min(_PAIR.unpack_from(data, index * 8)[0] for index in range(256))
+    end = min(len(data), *(_PAIR.unpack_from(data, index * 8)[0] for index in range(256)))
     position = _HEADER_SIZE
     while position < end:
         if position + 8 > end:

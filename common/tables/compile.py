@@ -4,13 +4,14 @@ A new database is written beside the old one, synced, and renamed into its place
 never a part. An exclusive lock on the directory keeps two builders apart.
 """
 
+import base64
 import contextlib
 import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 from tubepost.common.system import log
 from tubepost.common.tables import cdb, lmdb
@@ -18,9 +19,10 @@ from tubepost.common.tables.hash import SUFFIXES, HashTable
 from tubepost.common.tables.registry import split_spec
 from tubepost.common.tables.source import Entry, read_aliases, read_entries
 from tubepost.common.tables.table import TableEnvironment, TableError
+from tubepost.common.tables.words import split_list
 
 BUILDABLE = ("cdb", "hash", "lmdb")
-Reader = Callable[[Iterable[str], str, Callable[[str], None]], Iterator[Entry]]
+Reader = Callable[[Iterable[str], str, Callable[[str], None], bool], Iterator[Entry]]
 
 
 @dataclass(slots=True)
@@ -37,6 +39,10 @@ class Options:
     """As root, act as the owner of the source, so that the result is theirs and a link they planted harms only them."""
     zero: bool = False
     """A zero byte behind each key and value (-N)."""
+    utf8: bool = True
+    """Refuse lines that are not UTF-8; off: -u."""
+    files: bool = False
+    """Values are names of files, whose content is stored, base64-encoded (-F)."""
     warn: Callable[[str], None] = log.warning
 
 
@@ -59,7 +65,7 @@ def build(kind: str, name: str, options: Options, read: Reader = read_entries) -
             status = os.fstat(source.fileno())
             with _acting_for(status, name, options):
                 target = name + end
-                pairs = _collect(read(source, name, options.warn), {}, options, target)
+                pairs = _collect(read(source, name, options.warn, options.utf8), {}, options, target)
                 if read is read_aliases:
                     # Sendmail's mark of a complete alias table.
                     pairs[b"@"] = b"@"
@@ -79,7 +85,7 @@ def update(kind: str, name: str, lines: Iterable[str], options: Options, read: R
         with _acting_for(_status(name), name, options), _locked_directory(target):
             old = dict(_existing(kind, name))
             mode = _mode(_status(target) or _status(name), options)
-            pairs = _collect(read(lines, "stdin", options.warn), old, options, target)
+            pairs = _collect(read(lines, "stdin", options.warn, options.utf8), old, options, target)
             if read is read_aliases:
                 pairs[b"@"] = b"@"
             _write(kind, target, pairs, mode, options)
@@ -127,22 +133,41 @@ def rebuild_alias_databases(config: AliasSettings, warn: Callable[[str], None] =
 
 def _encode(key: str, options: Options) -> bytes | None:
     try:
-        return (key.casefold() if options.fold else key).encode()
+        return (key.casefold() if options.fold else key).encode(
+            "utf-8", "strict" if options.utf8 else "surrogateescape"
+        )
     except UnicodeEncodeError:
         return None
 
 
 def _collect(entries: Iterable[Entry], pairs: dict[bytes, bytes], options: Options, target: str) -> dict[bytes, bytes]:
-    for _, key, value in entries:
+    for number, key, value in entries:
         encoded = _encode(key, options)
         if encoded is None:
             continue
         if encoded in pairs and options.duplicates != "replace":
             if options.duplicates == "warn":
-                options.warn(f'{target}: duplicate entry: "{encoded.decode()}"')
+                options.warn(f'{target}: duplicate entry: "{encoded.decode("utf-8", "replace")}"')
             continue
+        if options.files:
+            try:
+                value = join_files(value)
+            except (OSError, TableError) as error:
+                options.warn(f"{target}, line {number}: {error}: skipping this entry")
+                continue
         pairs[encoded] = value.encode("utf-8", "surrogateescape")
     return pairs
+
+
+def join_files(names: str) -> str:
+    """The content of the files named, a newline between them, as base64 text. Raises OSError, TableError."""
+    contents = []
+    for name in split_list(names):
+        with open(name, "rb") as file:
+            contents.append(file.read())
+    if not contents:
+        raise TableError("empty pathname list")
+    return base64.b64encode(b"\n".join(contents)).decode("ascii")
 
 
 def _existing(kind: str, name: str) -> Iterator[tuple[bytes, bytes]]:
@@ -151,7 +176,7 @@ def _existing(kind: str, name: str) -> Iterator[tuple[bytes, bytes]]:
     environment = TableEnvironment(warn=lambda text: None)
     table = HashTable(kind, name, environment, False) if kind in SUFFIXES else lmdb.LmdbTable(kind, name, False)
     try:
-        yield from cast(Iterable[tuple[bytes, bytes]], table.records())
+        yield from table.records()
     finally:
         table.close()
 

@@ -22,12 +22,13 @@ _BERKELEY = (b"\x61\x15\x06\x00", b"\x00\x06\x15\x61", b"\x62\x31\x05\x00", b"\x
 
 
 class HashTable(Table):
-    __slots__ = ("_check_at", "_data", "_identity", "_warn", "_zero", "path")
+    __slots__ = ("_check_at", "_data", "_identity", "_utf8", "_warn", "_zero", "path")
 
     def __init__(self, kind: str, name: str, environment: TableEnvironment, fold: bool) -> None:
         super().__init__(kind, name, fold)
         self.path = name + SUFFIXES[kind]
         self._warn = environment.warn
+        self._utf8 = environment.utf8
         self._data: mmap.mmap | None = None
         self._identity: tuple[int, int, int] = (0, 0, 0)
         self._open()
@@ -49,6 +50,7 @@ class HashTable(Table):
             os.close(descriptor)
         try:
             cdb.check(data)
+            zero = ends_with_zero(data)
         except cdb.DatabaseFault as fault:
             berkeley = data[12:16] in _BERKELEY
             data.close()
@@ -57,7 +59,7 @@ class HashTable(Table):
         if self._data is not None:
             self._data.close()
         self._data = data
-        self._zero = ends_with_zero(data)
+        self._zero = zero
         self._identity = (status.st_ino, status.st_mtime_ns, status.st_size)
         self._check_at = time.monotonic() + _CHECK_SECONDS
         try:
@@ -72,7 +74,7 @@ class HashTable(Table):
         if time.monotonic() >= self._check_at:
             self._refresh()
         data = self._data
-        encoded = encode_key(key)
+        encoded = encode_key(key, self._utf8)
         if encoded is None:
             return None
         if data is None:
@@ -83,7 +85,7 @@ class HashTable(Table):
             raise TableError(f"{self.spec}: {self.path} is damaged: {fault}") from fault
         if value is None:
             return None
-        return decode_value(self.spec, key, value.removesuffix(b"\0") if self._zero else value)
+        return decode_value(self.spec, key, value.removesuffix(b"\0") if self._zero else value, self._utf8)
 
     def _refresh(self) -> None:
         self._check_at = time.monotonic() + _CHECK_SECONDS

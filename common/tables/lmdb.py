@@ -37,11 +37,12 @@ def need_library(spec: str) -> None:
 
 
 class LmdbTable(Table):
-    __slots__ = ("_check_at", "_descriptor", "_environment", "_identity", "path")
+    __slots__ = ("_check_at", "_descriptor", "_environment", "_identity", "_utf8", "path")
     writable = True
 
-    def __init__(self, kind: str, name: str, fold: bool) -> None:
+    def __init__(self, kind: str, name: str, fold: bool, utf8: bool = True) -> None:
         super().__init__(kind, name, fold)
+        self._utf8 = utf8
         need_library(self.spec)
         self.path = name + SUFFIX
         self._descriptor = -1
@@ -103,11 +104,11 @@ class LmdbTable(Table):
     def _find(self, key: str) -> str | None:
         if time.monotonic() >= self._check_at:
             self._refresh()
-        encoded = encode_key(key)
+        encoded = encode_key(key, self._utf8)
         if not encoded or len(encoded) >= KEY_LIMIT:
             return None
         value = self._get(encoded)
-        return None if value is None else decode_value(self.spec, key, value)
+        return None if value is None else decode_value(self.spec, key, value, self._utf8)
 
     def _get(self, key: bytes) -> bytes | None:
         if self._environment is None:
@@ -179,7 +180,7 @@ class LmdbTable(Table):
 
 def open_table(kind: str, name: str, environment: TableEnvironment, fold: bool) -> Table:
     """See registry.Opener."""
-    return LmdbTable(kind, name, fold)
+    return LmdbTable(kind, name, fold, environment.utf8)
 
 
 def build(path: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:

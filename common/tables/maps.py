@@ -22,8 +22,13 @@ def run_now(steps: Steps[T]) -> T:
     try:
         table, key = next(steps)
         while True:
-            answer = table.find(key)
-            table, key = steps.send(answer)
+            try:
+                answer = table.find(key)
+            except TableError as error:
+                # The search may know what to do without this answer.
+                table, key = steps.throw(error)
+            else:
+                table, key = steps.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -34,8 +39,12 @@ async def run(steps: Steps[T]) -> T:
     try:
         table, key = next(steps)
         while True:
-            answer = table.find(key) if table.immediate else await table.lookup(key)
-            table, key = steps.send(answer)
+            try:
+                answer = table.find(key) if table.immediate else await table.lookup(key)
+            except TableError as error:
+                table, key = steps.throw(error)
+            else:
+                table, key = steps.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result

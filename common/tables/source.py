@@ -9,7 +9,7 @@ Entry = tuple[int, str, str]
 """(line number, key in quoted form, value)."""
 
 
-def read_entries(lines: Iterable[str], path: str, warn: Callable[[str], None]) -> Iterator[Entry]:
+def read_entries(lines: Iterable[str], path: str, warn: Callable[[str], None], utf8: bool = True) -> Iterator[Entry]:
     """The entries of a postmap source; what is no entry is warned of and skipped, as postmap(1) does.
 
     ``lines``: text that was decoded with surrogateescape, so that bytes which are no UTF-8 can be seen.
@@ -18,7 +18,7 @@ def read_entries(lines: Iterable[str], path: str, warn: Callable[[str], None]) -
         if number < 0:
             warn(f'{path}, line {-number}: logical line must not start with whitespace: "{line:.30}"')
             continue
-        if not line.isascii() and not _is_unicode(line):
+        if utf8 and not line.isascii() and not _is_unicode(line):
             warn(f'{path}, line {number}: non-UTF-8 input "{line}" -- ignoring this line')
             continue
         try:
@@ -39,7 +39,7 @@ def read_entries(lines: Iterable[str], path: str, warn: Callable[[str], None]) -
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)|\\.|\([^()]*\)|[^"\\(:,\s]+|.', re.DOTALL)
 
 
-def read_aliases(lines: Iterable[str], path: str, warn: Callable[[str], None]) -> Iterator[Entry]:
+def read_aliases(lines: Iterable[str], path: str, warn: Callable[[str], None], utf8: bool = True) -> Iterator[Entry]:
     """The entries of an aliases(5) source: the key in external form, the value as ``item, item``.
 
     What is no entry is warned of and skipped, as postalias(1) does.
@@ -48,7 +48,7 @@ def read_aliases(lines: Iterable[str], path: str, warn: Callable[[str], None]) -
         if number < 0:
             warn(f'{path}, line {-number}: logical line must not start with whitespace: "{line:.30}"')
             continue
-        if not line.isascii() and not _is_unicode(line):
+        if utf8 and not line.isascii() and not _is_unicode(line):
             warn(f'{path}, line {number}: non-UTF-8 input "{line}" -- ignoring this line')
             continue
         pieces = [match.group() for match in _PIECE.finditer(line)]

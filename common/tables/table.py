@@ -6,7 +6,7 @@ only. ``lookup`` works for both.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from tubepost.common.system import log
@@ -69,6 +69,10 @@ class Table:
         """Remove a key; False when it was not there. Raises TableError where the type is read-only."""
         raise TableError(f"{self.spec}: this type of table cannot be written to")
 
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """All keys and values as stored (postmap -s). Raises TableError where the type has no such thing."""
+        raise TableError(f"table {self.spec}: sequence operation is not supported")
+
     def forbid_substitution(self) -> None:
         """Drop rules whose value takes text from the key (``$1``): not where a value may name a command or file."""
 
@@ -96,6 +100,8 @@ class TableEnvironment:
     """Where to tell of bad lines in a source, of a database older than its source …"""
     subject_limit: int = 8192
     """Characters; a longer key is not tried against regular expressions (their time grows with it)."""
+    utf8: bool = True
+    """Keys and values must be UTF-8 (smtputf8_enable); off: other bytes pass as surrogate escapes (postmap -u)."""
     opened: dict[tuple[str, bool, bool], Table] = field(default_factory=dict)
     """By (spec, fold, substitution): two parameters that name the same table share it."""
 

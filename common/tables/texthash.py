@@ -1,5 +1,7 @@
 """``texthash:/path``: the source that postmap would compile, read as text when opened (Postfix texthash)."""
 
+from collections.abc import Iterator
+
 from tubepost.common.tables.source import read_entries
 from tubepost.common.tables.table import Table, TableEnvironment, TableError
 
@@ -15,6 +17,10 @@ class DictionaryTable(Table):
 
     def _find(self, key: str) -> str | None:
         return self.values.get(key)
+
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self.values.items():
+            yield key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")
 
 
 def open_table(kind: str, name: str, environment: TableEnvironment, fold: bool) -> Table:

@@ -12,14 +12,18 @@ def approved(items: Iterable[str]) -> frozenset[str]:
     """
     tables = set()
     for item in items:
-        for word in item.replace(",", " ").split() if PREFIX in item[1:] else (item,):
-            word = word.lstrip("{!")
-            position = word.find(PREFIX)
-            # unionmap:{proxy:hash:/x  and  check_client_access-style words keep something before it.
-            if position == 0 or (position > 0 and word[position - 1] in "{,"):
-                table = word[position + len(PREFIX) :].rstrip("}")
-                if ":" in table:
-                    tables.add(table)
+        item = item.lstrip("!")
+        if item.startswith(PREFIX):
+            words = [item]
+        elif "{" in item:
+            # unionmap:{proxy:hash:/x, proxy:hash:/y}
+            words = item.partition("{")[2].replace("{", " ").replace("}", " ").replace(",", " ").split()
+        else:
+            continue
+        for word in words:
+            table = word.removeprefix(PREFIX)
+            if table != word and ":" in table:
+                tables.add(table)
     return frozenset(tables)
 
 
