@@ -1,9 +1,6 @@
 """``proxy:type:name``: the table is opened by the proxymap service and asked through it."""
 
-from tubepost.common.tables.table import ProxyAsk, ProxyWrite, Table, TableEnvironment, TableError
-
-# What these types match is patterns: known by name, to save asking the service.
-_PATTERNED = frozenset({"cidr", "fail", "pcre", "randmap", "regexp", "socketmap", "tcp"})
+from tubepost.common.tables.table import PATTERNED, ProxyAsk, ProxyWrite, Table, TableEnvironment, TableError
 
 
 class ProxyTable(Table):
@@ -11,7 +8,7 @@ class ProxyTable(Table):
     immediate = False
 
     def __init__(self, kind: str, name: str, fold: bool, proxy: ProxyAsk, write: ProxyWrite | None) -> None:
-        self.patterned = name.partition(":")[0] in _PATTERNED
+        self.patterned = name.partition(":")[0] in PATTERNED
         self.writable = write is not None
         super().__init__(kind, name, fold)
         self._proxy = proxy

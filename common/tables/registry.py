@@ -78,7 +78,7 @@ def open_table(
         if strict:
             raise
         environment.warn(str(error))
-        table = Broken(kind, name, fold, str(error), open_it)
+        table = Broken(kind, name, str(error), open_it)
     environment.opened[spec, fold, substitution] = table
     return table
 

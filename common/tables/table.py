@@ -18,6 +18,10 @@ ProxyWrite = Callable[[str, str, str | None], Awaitable[None]]
 """``await write("lmdb:/var/x", key, value)``; value None deletes the key."""
 
 
+PATTERNED = frozenset({"cidr", "fail", "pcre", "randmap", "regexp", "socketmap", "tcp"})
+"""Types that match patterns, for where there is only the name of a table to go by."""
+
+
 class TableError(Exception):
     """The table cannot tell now: unreadable, unreachable, damaged, misconfigured. The caller defers; never 'not found'.
 
@@ -118,11 +122,13 @@ class Broken(Table):
     So a program starts though one of its tables is missing, defers what depends on it, and recovers without help.
     """
 
-    __slots__ = ("_current", "_open", "_reason", "_retry_at")
+    __slots__ = ("_current", "_open", "_reason", "_retry_at", "patterned")
     immediate = False
 
-    def __init__(self, kind: str, name: str, fold: bool, reason: str, open_again: Callable[[], Table]) -> None:
-        super().__init__(kind, name, fold)
+    def __init__(self, kind: str, name: str, reason: str, open_again: Callable[[], Table]) -> None:
+        self.patterned = kind in PATTERNED
+        # The table that it may become folds keys itself.
+        super().__init__(kind, name, False)
         self._reason = reason
         self._open = open_again
         self._retry_at = 0.0

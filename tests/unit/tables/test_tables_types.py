@@ -80,6 +80,18 @@ def test_missing_table_defers_and_recovers(tmp_path: Path, environment: TableEnv
     asyncio.run(check())
 
 
+def test_missing_table_of_patterns_recovers_as_one(tmp_path: Path, environment: TableEnvironment) -> None:
+    path = tmp_path / "r"
+    maps = Maps(f"pcre:{path}", environment)
+
+    async def check() -> None:
+        assert await maps.lookup("part", partial=True) is None, "no parts, though it cannot be opened"
+        path.write_text("/^(.*)$/ <$1>\n")
+        assert await maps.lookup("Mixed") == "<Mixed>"
+
+    asyncio.run(check())
+
+
 def test_maps_first_hit_wins_and_empty_is_a_fault(environment: TableEnvironment) -> None:
     maps = Maps("inline:{a=1} inline:{a=2,b=3} inline:{{c=}} fail:x", environment)
     assert maps.find("a") == "1"
