@@ -72,13 +72,16 @@ class Reader:
         else:
             rest = b""
             segment = self._hold_back(buffer)
+        # Each CR LF that became LF made the text one byte shorter: the bare ones are what is left of all.
+        content = segment.replace(b"\r\n", b"\n")
         lines = segment.count(b"\n")
-        bare = lines - segment.count(b"\r\n")
+        bare = lines - len(segment) + len(content)
         if bare:
             self.bare_newline = self.bare_newline or bare > (virtual == b"\n")
             # No "." line in the segment is an end of data: each one stands beside a bare LF.
-            segment = _DOT_LINE.sub(b"", segment)
-        content = segment.replace(b"\r\n", b"\n").replace(b"\n.", b"\n")
+            content = _DOT_LINE.sub(b"", segment).replace(b"\r\n", b"\n")
+        if b"\n." in content:
+            content = content.replace(b"\n.", b"\n")
         if virtual:
             content = content[1:]
         if self._replace_cr and b"\r" in content:

@@ -13,6 +13,9 @@ from tubepost.common.skeleton.process import Process
 from tubepost.services.smtpd.protocol import Machine
 
 _READ_AHEAD = 128 * 1024
+# Content that trickles in is worked on in portions, unless it may be the end or stops coming for so many seconds.
+_PORTION = 64 * 1024
+_PORTION_WAIT = 0.005
 # How long the last reply may take to leave when the client does not read.
 _LINGER = 5.0
 
@@ -47,6 +50,9 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._waiting_since = 0.0
         self._request_bytes = 0
+        self._pieces: list[bytes] = []
+        self._pieces_size = 0
+        self._pieces_timer: asyncio.TimerHandle | None = None
 
     async def live(self) -> None:
         raise NotImplementedError
@@ -58,24 +64,52 @@ class Connection(asyncio.Protocol):
         self._task = self.loop.create_task(self.live())
 
     def data_received(self, data: bytes) -> None:
-        self._request_bytes += len(data)
+        size = len(data)
+        self._request_bytes += size
         machine = self.machine
+        if self._pieces or (self._waiter is not None and machine.in_content):
+            self._pieces.append(data)
+            self._pieces_size += size
+            if self._waiter is not None and self._pieces_size < _PORTION and not self._may_decide(data):
+                if self._pieces_timer is None:
+                    self._pieces_timer = self.loop.call_later(_PORTION_WAIT, self._hand_over)
+                return
+            self._hand_over()
+            return
         machine.receive(data)
-        waiter = self._waiter
-        if waiter is not None:
-            if not waiter.done():
-                waiter.set_result(None)
+        if self._waiter is not None:
+            self.wake()
         elif self._reading and machine.waiting_input > _READ_AHEAD:
             self._reading = False
             assert self.transport is not None
             self.transport.pause_reading()
 
+    def _may_decide(self, data: bytes) -> bool:
+        """Could this piece end the content, as far as can be seen cheaply?"""
+        due = self.machine.content_due
+        if due:
+            return self._pieces_size >= due
+        # The end of data cut in two is left to the timer, unless the second part is very small.
+        return len(data) < 5 or b"\n.\r\n" in data or b"\n.\n" in data
+
+    def _hand_over(self) -> None:
+        if self._pieces_timer is not None:
+            self._pieces_timer.cancel()
+            self._pieces_timer = None
+        if self._pieces:
+            self.machine.receive(b"".join(self._pieces))
+            self._pieces.clear()
+            self._pieces_size = 0
+            self.wake()
+
     def eof_received(self) -> bool:
+        self._hand_over()
         self._eof = True
         self.wake()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._hand_over()
         self._eof = self.lost = True
         self.wake()
         self.resume_writing()

@@ -20,9 +20,9 @@ class Content:
         self.too_big = False
         self.bare_newline = False
 
-    def _take(self, data: bytes, *, last: bool = False) -> bytes:
-        """Count and judge decoded content; what is to be passed on."""
-        self.size += len(data) + data.count(b"\n")
+    def _take(self, data: bytes, lines: int, *, last: bool = False) -> bytes:
+        """Count and judge decoded content with so many line ends; what is to be passed on."""
+        self.size += len(data) + lines
         if self._limit and self.size > self._limit:
             self.too_big = True
         if self.too_big:
@@ -62,7 +62,7 @@ class DataContent(Content):
         """(content to pass on, what follows the end of data)."""
         content, rest = self._reader.feed(data)
         self.bare_newline = self._reader.bare_newline
-        return self._take(content, last=self._reader.finished), rest
+        return self._take(content, content.count(b"\n"), last=self._reader.finished), rest
 
 
 class ChunkContent(Content):
@@ -105,9 +105,11 @@ class ChunkContent(Content):
         self._carry = b""
         if not final and text.endswith(b"\r"):
             text, self._carry = text[:-1], b"\r"
-        if text.count(b"\n") != text.count(b"\r\n"):
-            self.bare_newline = True
+        lines = text.count(b"\n")
+        size = len(text)
         text = text.replace(b"\r\n", b"\n")
+        if size - len(text) != lines:
+            self.bare_newline = True
         if self._replace_cr and b"\r" in text:
             text = text.replace(b"\r", b" ")
         if text:
@@ -115,8 +117,9 @@ class ChunkContent(Content):
         if final and not self._ends_line:
             # The queue file keeps whole lines.
             text += b"\n"
+            lines += 1
             self._ends_line = True
-        return self._take(text, last=final), rest
+        return self._take(text, lines, last=final), rest
 
 
 class Skipped:

@@ -120,6 +120,15 @@ class Machine(Ledger):
         """True while message content is due."""
         return self.state is State.CONTENT or self.state is State.CHUNK or self._skipped is not None
 
+    @property
+    def content_due(self) -> int:
+        """Bytes of content that are certainly still to come: nothing is decided before them. 0: the next may decide."""
+        if self.state is State.CONTENT:
+            return 0
+        if self.state is State.CHUNK and self._chunk is not None:
+            return self._chunk.left
+        return self._skipped.left if self._skipped is not None else 0
+
     def next_event(self) -> Event | None:
         """The next event, or None when more input is needed (or the session is over)."""
         if self._asked is not None:
