@@ -52,7 +52,8 @@ class Master:
         self._watched: set[tuple[str, str]] = set()
         self._controls: dict[int, socket.socket] = {}
         self._owners: dict[int, ServiceState] = {}
-        self._births: dict[int, tuple[ServiceState, socket.socket, int]] = {}
+        self._births: dict[int, tuple[ServiceState, socket.socket, int, str]] = {}
+        self._own_paths: dict[int, str] = {}
         self._token = 0
         self._generation = 0
         self._level = 0
@@ -93,6 +94,7 @@ class Master:
             os.chown(config.data_directory, self._uid, self._gid)
         os.chdir(root)
         self._lock = self._take_lock(os.path.join(config.process_id_directory, "master.pid"))
+        sockets.sweep()
         self._subreaper()
         self._output = os.dup(1)
         self._flow = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -160,7 +162,10 @@ class Master:
                     return 0
             for key, _ in self._selector.select(max(next_tick - time.monotonic(), 0)):
                 key.data()
-            if self._stopping_since is None and self._template_ended is None:
+            if self._stopping_since is not None:
+                if self._stop_step(time.monotonic()):
+                    return 0
+            elif self._template_ended is None:
                 self._balance(time.monotonic())
             log.flush()
 
@@ -281,12 +286,24 @@ class Master:
         overrides = service.overrides
         if state.stressed_since is not None and "stress" not in dict(overrides):
             overrides = (*overrides, ("stress", "yes"))
-        listeners = self._sockets[service.key]
+        listeners = list(self._sockets[service.key])
+        self._token += 1
+        own_path = f"{service.path}.{self._token}" if service.kind == "unix" else ""
+        if own_path:
+            try:
+                listeners.append(sockets.open_path(own_path, self._uid, self._gid))
+            except OSError as error:
+                ours.close()
+                theirs.close()
+                state.throttled_until = time.monotonic() + service.throttle_time
+                log.error(f"{service.name}: cannot make the socket {own_path}: {error.strerror}")
+                return
         birth = Birth(
             service=service.name,
             program=service.program,
             kind=service.kind,
             path=service.path,
+            own_path=own_path,
             config_directory=self._directory,
             overrides=overrides,
             arguments=service.arguments,
@@ -295,9 +312,8 @@ class Master:
             generation=self._generation,
             sockets=tuple(listener.fileno() for listener in listeners),
         )
-        self._token += 1
         state.pending += 1
-        self._births[self._token] = (state, ours, self._generation)
+        self._births[self._token] = (state, ours, self._generation, own_path)
         try:
             self._template.fork(
                 self._token,
@@ -309,10 +325,13 @@ class Master:
             self._unborn(self._token, f"the template does not answer: {error.strerror}")
         finally:
             theirs.close()
+            if own_path:
+                listeners[-1].close()
 
     def _unborn(self, token: int, reason: str) -> None:
-        state, control, _ = self._births.pop(token)
+        state, control, _, own_path = self._births.pop(token)
         control.close()
+        _remove_socket(own_path)
         state.pending -= 1
         state.throttled_until = time.monotonic() + state.service.throttle_time
         log.warning(f"{state.service.name}: {reason}; no new process for {state.service.throttle_time:.0f}s")
@@ -323,8 +342,9 @@ class Master:
             self._selector.unregister(self._template.socket)
             self._template.close()
             for token in tuple(self._births):
-                state, control, _ = self._births.pop(token)
+                state, control, _, own_path = self._births.pop(token)
                 control.close()
+                _remove_socket(own_path)
                 state.pending -= 1
             self._template_ended = time.monotonic()
             log.warning("the template process ended: a new one is started, children go on")
@@ -339,7 +359,7 @@ class Master:
                     self._died(pid, status)
 
     def _born(self, token: int, pid: int) -> None:
-        state, control, generation = self._births.pop(token)
+        state, control, generation, self._own_paths[pid] = self._births.pop(token)
         now = time.monotonic()
         state.pending -= 1
         child = state.children[pid] = Child(pid, generation, now, now)
@@ -351,7 +371,9 @@ class Master:
             self._order(pid, Order("stop"))
 
     def _on_child(self, pid: int) -> None:
-        control = self._controls[pid]
+        control = self._controls.get(pid)
+        if control is None:
+            return  # its death was told in the same turn
         while True:
             try:
                 data = control.recv(STATUS_LIMIT)
@@ -372,6 +394,7 @@ class Master:
         if state is None:
             return
         control = self._controls.pop(pid)
+        _remove_socket(self._own_paths.pop(pid, ""))
         try:
             self._selector.unregister(control)
         except KeyError:
@@ -552,6 +575,14 @@ class Master:
         self._control.close()
         log.info("stopped")
         log.use_loop(None)
+
+
+def _remove_socket(path: str) -> None:
+    if path:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
 
 
 class AlreadyRunning(RuntimeError):

@@ -97,9 +97,15 @@ def _listen(family: socket.AddressFamily, kind: int, protocol: int, where: objec
 
 
 def _open_unix(service: Service, uid: int, gid: int) -> socket.socket:
-    """Below the queue directory, which is the working directory: a path of 100 bytes is all that the kernel takes."""
-    path = service.path
     kind = socket.SOCK_DGRAM if service.kind == "unix-dgram" else socket.SOCK_STREAM
+    return open_path(service.path, uid, gid, kind)
+
+
+def open_path(path: str, uid: int, gid: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """Below the queue directory, which is the working directory: a path of 100 bytes is all that the kernel takes.
+
+    Raises OSError.
+    """
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             os.unlink(path)
@@ -121,3 +127,11 @@ def _open_unix(service: Service, uid: int, gid: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def sweep(directories: tuple[str, ...] = ("private", "public")) -> None:
+    """Remove the sockets that workers of a master before us left."""
+    for directory in directories:
+        for entry in os.scandir(directory):
+            if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                os.unlink(entry.path)

@@ -1,6 +1,8 @@
 """The caller's side: one Client a callee's socket, shared by all that a process does at once."""
 
 import asyncio
+import errno
+import socket
 import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Generic, TypeVar
@@ -17,6 +19,8 @@ _LANES = 4
 # Messages that may wait in one lane for a callee that does not read.
 _HIGH_WATER = 4096
 _SWEEP = 1.0
+# Between two tries to reach a service whose socket is not there, seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -38,7 +42,7 @@ class _Pending:
 
 
 class _Lane:
-    """One connection to one worker."""
+    """One connection to one worker: a *line* to be invited by and to hear of its end, a DEALER for what is said."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -47,22 +51,89 @@ class _Lane:
         self.leaving = False
         self.closed = False
         self._checking = False
-        socket = self.socket = client.context.socket(zmq.DEALER)
-        socket.linger = 1000
-        socket.sndhwm = socket.rcvhwm = _HIGH_WATER
-        # A request may wait in the listen backlog for a worker to be started: the call's deadline bounds that.
-        socket.setsockopt(zmq.HANDSHAKE_IVL, 0)
-        socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        socket.connect(f"ipc://{client.path}")
-        self._fd = socket.getsockopt(zmq.FD)
-        self._monitor_fd = self._monitor.getsockopt(zmq.FD)
+        self._queued: list[list[Any]] = []
+        """Until a worker has said where it is."""
+        self.socket: zmq.Socket[bytes] | None = None
+        self._fd = -1
+        self._line: socket.socket | None = None
+        self._redial: asyncio.TimerHandle | None = None
+        self._pause = _FIRST_PAUSE
+        self._dial()
+
+    def _dial(self) -> None:
+        """Knock at the service's socket. With no worker there the master starts one, and we wait in the backlog."""
+        self._redial = None
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            line.connect(self._client.path)
+        except OSError as error:
+            line.close()
+            if error.errno not in (errno.EAGAIN, errno.ENOENT, errno.ECONNREFUSED):
+                self.loop.call_soon(self.fail, f"cannot connect: {error.strerror}")
+                return
+            self._dial_later()
+            return
+        self._line = line
+        self.loop.add_reader(line.fileno(), self._hear)
+
+    def _dial_later(self) -> None:
+        """The system is starting, stopping or down: the calls' deadlines say how long that is put up with."""
+        self._redial = self.loop.call_later(self._pause, self._dial)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+    def _hear(self) -> None:
+        """The invitation, or the end of the worker."""
+        assert self._line is not None
+        try:
+            data = self._line.recv(256)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data and self.socket is None:
+            self._connect(data.decode("ascii", "replace").strip())
+            return
+        if data:
+            return
+        if self.socket is None:
+            # It ended before it said anything, so nothing was asked of it.
+            self._hang_up()
+            self._dial_later()
+            return
+        # The socket may hold answers that came before the end.
+        self.drain()
+        self.fail("the process that was asked ended")
+
+    def _connect(self, path: str) -> None:
+        dealer = self.socket = self._client.context.socket(zmq.DEALER)
+        dealer.linger = 1000
+        dealer.sndhwm = dealer.rcvhwm = _HIGH_WATER
+        dealer.setsockopt(zmq.RECONNECT_IVL, -1)
+        dealer.connect(f"ipc://{path}")
+        self._fd = dealer.getsockopt(zmq.FD)
         self.loop.add_reader(self._fd, self.drain)
-        self.loop.add_reader(self._monitor_fd, self._watch)
-        self.loop.call_soon(self._watch)
+        queued, self._queued = self._queued, []
+        for parts in queued:
+            try:
+                self.send(parts)
+            except Unavailable as error:
+                self.fail(str(error))
+                return
+        self.drain()
+
+    def _hang_up(self) -> None:
+        if self._line is not None:
+            self.loop.remove_reader(self._line.fileno())
+            self._line.close()
+            self._line = None
 
     def send(self, parts: list[Any]) -> None:
+        """Raises Unavailable when too much waits already."""
+        if self.socket is None:
+            if self.closed or len(self._queued) >= _HIGH_WATER:
+                raise Unavailable(f"{self._client.path} does not answer")
+            self._queued.append(parts)
+            return
         try:
             self.socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
@@ -81,10 +152,10 @@ class _Lane:
 
     def drain(self) -> None:
         """Take every answer that is there."""
-        receive = self.socket.recv_multipart
-        while not self.closed:
+        dealer = self.socket
+        while not self.closed and dealer is not None:
             try:
-                parts = receive(zmq.NOBLOCK)
+                parts = dealer.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             except zmq.ZMQError:
@@ -98,7 +169,10 @@ class _Lane:
         if kind == frames.LEAVING:
             self._leave()
             return
-        number = int(first[1 : frames.HEAD], 16)
+        try:
+            number = int(first[1 : frames.HEAD], 16)
+        except ValueError:
+            return
         pending = self.pending.get(number)
         if pending is None:
             return
@@ -152,16 +226,6 @@ class _Lane:
         if not self.pending:
             self.close()
 
-    def _watch(self) -> None:
-        while not self.closed:
-            try:
-                self._monitor.recv_multipart(zmq.NOBLOCK)
-            except zmq.ZMQError:
-                return
-            # The socket may hold answers that came before the end.
-            self.drain()
-            self.fail("the process that was asked ended")
-
     def fail(self, why: str) -> None:
         """All that is outstanding here has failed."""
         pending, self.pending = self.pending, {}
@@ -179,11 +243,12 @@ class _Lane:
         self.closed = True
         if self in self._client.lanes:
             self._client.lanes.remove(self)
-        self.loop.remove_reader(self._fd)
-        self.loop.remove_reader(self._monitor_fd)
-        self.socket.disable_monitor()
-        self._monitor.close(linger=0)
-        self.socket.close()
+        if self._redial is not None:
+            self._redial.cancel()
+        if self.socket is not None:
+            self.loop.remove_reader(self._fd)
+            self.socket.close()
+        self._hang_up()
 
 
 class Client:

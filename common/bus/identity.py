@@ -55,9 +55,13 @@ class Gatekeeper:
         self._socket.close()
 
 
+def caller_of(uid: int, pid: int, register: Register | None) -> Caller:
+    """Which program a process is, by the master's register."""
+    program, service = (register.find(pid) if register is not None else None) or (USER, "")
+    return Caller(program, service, uid, pid)
+
+
 def identify(user_id: str, register: Register | None) -> Caller:
     """A Caller from a message's User-Id. Raises ValueError."""
     uid, _gid, pid = (int(part) for part in user_id.split(":"))
-    found = register.find(pid) if register is not None else None
-    program, service = found or (USER, "")
-    return Caller(program, service, uid, pid)
+    return caller_of(uid, pid, register)

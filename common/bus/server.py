@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import os
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -16,11 +18,15 @@ from tubepost.common.system import log
 from tubepost.common.system.register import Register
 from tubepost.common.bus import frames
 from tubepost.common.bus.errors import Unavailable
-from tubepost.common.bus.identity import DOMAIN, Caller, Gatekeeper, identify
+from tubepost.common.bus.identity import DOMAIN, Caller, Gatekeeper, caller_of, identify
 
 _HIGH_WATER = 4096
 # Wrong requests from one caller are logged this often (seconds); all are counted.
 _COMPLAINT_INTERVAL = 10.0
+# Callers invited in one turn of the loop.
+_INVITATIONS = 16
+# Messages may still be under way when the line of their sender has ended, seconds.
+_LAST_WORDS = 0.2
 
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
@@ -29,13 +35,12 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 class _Peer:
     """One connection of a caller."""
 
-    __slots__ = ("caller", "pidfd", "requests", "routing")
+    __slots__ = ("caller", "requests", "routing")
 
     def __init__(self, routing: bytes, caller: Caller) -> None:
         self.routing = routing
         self.caller = caller
         self.requests: dict[bytes, Request[Any]] = {}
-        self.pidfd = -1
 
 
 class Request(Generic[AnyMessage]):
@@ -103,7 +108,8 @@ class Server:
         *,
         program: str,
         path: str,
-        fd: int,
+        knock_fd: int,
+        own_fd: int,
         protocol: str | Mapping[type[Message], str],
         handlers: Mapping[type[Message], Handler],
         register: Register | None,
@@ -111,8 +117,10 @@ class Server:
     ) -> None:
         self.loop = loop
         self._context = context
-        self._endpoint = f"ipc://{path}"
-        self._listen_fd = fd
+        self._path = path
+        self._knocks = socket.socket(fileno=os.dup(knock_fd))
+        self._knocks.setblocking(False)
+        self._lines: dict[int, tuple[socket.socket, Caller]] = {}
         self._register = register
         self._handlers: dict[bytes, tuple[type[Message], Handler, bool]] = {}
         for model, handler in handlers.items():
@@ -121,7 +129,6 @@ class Server:
         self._allowed = CALLS.get(program, {})
         self._open_to_all = open_to_all
         self._peers: dict[bytes, _Peer] = {}
-        self._watched: dict[int, tuple[int, set[bytes]]] = {}
         self._complained: dict[int, float] = {}
         self.running = 0
         """Requests under way."""
@@ -135,29 +142,83 @@ class Server:
         self._checking = False
         self.leaving = False
         self._gatekeeper = Gatekeeper(context, loop)
-        socket = self._socket = context.socket(zmq.ROUTER)
-        socket.linger = 1000
-        socket.sndhwm = socket.rcvhwm = _HIGH_WATER
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.zap_domain = DOMAIN
-        self._fd = socket.getsockopt(zmq.FD)
+        router = self._socket = context.socket(zmq.ROUTER)
+        router.linger = 1000
+        router.sndhwm = router.rcvhwm = _HIGH_WATER
+        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.zap_domain = DOMAIN
+        # ZeroMQ closes what it is given to listen on.
+        router.setsockopt(zmq.USE_FD, os.dup(own_fd))
+        router.bind(f"ipc://{path}")
+        self._fd = router.getsockopt(zmq.FD)
         loop.add_reader(self._fd, self.drain)
         self.accept(True)
 
     # -- connections -------------------------------------------------------------------------------------------------
 
     def accept(self, wanted: bool) -> None:
-        """Take new connections, or leave them to other workers. Those that are there are served on."""
+        """Invite new callers, or leave them to other workers. Those that are here are served on."""
         if wanted == self._accepting:
             return
         self._accepting = wanted
         if wanted:
-            self._socket.setsockopt(zmq.USE_FD, os.dup(self._listen_fd))
-            self._socket.bind(self._endpoint)
+            self.loop.add_reader(self._knocks.fileno(), self._invite)
         else:
-            self._socket.unbind(self._endpoint)
-            # unbind is carried out by ZeroMQ's thread; what it answers must not be missed.
-            self.loop.call_soon(self.drain)
+            self.loop.remove_reader(self._knocks.fileno())
+
+    def _invite(self) -> None:
+        """Tell who knocked where this worker is; the connection stays as a line that tells of either side's end."""
+        for _ in range(_INVITATIONS):
+            if not self._accepting:
+                return
+            try:
+                line, _address = self._knocks.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.warning(f"cannot take a connection of a caller: {error.strerror}")
+                return
+            try:
+                line.setblocking(False)
+                pid, uid, _gid = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                line.send(self._path.encode() + b"\n")
+            except OSError:
+                line.close()  # gone already
+                continue
+            self._lines[line.fileno()] = line, caller_of(uid, pid, self._register)
+            self.loop.add_reader(line.fileno(), self._line_ended, line.fileno())
+
+    def _line_ended(self, fd: int) -> None:
+        line, caller = self._lines[fd]
+        try:
+            if line.recv(64):
+                return  # nothing is to be said here
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._drop_line(fd)
+        self.drain()  # what it said last comes first, and may still be on its way
+        self.loop.call_later(_LAST_WORDS, self._check_gone, caller)
+        self.on_change()
+
+    def _drop_line(self, fd: int) -> None:
+        line, _caller = self._lines.pop(fd)
+        self.loop.remove_reader(fd)
+        line.close()
+
+    def _check_gone(self, caller: Caller) -> None:
+        """The last line of a process has ended: so has the process, or all that it wanted."""
+        if any(other.pid == caller.pid for _, other in self._lines.values()) or self._socket.closed:
+            return
+        self.drain()
+        for routing, peer in tuple(self._peers.items()):
+            if peer.caller.pid == caller.pid:
+                del self._peers[routing]
+                for request in tuple(peer.requests.values()):
+                    self._abandon(request)
+        self.on_gone(caller)
+        self.on_change()
 
     def _peer(self, frame: "zmq.Frame") -> _Peer | None:
         routing = frame.bytes
@@ -171,55 +232,13 @@ class Server:
             caller = identify(str(frame.get("User-Id")), self._register)
         except (ValueError, zmq.ZMQError):
             return None
-        peer = _Peer(routing, caller)
-        if not self._watch(caller, routing):
-            return None
-        self._peers[routing] = peer
+        peer = self._peers[routing] = _Peer(routing, caller)
         return peer
-
-    def _watch(self, caller: Caller, routing: bytes) -> bool:
-        """Be told when the calling process ends: ZeroMQ does not tell. False when it already has."""
-        watched = self._watched.get(caller.pid)
-        if watched is not None:
-            watched[1].add(routing)
-            return True
-        try:
-            pidfd = os.pidfd_open(caller.pid)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True  # no such call here: the caller's deadlines and cancels must do
-        self._watched[caller.pid] = (pidfd, {routing})
-        self.loop.add_reader(pidfd, self._ended, caller)
-        return True
-
-    def _unwatch(self, pid: int) -> set[bytes]:
-        pidfd, routings = self._watched.pop(pid)
-        self.loop.remove_reader(pidfd)
-        os.close(pidfd)
-        return routings
-
-    def _ended(self, caller: Caller) -> None:
-        self.drain()  # what it said last comes first
-        for routing in self._unwatch(caller.pid):
-            peer = self._peers.pop(routing, None)
-            if peer is not None:
-                for request in tuple(peer.requests.values()):
-                    self._abandon(request)
-        self.on_gone(caller)
-        self.on_change()
 
     def _forget(self, peer: _Peer) -> None:
         """The caller said its last word on this connection; answers that are due still go out."""
-        if self._peers.pop(peer.routing, None) is None:
-            return
-        watched = self._watched.get(peer.caller.pid)
-        if watched is not None:
-            watched[1].discard(peer.routing)
-            if not watched[1]:
-                self._unwatch(peer.caller.pid)
-                self.on_gone(peer.caller)
-        self.on_change()
+        if self._peers.pop(peer.routing, None) is not None:
+            self.on_change()
 
     @property
     def connections(self) -> int:
@@ -229,13 +248,13 @@ class Server:
 
     def drain(self) -> None:
         """Take every request that is there."""
-        socket = self._socket
-        while not socket.closed:
+        router = self._socket
+        while not router.closed:
             try:
-                frame = socket.recv(zmq.NOBLOCK, copy=False)
+                frame = router.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            parts = socket.recv_multipart(zmq.NOBLOCK)
+            parts = router.recv_multipart(zmq.NOBLOCK)
             peer = self._peer(frame)
             if peer is not None and len(parts[0]) == frames.HEAD:
                 self._take(peer, parts)
@@ -374,7 +393,7 @@ class Server:
     # -- leaving -----------------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Take no new connections and ask every caller to go elsewhere; ``idle`` tells when all have."""
+        """Invite nobody and ask every caller to go elsewhere; ``idle`` tells when all have."""
         self.leaving = True
         self.accept(False)
         for peer in self._peers.values():
@@ -383,11 +402,13 @@ class Server:
     @property
     def idle(self) -> bool:
         """Nothing under way, and (once leaving) no caller that could still ask."""
-        return self.running == 0 and not (self.leaving and self._peers)
+        return self.running == 0 and not (self.leaving and self._lines)
 
     def close(self) -> None:
-        for pid in tuple(self._watched):
-            self._unwatch(pid)
+        self.accept(False)
+        self._knocks.close()
+        for fd in tuple(self._lines):
+            self._drop_line(fd)
         self.loop.remove_reader(self._fd)
         self._gatekeeper.close()
         self._socket.close()

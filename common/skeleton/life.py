@@ -124,26 +124,30 @@ def _alone(program: str) -> Birth:
     if inet:
         host, _, port = listen.rpartition(":")
         listener = socket.create_server((host, int(port)))
+        sockets: tuple[int, ...] = (listener.detach(),)
     else:
         os.chdir(config.queue_directory)
         listener = socket.socket(socket.AF_UNIX)
-        if os.path.exists(listen):
-            os.unlink(listen)
-        listener.bind(listen)
-        listener.listen(128)
-    listener.setblocking(False)
+        own = socket.socket(socket.AF_UNIX)
+        for path, door in ((listen, listener), (f"{listen}.alone", own)):
+            if os.path.exists(path):
+                os.unlink(path)
+            door.bind(path)
+            door.listen(128)
+        sockets = (listener.detach(), own.detach())
     return Birth(
         service=program,
         program=program,
         kind="inet" if inet else "unix",
         path="" if inet else listen,
+        own_path="" if inet else f"{listen}.alone",
         config_directory=options.directory,
         overrides=overrides,
         arguments=tuple(options.arguments),
         verbose=options.verbose,
         unprivileged=False,
         generation=0,
-        sockets=(listener.detach(),),
+        sockets=sockets,
     )
 
 
@@ -190,6 +194,7 @@ class Life:
         self._control = socket.socket(fileno=fd) if fd >= 0 else None
         self._waking: asyncio.Task[None] | None = None
         self._wake_again = False
+        process.wake = self._wake
 
     async def serve(self) -> int:
         running = self._process.loop

@@ -42,6 +42,8 @@ class Process:
         self.hurried = asyncio.Event()
         """Set when sessions are to be ended at the next moment that loses nothing."""
         self.on_stress: list[Callable[[], None]] = []
+        self.wake: Callable[[], None] = lambda: None
+        """Have ``woken`` called; set by ``life``."""
         self._tasks: set[asyncio.Task[object]] = set()
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from tubepost.common.wire.base import Message
+from tubepost.common.wire.base import Done, Message
 from tubepost.common.wire.trigger import Wake
 from tubepost.common.bus import Handler, Request, Server
 from tubepost.common.bus.frames import protocol_of
@@ -45,16 +45,18 @@ class RequestLoop:
             process.bus.context,
             process.loop,
             program=birth.program,
-            path=birth.path,
-            fd=birth.sockets[0],
+            path=birth.own_path,
+            knock_fd=birth.sockets[0],
+            own_fd=birth.sockets[1],
             protocol={model: protocol_of(model) for model in handlers},
             handlers=handlers,
             register=process.register,
         )
         self._server.on_gone = self.service.caller_gone
 
-    async def _wake(self, request: "Request[Wake]") -> None:
-        await self.service.woken()
+    def _wake(self, request: "Request[Wake]") -> Done:
+        self._process.wake()
+        return Done()
 
     def on_change(self, callback: Callable[[], None]) -> None:
         assert self._server is not None

@@ -18,7 +18,9 @@ class Birth:
     program: str
     kind: Literal["inet", "unix", "unix-dgram"]
     path: str
-    """Socket path below the queue directory (``private/cleanup``); empty for inet."""
+    """Socket path below the queue directory (``private/cleanup``), where callers knock; empty for inet."""
+    own_path: str
+    """Of this worker alone, where its callers talk to it (``private/cleanup.7``); empty but for kind unix."""
     config_directory: str
     overrides: tuple[tuple[str, str], ...]
     """``-o name=value`` of master.cf, and ``stress=yes``."""
@@ -29,7 +31,7 @@ class Birth:
     generation: int
     """Counts reloads."""
     sockets: tuple[int, ...] = ()
-    """Listening descriptors."""
+    """Listening descriptors: of ``path`` and ``own_path``, or of the addresses of an inet service."""
     control: int = -1
     flow: tuple[int, int] = (-1, -1)
     """Both ends of the in_flow_delay token pipe."""

@@ -6,7 +6,7 @@ PROTOCOL = "trigger/1"
 
 
 class Wake(Message):
-    """One-way."""
+    """Answered by Done at once, before the work; or one-way."""
 
 
 __all__ = ["PROTOCOL", "Done", "Wake"]

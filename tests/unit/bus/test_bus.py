@@ -1,0 +1,293 @@
+"""Calls, hints, uploads and listings between two ends in one process, and what happens when one end goes.
+
+These use a UNIX socket in a temporary directory: ZeroMQ cannot be had without one.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tubepost.common.wire import rewrite, showq
+from tubepost.common.wire.base import Done, Message, Refused
+from tubepost.common.bus import Bus, Forbidden, Refusal, Request, Server, Unavailable
+from tubepost.common.bus.frames import protocol_of
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(16)
+    listener.setblocking(False)
+    return listener
+
+
+class Ends:
+    def __init__(self) -> None:
+        self.server_bus = Bus()
+        self.bus = Bus()
+        self.knock = _listen("svc")
+        self.servers: list[Server] = []
+
+    def serve(self, handlers: Mapping[type[Message], Any], *, open_to_all: bool = True) -> Server:
+        number = len(self.servers)
+        own = _listen(f"svc.{number}")
+        bus = self.server_bus if not number else Bus()
+        server = Server(
+            bus.context,
+            bus.loop,
+            program="rewrite",
+            path=f"svc.{number}",
+            knock_fd=self.knock.fileno(),
+            own_fd=own.fileno(),
+            protocol={model: protocol_of(model) for model in handlers},
+            handlers=handlers,
+            register=None,
+            open_to_all=open_to_all,
+        )
+        own.close()
+        self.servers.append(server)
+        return server
+
+
+def run(work: Callable[[Ends], Awaitable[None]], tmp_path: Path) -> None:
+    async def main() -> None:
+        ends = Ends()
+        try:
+            await asyncio.wait_for(work(ends), 10)
+        finally:
+            ends.bus.close()
+            for server in ends.servers:
+                server.close()
+            ends.server_bus.close()
+
+    before = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        asyncio.run(main())
+    finally:
+        os.chdir(before)
+
+
+def _echo(request: Request[rewrite.Rewrite]) -> rewrite.Rewritten:
+    return rewrite.Rewritten(address=request.message.address)
+
+
+ASK = rewrite.Rewrite(context="local", address="a@b")
+
+
+def test_a_call_is_answered_also_when_the_worker_comes_later(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        call = asyncio.ensure_future(ends.bus.client("svc").call(ASK, rewrite.Rewritten))
+        await asyncio.sleep(0)
+        ends.serve({rewrite.Rewrite: _echo})
+        assert (await call).address == "a@b"
+
+    run(work, tmp_path)
+
+
+def test_a_call_waits_no_longer_than_its_deadline(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        with pytest.raises(Unavailable):
+            await ends.bus.client("svc").call(ASK, rewrite.Rewritten, deadline=0.05)
+
+    run(work, tmp_path)
+
+
+def test_a_refused_is_a_refusal_and_a_crash_is_unavailable(tmp_path: Path) -> None:
+    def refuse(request: Request[rewrite.Rewrite]) -> Message:
+        return Refused(code=550, dsn="5.1.1", reason="no")
+
+    async def crash(request: Request[rewrite.Resolve]) -> Message:
+        raise ZeroDivisionError
+
+    async def work(ends: Ends) -> None:
+        ends.serve({rewrite.Rewrite: refuse, rewrite.Resolve: crash})
+        client = ends.bus.client("svc")
+        with pytest.raises(Refusal) as refusal:
+            await client.call(ASK, rewrite.Rewritten)
+        assert refusal.value.refused.code == 550
+        with pytest.raises(Unavailable):
+            await client.call(rewrite.Resolve(sender="", address="x"), rewrite.Resolved)
+
+    run(work, tmp_path)
+
+
+def test_who_is_not_in_the_table_is_forbidden(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        server = ends.serve({rewrite.Rewrite: _echo}, open_to_all=False)
+        with pytest.raises(Forbidden):
+            await ends.bus.client("svc").call(ASK, rewrite.Rewritten)
+        assert server.refused == 1
+
+    run(work, tmp_path)
+
+
+def test_an_unknown_or_malformed_request_harms_nobody(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        ends.serve({rewrite.Rewrite: _echo})
+        client = ends.bus.client("svc")
+        with pytest.raises(Forbidden):
+            await client.call(rewrite.Batch(), rewrite.Answers)
+        lane = client._lane()
+        for parts in (
+            [b""],
+            [b"Qxxxxxxxx"],
+            [b"Q00000009", b"rewrite/1 Rewrite\n{"],
+            [b"Czzzzzzzz", b"", b""],
+            [b"\0" * 99],
+        ):
+            lane.send(parts)
+        assert (await client.call(ASK, rewrite.Rewritten)).address == "a@b"
+
+    run(work, tmp_path)
+
+
+def test_an_upload_larger_than_the_window_arrives_whole_and_in_order(tmp_path: Path) -> None:
+    async def take(request: Request[rewrite.Rewrite]) -> Message:
+        data = b"".join([chunk async for chunk in request.chunks()])
+        return rewrite.Rewritten(address=f"{len(data)} {data[:2].decode()} {data[-2:].decode()}")
+
+    async def work(ends: Ends) -> None:
+        ends.serve({rewrite.Rewrite: take})
+        upload = ends.bus.client("svc").upload(ASK, rewrite.Rewritten)
+        for number in range(100):
+            await upload.send(b"%02d" % number * 1000)
+        assert (await upload.finish()).address == "200000 00 99"
+
+    run(work, tmp_path)
+
+
+def test_an_upload_may_be_answered_early(tmp_path: Path) -> None:
+    async def take(request: Request[rewrite.Rewrite]) -> Message:
+        async for _ in request.chunks():
+            return Refused(reason="too big")
+        return Done()
+
+    async def work(ends: Ends) -> None:
+        ends.serve({rewrite.Rewrite: take})
+        upload = ends.bus.client("svc").upload(ASK, rewrite.Rewritten)
+        for _ in range(1000):
+            if upload.answered:
+                break
+            await upload.send(b"x" * 100)
+        assert upload.answered
+        with pytest.raises(Refusal):
+            await upload.finish()
+
+    run(work, tmp_path)
+
+
+def test_a_listing_is_streamed_with_credit(tmp_path: Path) -> None:
+    sent = 0
+
+    async def listing(request: Request[showq.List]) -> Message:
+        nonlocal sent
+        for number in range(200):
+            entry = showq.Entry(
+                queue_name="active", queue_id=str(number), arrival_time=0, message_size=0, sender="", recipients=()
+            )
+            await request.emit(entry)
+            sent += 1
+        return Done()
+
+    async def work(ends: Ends) -> None:
+        ends.serve({showq.List: listing})
+        items: AsyncIterator[showq.Entry] = ends.bus.client("svc").listing(showq.List(), showq.Entry)
+        first = await anext(items)
+        assert first.queue_id == "0"
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert sent < 40, "the callee ran ahead of its reader"
+        assert [item.queue_id async for item in items] == [str(number) for number in range(1, 200)]
+
+    run(work, tmp_path)
+
+
+def test_a_leaving_worker_answers_what_it_has_and_others_take_over(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def slow(request: Request[rewrite.Rewrite]) -> Message:
+        await release.wait()
+        return rewrite.Rewritten(address="first")
+
+    async def work(ends: Ends) -> None:
+        first = ends.serve({rewrite.Rewrite: slow})
+        client = ends.bus.client("svc")
+        waiting = asyncio.ensure_future(client.call(ASK, rewrite.Rewritten))
+        while not first.running:
+            await asyncio.sleep(0)
+        first.leave()
+        while client.lanes:
+            await asyncio.sleep(0.001)
+        ends.serve({rewrite.Rewrite: _echo})
+        assert (await client.call(ASK, rewrite.Rewritten)).address == "a@b"
+        assert not first.idle
+        release.set()
+        assert (await waiting).address == "first"
+        while not first.idle:
+            await asyncio.sleep(0.001)
+
+    run(work, tmp_path)
+
+
+def test_a_full_worker_invites_nobody_until_it_has_room(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        first = ends.serve({rewrite.Rewrite: _echo})
+        first.accept(False)
+        call = asyncio.ensure_future(ends.bus.client("svc").call(ASK, rewrite.Rewritten))
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert not call.done()
+        first.accept(True)
+        assert (await call).address == "a@b"
+
+    run(work, tmp_path)
+
+
+def test_the_end_of_a_worker_fails_what_was_asked_of_it_at_once(tmp_path: Path) -> None:
+    async def forever(request: Request[rewrite.Rewrite]) -> Message:
+        await asyncio.Event().wait()
+        return Done()
+
+    async def work(ends: Ends) -> None:
+        server = ends.serve({rewrite.Rewrite: forever})
+        call = asyncio.ensure_future(ends.bus.client("svc").call(ASK, rewrite.Rewritten))
+        while not server.running:
+            await asyncio.sleep(0)
+        server.close()
+        ends.servers.clear()
+        with pytest.raises(Unavailable, match="ended"):
+            await call
+
+    run(work, tmp_path)
+
+
+def test_the_end_of_a_caller_is_told_and_its_requests_are_dropped(tmp_path: Path) -> None:
+    cancelled = asyncio.Event()
+
+    async def forever(request: Request[rewrite.Rewrite]) -> Message:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return Done()
+
+    async def work(ends: Ends) -> None:
+        server = ends.serve({rewrite.Rewrite: forever})
+        gone: list[int] = []
+        server.on_gone = lambda caller: gone.append(caller.pid)
+        call = asyncio.ensure_future(ends.bus.client("svc").call(ASK, rewrite.Rewritten))
+        while not server.running:
+            await asyncio.sleep(0)
+        ends.bus.client("svc").close()
+        await cancelled.wait()
+        assert gone == [os.getpid()]
+        with pytest.raises(Unavailable):
+            await call
+
+    run(work, tmp_path)
