@@ -106,12 +106,12 @@ class Reader:
     def _feed_lax(self, data: bytes) -> tuple[bytes, bytes]:
         virtual = b"\n" if self._at_start else b""
         buffer = virtual + self._held + data
-        found = _LAX_END.search(buffer)
+        start, end = _find_lax_end(buffer)
         rest = b""
-        if found is not None:
+        if start >= 0:
             self.finished = True
-            rest = buffer[found.end() :]
-            segment = buffer[: found.start() + 1]
+            rest = buffer[end:]
+            segment = buffer[: start + 1]
             self._held = b""
         else:
             stripped = buffer.rstrip(b"\r")
@@ -126,8 +126,24 @@ class Reader:
                 held_from = len(buffer)
             self._held = buffer[held_from:]
             segment = buffer[:held_from]
-        content = _LAX_LINE_END.sub(b"\n", segment).replace(b"\n.", b"\n")
+        content = segment.replace(b"\r\n", b"\n")
+        if b"\r\n" in content:
+            content = _LAX_LINE_END.sub(b"\n", segment)
+        if b"\n." in content:
+            content = content.replace(b"\n.", b"\n")
         return content[len(virtual) :], rest
+
+
+def _find_lax_end(buffer: bytes) -> tuple[int, int]:
+    """Where the first end of data begins and ends; -1 without one. The expression costs ten times a plain search."""
+    if b"\n.\r\r" in buffer:
+        found = _LAX_END.search(buffer)
+        return found.span() if found is not None else (-1, -1)
+    proper = buffer.find(b"\n.\r\n")
+    bare = buffer.find(b"\n.\n", 0, proper + 1 if proper >= 0 else len(buffer))
+    if bare >= 0:
+        return bare, bare + 3
+    return (proper, proper + 4) if proper >= 0 else (-1, -1)
 
 
 class Writer:

@@ -2,8 +2,6 @@
 
 from tubepost.common.mail.date import format_date
 
-ESMTP, SMTP = "ESMTP", "SMTP"
-
 
 def format_received(
     *,
@@ -18,7 +16,6 @@ def format_received(
     offset: int,
     zone: str = "",
     queue_id: str = "",
-    hide_client: bool = False,
 ) -> str:
     """The field's lines joined by LF, without the last one. ``recipient``: only when there is exactly one, else "".
 
@@ -26,14 +23,11 @@ def format_received(
     """
     address = f"IPv6:{client_address}" if ":" in client_address else client_address
     identity = f" id {queue_id}" if queue_id else ""
-    if hide_client:
-        by = f"Received: by {myhostname} ({mail_name}){identity}"
-    else:
-        # RFC 5321 4.4: FROM has the name that the client said and the address that the connection came from.
-        by = (
-            f"Received: from {helo or client_name} ({client_name} [{address}])\n"
-            f"\tby {myhostname} ({mail_name}) with {protocol}{identity}"
-        )
+    # RFC 5321 4.4: FROM has the name that the client said and the address that the connection came from.
+    by = (
+        f"Received: from {helo or client_name} ({client_name} [{address}])\n"
+        f"\tby {myhostname} ({mail_name}) with {protocol}{identity}"
+    )
     date = format_date(time, offset, zone)
     # RFC 5321 7.6: with several recipients FOR would tell each of them about another.
     return f"{by}\n\tfor <{recipient}>; {date}" if recipient else f"{by};\n\t{date}"

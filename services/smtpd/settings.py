@@ -38,7 +38,6 @@ class Settings:
     history_flush_threshold: int = 100
     keep_history: bool = True
     """False when notify_classes names nothing that a session can cause."""
-    hide_client_session: bool = False
     verp_delimiters: str = "+="
     verp_delimiter_filter: str = "-=+"
     command_filter: Callable[[str], str | None] | None = None

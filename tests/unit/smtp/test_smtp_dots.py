@@ -153,3 +153,9 @@ def test_an_unknown_policy_is_refused() -> None:
         Reader("maybe")
     with pytest.raises(ValueError):
         Writer(1)
+
+
+def test_without_a_policy_the_earliest_end_ends_the_data() -> None:
+    for data, rest in ((b"\n.\n.\r\nx", b".\r\nx"), (b"a\r\n.\r\n\n.\nx", b"\n.\nx"), (b"a\n.\r\r\nx\n.\n", b"x\n.\n")):
+        reader = Reader("no")
+        assert reader.feed(data)[1] == rest

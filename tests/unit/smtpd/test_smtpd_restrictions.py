@@ -16,7 +16,7 @@ from tubepost.services.smtpd.restrictions import engine, language
 from tubepost.services.smtpd.restrictions.dnslists import address_query, matches_filter
 from tubepost.services.smtpd.restrictions.evaluation import Client, Evaluation, HangUp
 from tubepost.services.smtpd.restrictions.words import CLIENT, DATA, ETRN, HELO, RECIPIENT, SENDER, fit_status
-from tubepost.services.smtpd.restrictions.world import NameUnknown, NameUnsure, Rules
+from tubepost.services.smtpd.restrictions.world import NameUnknown, NameUnsure, Resolver, Rules
 
 KINDS = {"client": CLIENT, "helo": HELO, "sender": SENDER, "relay": RECIPIENT, "recipient": RECIPIENT, "etrn": ETRN}
 
@@ -57,8 +57,8 @@ class World:
 
     def __init__(self, settings: Mapping[str, str], dns: Mapping[tuple[str, str], Any] | None = None) -> None:
         self.config = from_text("", "/nowhere", {"myhostname": "mx.example", "mynetworks": "192.0.2.0/24", **settings})
-        self.rules: Rules = self.config  # type: ignore[assignment]
-        self.resolver = Dns(dns or {})
+        self.rules: Rules = self.config
+        self.resolver: Resolver = Dns(dns or {})
         self.environment = TableEnvironment(warn=self.warn)
         environment = self.environment
         self.mynetworks = HostList("mynetworks", self.config.mynetworks, environment)
