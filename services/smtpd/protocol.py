@@ -183,7 +183,6 @@ class Machine(Ledger):
             case events.Etrn():
                 self.ok("ETRN", "250 Queuing started")
             case events.Xclient():
-                self.count("XCLIENT", 0, 1)
                 self.reset_transaction()
                 if "HELO" not in event.attributes:
                     self.helo = ""
