@@ -1,16 +1,20 @@
 """What delivery agents share: the queue file's content, the end of a recipient (status filter, probe, log line)."""
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from typing import Literal
 
 from tubepost.common.mail import dsn as codes
+from tubepost.common.mail import header
+from tubepost.common.mail.addresslist import extract_addresses
 from tubepost.common.wire.delivery import Job, RecipientStatus
 from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
 from tubepost.common.config import Config
 from tubepost.common.mailbox import Content
+from tubepost.common.mailbox.copying import read
 from tubepost.common.spool import Spool
 from tubepost.common.tables import Maps, TableEnvironment, TableError
 
@@ -19,6 +23,44 @@ def open_content(spool: Spool, job: Job, head: bytes = b"") -> Content:
     """The job's content for a mailbox; the caller closes ``content.fd``. Raises OSError."""
     fd = os.open(spool.path(job.queue, job.queue_id), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     return Content(fd, job.content_offset, job.content_length, head, crlf=job.envelope.encoding == "binary")
+
+
+_HEADER_LIMIT = 1 << 20
+_DELIVERED_TO = re.compile(rb"^Delivered-To:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+
+
+def delivered_to(content: Content) -> frozenset[str]:
+    """Addresses of the message's Delivered-To: headers in lower case, external form: who it came by already.
+
+    Reads the first MiB of a header at most. Raises OSError.
+    """
+    data = b""
+    for piece in read(content, 16384):
+        data += piece
+        end = data.find(b"\n\n")
+        if end >= 0 or len(data) >= _HEADER_LIMIT:
+            data = data[: end + 1] if end >= 0 else data
+            break
+    if b"delivered-to" not in data.lower():
+        return frozenset()
+    end, _ = header.split_message(data)
+    found = set()
+    for match in _DELIVERED_TO.finditer(data, 0, end):
+        text = header.unfold(match[1]).decode("utf-8", "replace").strip()
+        found.update(address.casefold() for address in extract_addresses(text))
+    return frozenset(found)
+
+
+def delivery_head(job: Job, queued: QueuedRecipient, *, original: bool, delivered: str) -> str:
+    """Return-Path:, X-Original-To: and Delivered-To: as Postfix's agents put them before a message.
+
+    ``original``: with X-Original-To (enable_original_recipient); ``delivered``: address, or empty for none.
+    """
+    # RFC 5321 4.4: final delivery puts the reverse-path into a Return-Path line.
+    head = f"Return-Path: <{job.envelope.sender}>\n"
+    if original:
+        head += f"X-Original-To: {queued.recipient.original or queued.recipient.address}\n"
+    return f"{head}Delivered-To: {delivered}\n" if delivered else head
 
 
 def delay(seconds: float) -> str:
@@ -68,10 +110,11 @@ class Outcomes:
         *,
         begun: float,
         connected: float | None = None,
+        uses: int = 1,
     ) -> RecipientStatus:
         """Filter, soften, turn into the words of a probe, log. Raises nothing: a filter that cannot tell is passed."""
         if self._plain and not job.probe:
-            log_status(job, queued, status, begun=begun, connected=connected)
+            log_status(job, queued, status, begun=begun, connected=connected, uses=uses)
             return status
         if self._filter:
             status = await self._filtered(job, status)
@@ -84,7 +127,7 @@ class Outcomes:
             word = "deliverable" if status.dsn.startswith("2") else "undeliverable"
             if status.status != "deferred":
                 status = status.model_copy(update={"status": word})
-        log_status(job, queued, status, begun=begun, connected=connected, word=word)
+        log_status(job, queued, status, begun=begun, connected=connected, word=word, uses=uses)
         return status
 
     async def _filtered(self, job: Job, status: RecipientStatus) -> RecipientStatus:
@@ -118,11 +161,13 @@ def log_status(
     begun: float,
     connected: float | None = None,
     word: str = "",
+    uses: int = 1,
 ) -> None:
     """``QID: to=<…>, relay=…, delay=…, delays=a/b/c/d, dsn=…, status=… (…)``: the line that log tools live on.
 
     ``begun``: when the agent took the job; ``connected``: when it was ready to transmit (default: at once).
     delays: before qmgr, in qmgr, connection setup, transmission. ``word``: to stand after status= in place of its own.
+    ``uses``: deliveries over the connection so far, this one included (conn_use=, from the second on).
     """
     now = time.time()
     arrival = job.envelope.arrival_time
@@ -131,6 +176,8 @@ def log_status(
     original = recipient.recipient.original
     orig_to = f" orig_to=<{original}>," if original and original != address else ""
     relay = status.relay or "none"
+    if uses > 1:
+        relay += f", conn_use={uses}"
     log.info(
         f"{job.queue_id}: to=<{address}>,{orig_to} relay={relay}, delay={delay(now - arrival)}, "
         f"delays={delay(job.active_time - arrival)}/{delay(begun - job.active_time)}/{delay(ready - begun)}/"

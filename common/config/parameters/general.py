@@ -71,6 +71,11 @@ class General(Settings):
         "2048", "Longest line that is kept in one piece; longer ones are read in parts.", low=512
     )
     disable_dns_lookups = Boolean("no", "Do not look for MX records; hosts are found through smtp_host_lookup alone.")
+    dns_nameservers = List(
+        "",
+        "DNS servers as address, address:port or [address]:port; empty: those of /etc/resolv.conf.",
+        postfix=False,
+    )
     parent_domain_matches_subdomains = List(
         "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,relay_domains,smtpd_access_maps",
         "Features where example.com also matches its subdomains; elsewhere that is written .example.com.",

@@ -1,0 +1,137 @@
+"""One connection as a client drives it: bytes out with flow control, bytes in as they come, one deadline at a time."""
+
+import asyncio
+from typing import cast
+
+# Above this much unsent, ``write`` has the caller wait in ``drain``: what a slow peer costs in memory.
+_HIGH_WATER = 256 * 1024
+
+
+class Channel(asyncio.Protocol):
+    """Subclass it: ``received`` gets bytes, ``lost`` is called once when the connection is of no further use."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._timer_at = 0.0
+        self._writable: asyncio.Future[None] | None = None
+        self._paused = False
+        self.closed = False
+
+    # For subclasses
+
+    def received(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def lost(self, timed_out: bool) -> None:
+        """The peer went away, or the deadline has passed."""
+
+    # For callers
+
+    def write(self, data: bytes) -> None:
+        """Send. After the connection was lost this does nothing."""
+        if self._transport is not None and not self.closed:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was written. Raises ConnectionError when it is gone."""
+        if self.closed:
+            raise ConnectionResetError("connection lost")
+        if self._paused:
+            if self._writable is None:
+                self._writable = self.loop.create_future()
+            await asyncio.shield(self._writable)
+
+    def expect_by(self, seconds: float) -> None:
+        """Something must happen within this time, or ``lost(True)`` is called. 0: no deadline.
+
+        Moving a deadline costs nothing: the timer that is set looks, when it comes, whether the time has really come.
+        """
+        if not seconds:
+            self._deadline = 0.0
+            return
+        now = self.loop.time()
+        self._deadline = now + seconds
+        if self._timer is None or self._timer_at > self._deadline:
+            self._set_timer()
+
+    def finish(self) -> None:
+        """Send what is waiting, then close. ``lost`` is not called."""
+        self._end()
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once. ``lost`` is not called."""
+        self._end()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.closed:
+            self.received(data)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(False)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake_writer()
+
+    # Within
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._deadline
+        self._timer = self.loop.call_at(self._deadline, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        if self.closed or not self._deadline:
+            return
+        if self.loop.time() < self._deadline:
+            self._set_timer()
+            return
+        transport = self._transport
+        self._lose(True)
+        if transport is not None:
+            transport.abort()
+
+    def _lose(self, timed_out: bool) -> None:
+        if self.closed:
+            return
+        self._end()
+        self.lost(timed_out)
+
+    def _end(self) -> None:
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        if self._writable is not None:
+            if not self._writable.done():
+                if self.closed:
+                    self._writable.set_exception(ConnectionResetError("connection lost"))
+                    # It may be that nobody waits any more.
+                    self._writable.exception()
+                else:
+                    self._writable.set_result(None)
+            self._writable = None

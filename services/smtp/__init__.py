@@ -1,0 +1,40 @@
+"""smtp, lmtp - sends mail to other servers
+
+Summary
+    smtp   unix  -  -  n  -  -  smtp
+    relay  unix  -  -  n  -  -  smtp -o syslog_name=postfix/$service_name
+    lmtp   unix  -  -  n  -  -  lmtp
+
+Description
+    Takes delivery jobs of qmgr. For a next hop ``domain`` it looks up MX hosts, sorts them by preference, shuffles
+    equal ones, and tries them until one takes the mail; ``[host]`` and ``[address]`` are not looked up by MX; ``:port``
+    is understood. A host of the same or worse preference than this one is not tried; mail whose best host is this one
+    is a loop. smtp_fallback_relay comes after all. Under the name lmtp it speaks LMTP, to ``inet:host:port`` or
+    ``unix:path``, and every recipient has its own reply.
+
+    A server's 4xx, and trouble with a connection, is a reason to try the next host, a 5xx is final. Commands are
+    pipelined. A connection is kept for the next delivery while more mail for the same next hop keeps coming
+    (smtp_connection_cache_on_demand), and reused after RSET, which travels with the commands behind it.
+
+    Files: protocol (the pure machine), stages, server, envelope (its words), routing (order of servers, pure), hosts
+    (asks DNS), delivery (which server next, what becomes of whom), connection (moves bytes), content and edits (what
+    travels), pool (kept connections), settings (from main.cf), session (the program).
+
+Standards
+    RFC 5321 SMTP client: yes. RFC 2033 LMTP: yes. RFC 1870 SIZE: yes. RFC 2034, 3463 status codes: yes.
+    RFC 2920 PIPELINING: yes. RFC 3030 CHUNKING, BINARYMIME: for binary mail. RFC 3461 DSN: yes.
+    RFC 6152 8BITMIME: yes, with conversion to 7-bit where the server lacks it. RFC 6531 SMTPUTF8: yes.
+    RFC 7505 null MX: yes. RFC 9422 LIMITS: RCPTMAX. RFC 3207 STARTTLS, RFC 4954 AUTH: no.
+
+Security
+    Called by qmgr, and by local and smtp for mail that is passed on. Reads queue files in ``active``, tables,
+    /etc/resolv.conf and /etc/hosts; writes nothing; connects to other hosts. What a server says is bounded in length,
+    and its control characters go into no log line.
+
+Bugs
+    Connections are kept within one process: there is no scache service. No notices to the postmaster about protocol
+    errors (notify_classes protocol). A reply that is no SMTP reply ends the session; Postfix reads on.
+
+See also
+    Postfix smtp(8), generic(5), header_checks(5).
+"""
