@@ -20,7 +20,8 @@ _SYNC_FILE_RANGE_WRITE = 2
 # A batch is bounded, so that one process never holds more than this many descriptors for it.
 _BATCH = 64
 
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+# PyDLL: it only starts the writing, which is not worth giving up Python's lock for.
+_sync_file_range = getattr(ctypes.PyDLL(None), "sync_file_range", None)
 if _sync_file_range is not None:  # another C library: the sync itself does all the work
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
@@ -47,7 +48,7 @@ def start_write_back(fd: int) -> None:
 class GroupCommit:
     """Runs jobs in ``threads`` threads, a batch a thread at a time. To be used from one event loop."""
 
-    def __init__(self, threads: int = 2) -> None:
+    def __init__(self, threads: int = 1) -> None:
         self._threads = threads
         self._started = 0
         self._idle = 0

@@ -2,23 +2,29 @@
 
 A delivery program that runs as root opens files of recipients as the recipient: the kernel then checks what the
 recipient may do, and what is made belongs to the recipient. Elsewhere, or without root, nothing changes.
+
+A thread stays who it is until it is asked to be another, or itself again: a program whose mailboxes all belong to one
+account changes once. So every piece of file work in such a thread says whose it is.
 """
 
 import ctypes
 import os
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159}.get(platform.machine())
 _library = ctypes.CDLL(None, use_errno=True)
+_NOBODY_ASKED = (-1, -1, ())
+_thread = threading.local()
 
 
 class CannotBecome(OSError):
     """The kernel did not let us act as that user."""
 
 
-def _set_groups(groups: list[int]) -> None:
+def _set_groups(groups: tuple[int, ...]) -> None:
     # glibc's setgroups changes all threads; the raw call changes this one.
     if _SETGROUPS is None:
         raise CannotBecome(f"setgroups: unknown call number on {platform.machine()}")
@@ -27,30 +33,38 @@ def _set_groups(groups: list[int]) -> None:
         raise CannotBecome(ctypes.get_errno(), "setgroups failed")
 
 
-@contextmanager
-def acting_as(uid: int, gid: int, groups: list[int] | None = None) -> Iterator[None]:
-    """File access in this thread, in this block, is that of the user. Does nothing for -1, or without root.
+def act_as(uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
+    """From now on file access of this thread is that of the user; uid -1: of the process itself.
 
-    Raises CannotBecome. Do not await in the block.
+    Does nothing without root. Raises CannotBecome, and the thread is then the process itself. Not for the thread of an
+    event loop: there use it only around a piece of work without await, and end with ``act_as(-1, -1)``.
     """
-    if uid < 0 or os.geteuid() != 0:
-        yield
+    wanted = (uid, gid, groups)
+    if getattr(_thread, "identity", _NOBODY_ASKED) == wanted or os.geteuid() != 0:
         return
-    before = os.getgroups()
-    _set_groups(groups if groups is not None else [gid])
+    if uid < 0:
+        _library.setfsuid(ctypes.c_uint(0))
+        _library.setfsgid(ctypes.c_uint(os.getegid()))
+        _set_groups(())
+        _thread.identity = _NOBODY_ASKED
+        return
+    # Only root may change groups and gid: be root again first.
+    _library.setfsuid(ctypes.c_uint(0))
+    _set_groups(groups or (gid,))
     _library.setfsgid(ctypes.c_uint(gid))
     _library.setfsuid(ctypes.c_uint(uid))
+    _thread.identity = wanted
     # setfsuid returns the previous id, also on failure: ask again with an id that cannot be.
     if _library.setfsuid(ctypes.c_uint(0xFFFFFFFF)) != uid:
-        _restore(before)
+        act_as(-1, -1)
         raise CannotBecome(f"cannot act as uid {uid}")
+
+
+@contextmanager
+def acting_as(uid: int, gid: int, groups: tuple[int, ...] = ()) -> Iterator[None]:
+    """``act_as`` for a block, then the process itself again. Do not await in the block. Raises CannotBecome."""
+    act_as(uid, gid, groups)
     try:
         yield
     finally:
-        _restore(before)
-
-
-def _restore(groups: list[int]) -> None:
-    _library.setfsuid(ctypes.c_uint(0))
-    _library.setfsgid(ctypes.c_uint(os.getegid()))
-    _set_groups(groups)
+        act_as(-1, -1)

@@ -22,6 +22,9 @@ _DATAGRAM = 60_000
 # The kernel keeps few datagrams (net.unix.max_dgram_qlen): come back after this long, seconds.
 _RETRY = 0.02
 _PATIENCE = 2.0
+# A process that has just written waits this long and writes what comes meanwhile together: under load the log program
+# is woken a hundred times a second by each process, not once a line. An idle process writes at once.
+_GATHER = 0.01
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -40,6 +43,9 @@ class _State:
     scheduled = False
     stamp_second = 0
     stamp = ""
+    head = ""
+    """``host tag[pid]: ``"""
+    flushed = 0.0
 
 
 _state = _State
@@ -49,6 +55,7 @@ def setup(tag: str, *, verbose: bool = False, path: str = "", fd: int = 2) -> No
     """Name this process's lines. ``path``: the log program's datagram socket; without one lines go to ``fd``."""
     _state.tag = tag
     _state.verbose = verbose
+    _state.head = ""
     _state.host = socket.gethostname().split(".")[0] or "localhost"
     _state.path = path
     _state.stream_fd = fd
@@ -115,7 +122,8 @@ def timestamp(now: float) -> str:
 
 def _put(label: str, text: str) -> None:
     state = _state
-    line = f"{timestamp(time.time())} {state.host} {state.tag}[{os.getpid()}]: {label}{clean(text)}\n"
+    now = time.time()
+    line = f"{timestamp(now)} {state.head or _head()}{label}{clean(text)}\n"
     if len(state.lines) >= _BACKLOG_LINES:
         state.lost += 1
         return
@@ -124,7 +132,15 @@ def _put(label: str, text: str) -> None:
         flush()
     elif not state.scheduled:
         state.scheduled = True
-        state.schedule(flush)
+        if state.later is None or now - state.flushed > _GATHER:
+            state.schedule(flush)
+        else:
+            state.later(_GATHER, flush)
+
+
+def _head() -> str:
+    _state.head = f"{_state.host} {_state.tag}[{os.getpid()}]: "
+    return _state.head
 
 
 def flush() -> None:
@@ -133,11 +149,11 @@ def flush() -> None:
     state.scheduled = False
     if not state.lines:
         return
+    state.flushed = time.time()
     lines = state.lines
     if state.lost:
         lines.append(
-            f"{timestamp(time.time())} {state.host} {state.tag}[{os.getpid()}]: "
-            f"warning: {state.lost} log lines were lost: the log program did not keep up\n"
+            f"{timestamp(time.time())} {state.head or _head()}warning: {state.lost} log lines were lost: the log program did not keep up\n"
         )
         state.lost = 0
     if not state.path:
@@ -173,8 +189,9 @@ def _send(data: bytes) -> bool:
                 sock.close()
                 raise
             state.sock = sock
-        # With no loop to come back (a process that starts or ends) wait a little for the log program.
-        state.sock.settimeout(0 if state.schedule is not None else _PATIENCE)
+        if state.schedule is None:
+            # With no loop to come back (a process that starts or ends) wait a little for the log program.
+            state.sock.settimeout(_PATIENCE)
         state.sock.send(data)
         return True
     except (BlockingIOError, TimeoutError):
@@ -195,6 +212,7 @@ def reset_after_fork() -> None:
     """A forked child starts without its parent's waiting lines and socket."""
     _state.lines = []
     _state.lost = 0
+    _state.head = ""
     _state.sock = None
     _state.schedule = None
     _state.later = None

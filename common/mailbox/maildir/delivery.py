@@ -13,10 +13,10 @@ import time
 
 from tubepost.common.system.atomic import write_all
 from tubepost.common.system.commit import GroupCommit
-from tubepost.common.system.identity import CannotBecome, acting_as
+from tubepost.common.system.identity import CannotBecome, act_as
+from tubepost.common.mailbox.copying import read
 from tubepost.common.mailbox.store import Content, DeliveryError
 
-_CHUNK = 1 << 20
 _SMALL = 1 << 18
 _counter = itertools.count(1)
 # A slash or colon in a host name would be a path or a flag (maildir specification).
@@ -48,21 +48,8 @@ def copy_content(content: Content, fd: int) -> None:
         write_all(fd, content.head + data if content.head else data)
         return
     write_all(fd, content.head)
-    position, end = content.offset, content.offset + content.length
-    held = b""
-    while position < end:
-        piece = os.pread(content.fd, min(_CHUNK, end - position), position)
-        if not piece:
-            raise OSError(errno.EIO, "the queue file is shorter than it says")
-        position += len(piece)
-        if content.crlf:
-            piece = held + piece
-            held = b""
-            if piece.endswith(b"\r") and position < end:
-                piece, held = piece[:-1], b"\r"
-            piece = piece.replace(b"\r\n", b"\n")
+    for piece in read(content):
         write_all(fd, piece)
-    write_all(fd, held)
 
 
 class MaildirStore:
@@ -78,24 +65,25 @@ class MaildirStore:
         name = unique_name(time.time())
         temporary, final = f"{folder}/tmp/{name}", f"{folder}/new/{name}"
 
+        # In a thread of the commit, which stays who it was last.
         def write() -> int:
-            with acting_as(uid, gid):
-                fd = _create(folder, temporary)
-                try:
-                    copy_content(content, fd)
-                except BaseException:
-                    os.close(fd)
-                    os.unlink(temporary)
-                    raise
-                return fd
+            act_as(uid, gid)
+            fd = _create(folder, temporary)
+            try:
+                copy_content(content, fd)
+            except BaseException:
+                os.close(fd)
+                os.unlink(temporary)
+                raise
+            return fd
 
         def publish() -> None:
-            with acting_as(uid, gid):
-                try:
-                    os.rename(temporary, final)
-                except OSError:
-                    os.unlink(temporary)
-                    raise
+            act_as(uid, gid)
+            try:
+                os.rename(temporary, final)
+            except OSError:
+                os.unlink(temporary)
+                raise
 
         try:
             await self._commit.run(write, publish)
