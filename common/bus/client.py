@@ -135,7 +135,10 @@ class _Lane:
             self._queued.append(parts)
             return
         try:
-            self.socket.send_multipart(parts, zmq.NOBLOCK)
+            if len(parts) == 1:
+                self.socket.send(parts[0], zmq.NOBLOCK)
+            else:
+                self.socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             raise Unavailable(f"{self._client.path} does not read its requests") from None
         except zmq.ZMQError as error:
@@ -155,39 +158,39 @@ class _Lane:
         dealer = self.socket
         while not self.closed and dealer is not None:
             try:
-                parts = dealer.recv_multipart(zmq.NOBLOCK)
+                frame = dealer.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
             except zmq.ZMQError:
                 self.fail("the connection broke")
                 return
-            self._take(parts)
+            self._take(frame)
 
-    def _take(self, parts: list[bytes]) -> None:
-        first = parts[0]
-        kind = first[:1]
+    def _take(self, frame: bytes) -> None:
+        kind = frame[:1]
         if kind == frames.LEAVING:
             self._leave()
             return
         try:
-            number = int(first[1 : frames.HEAD], 16)
+            number = int(frame[1 : frames.HEAD], 16)
         except ValueError:
             return
         pending = self.pending.get(number)
         if pending is None:
             return
+        text = frame[frames.HEAD :]
         if kind == frames.CREDIT:
-            pending.credit += int(parts[1])
+            pending.credit += int(text)
             pending.wake()
             return
         if kind == frames.ITEM:
             if pending.items is not None:
-                pending.items.put_nowait(parts[1])
+                pending.items.put_nowait(text)
             return
         del self.pending[number]
         future = pending.future
         if not future.done():
-            self._settle(future, kind, parts, pending.models)
+            self._settle(future, kind, text, pending.models)
         pending.wake()
         if pending.items is not None:
             pending.items.put_nowait(None)
@@ -195,11 +198,11 @@ class _Lane:
             self.close()
 
     def _settle(
-        self, future: "asyncio.Future[Message]", kind: bytes, parts: list[bytes], models: tuple[type[Message], ...]
+        self, future: "asyncio.Future[Message]", kind: bytes, text: bytes, models: tuple[type[Message], ...]
     ) -> None:
         if kind == frames.REPLY:
             try:
-                reply = frames.decode(parts[1], models)
+                reply = frames.decode(text, models)
             except ValueError as error:
                 future.set_exception(Forbidden(f"{self._client.path} gave an unreadable answer: {error}"))
                 return
@@ -208,7 +211,7 @@ class _Lane:
             else:
                 future.set_result(reply)
         else:
-            why = parts[1].decode("utf-8", "replace") if len(parts) > 1 else "no reason given"
+            why = text.decode("utf-8", "replace")
             broke = why.startswith("unavailable: ")
             error_class: type[Exception] = Unavailable if broke else Forbidden
             future.set_exception(error_class(f"{self._client.path}: {why.removeprefix('unavailable: ')}"))
@@ -322,7 +325,7 @@ class Client:
         """Ask and wait. Raises Unavailable, Refusal (a Refused where another reply was due), Forbidden."""
         lane = self._lane()
         number, pending = self._register(lane, (reply, Refused), deadline)
-        parts: list[Any] = [frames.head(frames.CALL, number), frames.encode(message)]
+        parts: list[Any] = [frames.head(frames.CALL, number) + frames.encode(message)]
         if isinstance(payload, bytes):
             if payload:
                 parts.append(payload)
@@ -350,7 +353,7 @@ class Client:
     def tell(self, message: Message) -> bool:
         """One-way. False when it could not even be queued; a True promises nothing."""
         try:
-            self._lane().send([frames.head(frames.TELL, 0), frames.encode(message)])
+            self._lane().send([frames.head(frames.TELL, 0) + frames.encode(message)])
         except Unavailable:
             return False
         return True
@@ -362,7 +365,7 @@ class Client:
         lane = self._lane()
         number, pending = self._register(lane, (reply, Refused), deadline)
         try:
-            lane.send([frames.head(frames.UPLOAD, number), frames.encode(message)])
+            lane.send([frames.head(frames.UPLOAD, number) + frames.encode(message)])
         except Unavailable:
             lane.pending.pop(number, None)
             raise
@@ -375,13 +378,13 @@ class Client:
         lane = self._lane()
         number, pending = self._register(lane, (Done, Refused), deadline)
         pending.items = asyncio.Queue()
-        lane.send([frames.head(frames.LISTING, number), frames.encode(message)])
+        lane.send([frames.head(frames.LISTING, number) + frames.encode(message)])
         taken = 0
         try:
             while (frame := await pending.items.get()) is not None:
                 taken += 1
                 if taken == frames.WINDOW // 2:
-                    lane.send([frames.head(frames.CREDIT, number), b"%d" % taken])
+                    lane.send([frames.head(frames.CREDIT, number) + b"%d" % taken])
                     taken = 0
                 for line in frame.split(b"\n"):
                     yield item.model_validate_json(line)

@@ -1,5 +1,8 @@
 """The frames of a request, as values. Pure.
 
+The first frame is a kind, a number of the caller's choosing, and what is said: a versioned name and JSON, or bytes.
+More frames are payload.
+
 =====  ================================================  =====================
 kind   from caller to callee                              from callee to caller
 =====  ================================================  =====================
@@ -27,7 +30,7 @@ WINDOW = 8
 """Chunks under way for one upload or listing: with CHUNK_SIZE the memory that one stream may take."""
 CHUNK_SIZE = 65_536
 HEAD = 9
-"""Bytes of the first frame: the kind and eight hexadecimal digits."""
+"""Bytes that the first frame begins with: the kind and eight hexadecimal digits."""
 
 _names: dict[type[Message], bytes] = {}
 

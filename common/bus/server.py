@@ -21,6 +21,8 @@ from tubepost.common.bus.errors import Unavailable
 from tubepost.common.bus.identity import DOMAIN, Caller, Gatekeeper, caller_of, identify
 
 _HIGH_WATER = 4096
+_QUESTIONS = frozenset({frames.CALL, frames.TELL, frames.UPLOAD, frames.LISTING})
+_FIRST_OF_TWO = zmq.NOBLOCK | zmq.SNDMORE
 # Wrong requests from one caller are logged this often (seconds); all are counted.
 _COMPLAINT_INTERVAL = 10.0
 # Callers invited in one turn of the loop.
@@ -220,11 +222,7 @@ class Server:
         self.on_gone(caller)
         self.on_change()
 
-    def _peer(self, frame: "zmq.Frame") -> _Peer | None:
-        routing = frame.bytes
-        peer = self._peers.get(routing)
-        if peer is not None:
-            return peer
+    def _new_peer(self, routing: bytes, frame: "zmq.Frame") -> _Peer | None:
         # An id of the peer's own choosing could be that of another: only ZeroMQ's own (zero byte first) are taken.
         if routing[:1] != b"\0":
             return None
@@ -249,22 +247,30 @@ class Server:
     def drain(self) -> None:
         """Take every request that is there."""
         router = self._socket
+        receive = router.recv
+        peers = self._peers
         while not router.closed:
             try:
-                frame = router.recv(zmq.NOBLOCK, copy=False)
+                routing = receive(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            parts = router.recv_multipart(zmq.NOBLOCK)
-            peer = self._peer(frame)
-            if peer is not None and len(parts[0]) == frames.HEAD:
-                self._take(peer, parts)
+            peer = peers.get(routing)
+            if peer is None:
+                # Who this is stands with the message; the frames behind the first have it too.
+                frame = receive(zmq.NOBLOCK, copy=False)
+                peer = self._new_peer(routing, frame)
+                first = bytes(frame.bytes)
+            else:
+                first = receive(zmq.NOBLOCK)
+            payload = router.recv_multipart(zmq.NOBLOCK) if router.getsockopt(zmq.RCVMORE) else []
+            if peer is not None and len(first) >= frames.HEAD:
+                self._take(peer, first[:1], first[1 : frames.HEAD], first, payload)
             else:
                 self.refused += 1
 
-    def _take(self, peer: _Peer, parts: list[bytes]) -> None:
-        kind, tag = parts[0][:1], parts[0][1:]
-        if kind in (frames.CALL, frames.TELL, frames.UPLOAD, frames.LISTING):
-            self._begin(peer, kind, tag, parts)
+    def _take(self, peer: _Peer, kind: bytes, tag: bytes, first: bytes, payload: list[bytes]) -> None:
+        if kind in _QUESTIONS:
+            self._begin(peer, kind, tag, first, payload)
             return
         if kind == frames.GOODBYE:
             self._forget(peer)
@@ -272,22 +278,22 @@ class Server:
         request = peer.requests.get(tag)
         if request is None:
             return
-        if kind == frames.CHUNK and request._chunks is not None and len(parts) == 2:
+        if kind == frames.CHUNK and request._chunks is not None and len(payload) == 1:
             # A caller that ignores its credit is not let fill our memory.
-            if request._chunks.qsize() > 2 * frames.WINDOW or len(parts[1]) > 2 * frames.CHUNK_SIZE:
+            if request._chunks.qsize() > 2 * frames.WINDOW or len(payload[0]) > 2 * frames.CHUNK_SIZE:
                 self._complain(peer, "sent more than it was allowed to")
                 self._abandon(request)
             else:
-                request._chunks.put_nowait(parts[1])
+                request._chunks.put_nowait(payload[0])
         elif kind == frames.END and request._chunks is not None:
             request._chunks.put_nowait(None)
-        elif kind == frames.CREDIT and len(parts) == 2 and parts[1].isdigit():
-            request._add_credit(int(parts[1][:4]))
+        elif kind == frames.CREDIT and first[frames.HEAD :].isdigit():
+            request._add_credit(int(first[frames.HEAD : frames.HEAD + 4]))
         elif kind == frames.CANCEL:
             self._abandon(request)
 
-    def _begin(self, peer: _Peer, kind: bytes, tag: bytes, parts: list[bytes]) -> None:
-        name, text = frames.split(parts[1]) if len(parts) > 1 else (b"", b"")
+    def _begin(self, peer: _Peer, kind: bytes, tag: bytes, first: bytes, payload: list[bytes]) -> None:
+        name, text = frames.split(first[frames.HEAD :])
         known = self._handlers.get(name)
         if known is None:
             self._reject(peer, kind, tag, f"no request {name[:80].decode('ascii', 'replace')!r} is answered here")
@@ -299,12 +305,12 @@ class Server:
         try:
             message = model.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            self._reject(peer, kind, tag, f"malformed {name.decode()}: {where}: {first['msg']}")
+            fault = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, fault["loc"]))
+            self._reject(peer, kind, tag, f"malformed {name.decode()}: {where}: {fault['msg']}")
             return
         self.served += 1
-        request: Request[Any] = Request(self, peer, tag, message, parts[2:])
+        request: Request[Any] = Request(self, peer, tag, message, payload)
         if kind == frames.UPLOAD:
             request._chunks = asyncio.Queue()
         if not is_async:
@@ -378,7 +384,8 @@ class Server:
     def send(self, peer: _Peer, kind: bytes, tag: bytes, part: bytes) -> None:
         """Never waits: an answer that its caller does not read (or is gone) is dropped."""
         try:
-            self._socket.send_multipart([peer.routing, kind + tag, part], zmq.NOBLOCK)
+            self._socket.send(peer.routing, _FIRST_OF_TWO)
+            self._socket.send(kind + tag + part, zmq.NOBLOCK)
         except zmq.ZMQError:
             return
         # Sending can swallow the descriptor's edge for a request that is already here.

@@ -66,6 +66,18 @@ class Locality(Protocol):
     def search(self, domain: str) -> Steps[bool]: ...
 
 
+# Plain numbers: a Flag's own arithmetic would cost more than the search.
+_FULL = Strategy.FULL.value
+_NO_EXTENSION = Strategy.NO_EXTENSION.value
+_LOCAL_PART_IF_LOCAL = Strategy.LOCAL_PART_IF_LOCAL.value
+_LOCAL_PART_AT_IF_LOCAL = Strategy.LOCAL_PART_AT_IF_LOCAL.value
+_AT_DOMAIN = Strategy.AT_DOMAIN.value
+_DOMAIN = Strategy.DOMAIN.value
+_PARENT_DOMAINS = Strategy.PARENT_DOMAINS.value
+_DOT_PARENT_DOMAINS = Strategy.DOT_PARENT_DOMAINS.value
+_LOCAL_PART_AT = Strategy.LOCAL_PART_AT.value
+
+
 def search(
     maps: Maps, address: str, *, delimiter: str = "", strategy: Strategy = DEFAULT, local: Locality | None = None
 ) -> Steps[Found | None]:
@@ -75,11 +87,12 @@ def search(
     """
     if not maps.tables or not address:
         return None
+    wanted = strategy.value
     quoted, domain = split(address)
     local_part = unquote_local(quoted)
     base = local_part
     extension = ""
-    if delimiter and Strategy.NO_EXTENSION in strategy:
+    if delimiter and wanted & _NO_EXTENSION:
         base, ext = strip_extension(local_part, delimiter)
         if ext is None:
             base = local_part
@@ -88,34 +101,34 @@ def search(
     names = ((local_part, ""), (base, extension)) if extension else ((local_part, ""),)
 
     for name, rest in names:
-        if rest or Strategy.FULL in strategy:
+        if rest or wanted & _FULL:
             value = yield from _ask(maps, name, domain, bool(rest))
             if value is not None:
                 return Found(value, rest)
     if domain is None:
         return None
 
-    if local is not None and strategy & (Strategy.LOCAL_PART_IF_LOCAL | Strategy.LOCAL_PART_AT_IF_LOCAL):
+    if local is not None and wanted & (_LOCAL_PART_IF_LOCAL | _LOCAL_PART_AT_IF_LOCAL):
         is_local = yield from local.search(domain)
         if is_local:
-            for wanted, suffix in ((Strategy.LOCAL_PART_IF_LOCAL, None), (Strategy.LOCAL_PART_AT_IF_LOCAL, "")):
-                if wanted in strategy:
+            for kind, suffix in ((_LOCAL_PART_IF_LOCAL, None), (_LOCAL_PART_AT_IF_LOCAL, "")):
+                if wanted & kind:
                     for name, rest in names:
                         value = yield from _ask(maps, name, suffix, True)
                         if value is not None:
                             return Found(value, rest)
-    if Strategy.AT_DOMAIN in strategy:
+    if wanted & _AT_DOMAIN:
         value = yield from maps.search(f"@{domain}", True)
         if value is not None:
             return Found(value, "")
-    if Strategy.DOMAIN in strategy:
-        parents = bool(strategy & (Strategy.PARENT_DOMAINS | Strategy.DOT_PARENT_DOMAINS))
-        dotted = Strategy.DOT_PARENT_DOMAINS in strategy
+    if wanted & _DOMAIN:
+        parents = bool(wanted & (_PARENT_DOMAINS | _DOT_PARENT_DOMAINS))
+        dotted = bool(wanted & _DOT_PARENT_DOMAINS)
         for name in parent_names(domain, dotted) if parents else (domain,):
             value = yield from maps.search(name, True)
             if value is not None:
                 return Found(value, "")
-    if Strategy.LOCAL_PART_AT in strategy:
+    if wanted & _LOCAL_PART_AT:
         for name, rest in names:
             value = yield from _ask(maps, name, "", True)
             if value is not None:
