@@ -32,12 +32,21 @@ def keep_capabilities(kept: frozenset[int]) -> None:
     for number in range(_LAST + 1):
         if number not in kept:
             _library.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # EINVAL: the kernel has no such capability
-    bits = sum(1 << number for number in kept)
+    # In a container we may have been given fewer from the start.
+    bits = sum(1 << number for number in kept) & _permitted()
     low, high = bits & 0xFFFFFFFF, bits >> 32
     header = struct.pack("=Ii", _CAPSET_VERSION, 0)
     data = struct.pack("=IIIIII", low, low, 0, high, high, 0)
     if _library.capset(header, data) != 0:
         raise OSError(ctypes.get_errno(), "capset failed")
+
+
+def _permitted() -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("CapPrm:"):
+                return int(line.split()[1], 16)
+    return 0
 
 
 def limit_resources(memory: int) -> None:

@@ -15,7 +15,7 @@ from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
 
-from tubepost.services.rewrite.protocol import Protocol
+from tubepost.services.rewrite.answers import Protocol
 from tubepost.services.rewrite.resolving import Resolver, Routes, Settings
 from tubepost.services.rewrite.rewriting import Context, Rules
 
@@ -26,11 +26,11 @@ class Rewriter(request.Service):
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         self._environment: TableEnvironment | None = None
-        self._protocol: Protocol | None = None
+        self._answers: Protocol | None = None
 
     async def open(self) -> None:
         self._environment = table_environment(self.process)
-        self._protocol = make_protocol(self.config, self._environment)
+        self._answers = make_answers(self.config, self._environment)
 
     async def close(self) -> None:
         if self._environment is not None:
@@ -41,19 +41,19 @@ class Rewriter(request.Service):
         return {Rewrite: self._rewrite, Resolve: self._resolve, Batch: self._batch}
 
     def _rewrite(self, asked: Request[Rewrite]) -> Rewritten:
-        assert self._protocol is not None
-        return self._protocol.rewritten(asked.message)
+        assert self._answers is not None
+        return self._answers.rewritten(asked.message)
 
     async def _resolve(self, asked: Request[Resolve]) -> Resolved:
-        assert self._protocol is not None
-        return await run(self._protocol.resolved(asked.message))
+        assert self._answers is not None
+        return await run(self._answers.resolved(asked.message))
 
     async def _batch(self, asked: Request[Batch]) -> Answers:
-        assert self._protocol is not None
-        return await run(self._protocol.answers(asked.message))
+        assert self._answers is not None
+        return await run(self._answers.answers(asked.message))
 
 
-def make_protocol(config: Config, environment: TableEnvironment) -> Protocol:
+def make_answers(config: Config, environment: TableEnvironment) -> Protocol:
     """Everything from the parameters; tables are opened through ``environment``."""
     rules = make_rules(config)
     return Protocol(rules, Resolver(make_settings(config, environment, rules)))

@@ -12,10 +12,10 @@ from tubepost.common.tables import TableEnvironment
 from tubepost.common.tables.maps import run_now
 
 from tubepost.services.rewrite import hosts, tokens
-from tubepost.services.rewrite.protocol import Protocol
+from tubepost.services.rewrite.answers import Protocol
 from tubepost.services.rewrite.resolving import apply_transport
 from tubepost.services.rewrite.rewriting import Context, Rules, rewrite
-from tubepost.services.rewrite.session import make_protocol
+from tubepost.services.rewrite.session import make_answers
 
 RULES = Rules(local=Context("origin.test", "domain.test"), remote=Context("", ""))
 
@@ -102,7 +102,7 @@ sender_dependent_default_transport_maps = inline:{ a@t.test=tt:[h], <>=null: }
 
 def protocol(directory: Path, more: str = "") -> Protocol:
     (directory / "main.cf").write_text(MAIN + more)
-    return make_protocol(load(str(directory)), TableEnvironment(warn=lambda text: None))
+    return make_answers(load(str(directory)), TableEnvironment(warn=lambda text: None))
 
 
 def resolve(server: Protocol, address: str, sender: str = "s@s.test", probe: bool = False) -> Resolved:
