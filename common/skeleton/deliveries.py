@@ -44,7 +44,7 @@ def delivered_to(content: Content) -> frozenset[str]:
     if b"delivered-to" not in data.lower():
         return frozenset()
     end, _ = header.split_message(data)
-    found = set()
+    found: set[str] = set()
     for match in _DELIVERED_TO.finditer(data, 0, end):
         text = header.unfold(match[1]).decode("utf-8", "replace").strip()
         found.update(address.casefold() for address in extract_addresses(text))

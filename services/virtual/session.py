@@ -10,26 +10,51 @@ from tubepost.common.system import log
 from tubepost.common.system.commit import GroupCommit
 from tubepost.common.mailbox import Content, DeliveryError
 from tubepost.common.mailbox.maildir import MaildirStore
+from tubepost.common.mailbox.mbox import Locking, MboxStore, Rules, from_line
 from tubepost.common.spool import Spool
 from tubepost.common.tables import Maps, TableError, address
 from tubepost.common.skeleton import worker
-from tubepost.common.skeleton.deliveries import log_status, open_content
+from tubepost.common.skeleton.deliveries import Outcomes, delivery_head, open_content, status_of
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
+
+_RELAY = "virtual"
+_LARGEST_ID = (1 << 32) - 2
 
 
 class Virtual(worker.Agent):
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         config = self.config
-        tables = table_environment(process)
-        self._mailboxes = Maps(config.virtual_mailbox_maps, tables)
-        self._uids = Maps(config.virtual_uid_maps, tables)
-        self._gids = Maps(config.virtual_gid_maps, tables)
+        base = config.virtual_mailbox_base
+        if not base.startswith("/"):
+            raise config.bad_value("virtual_mailbox_base", f'"{base}" is not an absolute path')
+        self._tables = table_environment(process)
+        self._mailboxes = self._open("virtual_mailbox_maps")
+        self._uids = self._open("virtual_uid_maps")
+        self._gids = self._open("virtual_gid_maps")
         self._delimiter = config.recipient_delimiter
+        self._original = config.enable_original_recipient
+        self._limit = config.virtual_mailbox_limit
+        self._root = os.geteuid() == 0
+        self._outcomes = Outcomes(
+            config, config.virtual_delivery_status_filter, self._tables, "virtual_delivery_status_filter"
+        )
         self._spool = Spool()
         self._commit = GroupCommit()
-        self._store = MaildirStore(config.virtual_mailbox_base, self._commit)
+        self._maildirs = MaildirStore(base, self._commit)
+        self._mboxes: MboxStore | None = None
+
+    def _open(self, name: str) -> Maps:
+        # What decides whose rights are used is read by this program itself, and takes nothing from the address.
+        specs = [spec.removeprefix("proxy:") for spec in self.config.get(name)]
+        return Maps(specs, self._tables, title=name, substitution=False)
+
+    async def close(self) -> None:
+        self._commit.close()
+        if self._mboxes is not None:
+            self._mboxes.close()
+        self._tables.close()
 
     async def deliver(self, job: Job) -> Report:
         begun = time.time()
@@ -51,48 +76,76 @@ class Virtual(worker.Agent):
         try:
             found = await address.find(self._mailboxes, recipient, delimiter=self._delimiter)
             if found is None:
-                status = self._status(queued, "bounced", "5.1.1", f'unknown user: "{recipient}"')
+                status = status_of(queued, "5.1.1", f'unknown user: "{recipient}"', _RELAY)
             else:
-                uid, gid = await self._owner(recipient)
-                original = queued.recipient.original or recipient
-                head = (
-                    f"Return-Path: <{job.envelope.sender}>\nX-Original-To: {original}\nDelivered-To: {recipient}\n"
-                ).encode()
-                await self._store.deliver(
-                    found.value,
-                    Content(content.fd, content.offset, content.length, head, content.crlf),
-                    uid=uid,
-                    gid=gid,
-                )
-                status = self._status(queued, "sent", "2.0.0", "delivered to maildir")
+                text = await self._store(job, queued, content, found.value)
+                status = status_of(queued, "2.0.0", text, _RELAY)
         except TableError as error:
             log.warning(f"{job.queue_id}: {error}")
-            status = self._status(queued, "deferred", "4.3.5", "mail system configuration error")
+            status = status_of(queued, "4.3.5", "mail system configuration error", _RELAY)
         except DeliveryError as error:
-            kind = "bounced" if error.dsn.startswith("5") else "deferred"
-            status = self._status(queued, kind, error.dsn, str(error))
-        log_status(job, queued, status, begun=begun)
-        return status
+            status = status_of(queued, error.dsn, str(error), _RELAY)
+        return await self._outcomes.settle(job, queued, status, begun=begun)
+
+    async def _store(self, job: Job, queued: QueuedRecipient, content: Content, mailbox: str) -> str:
+        """The words of success. Raises DeliveryError, TableError."""
+        recipient = queued.recipient.address
+        if "/../" in f"/{mailbox}/":
+            raise TableError(f"recipient {recipient}: bad mailbox path {mailbox} in virtual_mailbox_maps")
+        uid, gid = await self._owner(recipient)
+        # Postfix's base/path: a path that begins with a slash is below the base as well.
+        mailbox = mailbox.lstrip("/")
+        is_maildir = mailbox.endswith("/")
+        if job.probe:
+            return f"delivers to {'maildir' if is_maildir else 'mailbox'}"
+        head = delivery_head(job, queued, original=self._original, delivered=recipient)
+        if is_maildir:
+            data = head.encode()
+            if self._limit and len(data) + content.length > self._limit:
+                raise DeliveryError(
+                    "5.2.2", f"maildir delivery failed: the message is larger than virtual_mailbox_limit, {self._limit}"
+                )
+            await self._maildirs.deliver(
+                mailbox, Content(content.fd, content.offset, content.length, data, content.crlf), uid=uid, gid=gid
+            )
+            return "delivered to maildir"
+        data = (from_line(job.envelope.sender, time.time()) + head).encode()
+        try:
+            await self._mbox_store().deliver(
+                mailbox,
+                Content(content.fd, content.offset, content.length, data, content.crlf),
+                uid=uid,
+                gid=gid,
+                rules=Rules(self._limit, uid if self.config.strict_mailbox_ownership else -1),
+            )
+        except DeliveryError as error:
+            raise DeliveryError(error.dsn, f"delivery failed to mailbox {mailbox}: {error}") from error
+        return "delivered to mailbox"
+
+    def _mbox_store(self) -> MboxStore:
+        if self._mboxes is None:
+            config = self.config
+            locking = Locking(
+                config.virtual_mailbox_lock,
+                config.deliver_lock_attempts,
+                config.deliver_lock_delay,
+                config.stale_lock_time,
+            )
+            self._mboxes = MboxStore(config.virtual_mailbox_base, locking, Rules())
+        return self._mboxes
 
     async def _owner(self, recipient: str) -> tuple[int, int]:
-        """uid and gid of the mailbox; -1 without maps, when this process cannot choose anyway. Raises TableError."""
-        if os.geteuid() != 0:
+        """uid and gid of the mailbox; -1 for one's own, where this process cannot choose. Raises TableError."""
+        if not self._root:
             return -1, -1
-        ids = []
-        for maps in (self._uids, self._gids):
-            found = await address.find(maps, recipient, delimiter=self._delimiter)
-            if found is None or not found.value.isdigit():
-                raise TableError(f"{recipient}: no numeric id in {maps.title}")
-            ids.append(int(found.value))
-        if ids[0] < self.config.virtual_minimum_uid:
-            raise TableError(f"{recipient}: uid {ids[0]} is below virtual_minimum_uid")
-        return ids[0], ids[1]
+        uid = await self._id(self._uids, recipient, self.config.virtual_minimum_uid)
+        return uid, await self._id(self._gids, recipient, 1)
 
-    def _status(self, queued: QueuedRecipient, status: str, dsn: str, text: str) -> RecipientStatus:
-        return RecipientStatus(
-            offset=queued.offset,
-            status=status,  # type: ignore[arg-type]
-            dsn=dsn,
-            text=text,
-            relay="virtual",
-        )
+    async def _id(self, maps: Maps, recipient: str, least: int) -> int:
+        found = await address.find(maps, recipient, delimiter=self._delimiter)
+        if found is None:
+            raise TableError(f"recipient {recipient}: not found in {maps.title}")
+        value = found.value
+        if not (value.isascii() and value.isdigit() and len(value) <= 10 and least <= int(value) <= _LARGEST_ID):
+            raise TableError(f"recipient {recipient}: bad id {value} in {maps.title}: {least} or more is needed")
+        return int(value)
