@@ -42,7 +42,7 @@ POLICIES: dict[str, Policy] = {
     "pipe": Policy(reads=("active",), network=True, programs=True, root=True, anywhere=True),
     "error": Policy(),
     "discard": Policy(),
-    "bounce": Policy(reads=("active",), writes=("bounce", "defer", "trace")),
+    "bounce": Policy(reads=("active", "maildrop"), writes=("bounce", "defer", "trace")),
     "verify": Policy(writes=("$data_directory",)),
     "flush": Policy(reads=("deferred", "active", "incoming", "hold"), writes=("flush",)),
     "anvil": Policy(),

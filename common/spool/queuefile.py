@@ -176,13 +176,14 @@ def open_queue_file(path: str, *, writable: bool = False) -> QueueFile:
     """Open and check. Raises FileNotFoundError and other OSErrors, Incomplete, Damaged."""
     fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        return _read(fd)
+        return read_queue_file(fd)
     except BaseException:
         os.close(fd)
         raise
 
 
-def _read(fd: int) -> QueueFile:
+def read_queue_file(fd: int) -> QueueFile:
+    """The same for a file that is open already; ``fd`` is the caller's when this raises."""
     head = os.pread(fd, PREAMBLE, 0)
     size = os.fstat(fd).st_size
     if len(head) < PREAMBLE or not head.strip():

@@ -46,11 +46,14 @@ class Send(Message):
 
 
 class SendOne(Message):
-    """A report with the given entries, no log: for a message that has no queue file of its own kind of failure."""
+    """A report with the given entries, no log: for a message that has no queue file of its own kind of failure.
+
+    From pickup (``queue`` maildrop): for posted mail that cleanup refuses.
+    """
 
     kind: Literal["failure"]
     queue_id: str
-    queue: Literal["active"] = "active"
+    queue: Literal["active", "maildrop"] = "active"
     envelope: Envelope
     content_offset: int
     content_length: int

@@ -51,6 +51,10 @@ class Envelope(Message):
     verp: str = ""
     """Two VERP delimiter characters, or empty (sendmail -XV)."""
     fullname: str = ""
+    trace: Literal["", "deliver", "probe"] = ""
+    """sendmail -v: deliver, and mail a report of the first try; sendmail -bv: report what would be done, no more."""
+    rewrite_context: Literal["", "local", "remote"] = ""
+    """How header addresses were rewritten (cleanup.Deposit), for mail that is queued anew; empty: not known."""
 
 
 class Recipient(Message):

@@ -10,17 +10,21 @@ PROTOCOL = "showq/1"
 class List(Message):
     """List these queues, in this order."""
 
-    queues: tuple[str, ...] = ("maildrop", "hold", "incoming", "active", "deferred")
+    queues: tuple[str, ...] = ("maildrop", "active", "incoming", "deferred", "hold")
 
 
 class Waiting(Message):
     address: str
     orig_address: str = ""
     delay_reason: str = ""
+    bounce_reason: str = ""
 
 
 class Entry(Message):
-    """One message. arrival_time in seconds since the epoch, message_size in bytes."""
+    """One message. arrival_time in seconds since the epoch, message_size in bytes.
+
+    A message with very many recipients comes as several entries, all but the first ``continued``.
+    """
 
     queue_name: Literal["maildrop", "hold", "incoming", "active", "deferred"]
     queue_id: str
@@ -29,6 +33,7 @@ class Entry(Message):
     forced_expire: bool = False
     sender: str
     recipients: tuple[Waiting, ...]
+    continued: bool = False
 
 
 __all__ = ["PROTOCOL", "Done", "Entry", "List", "Waiting"]

@@ -1,0 +1,69 @@
+"""The maildrop queue, where posted mail waits for pickup: writing into it works while the system is down.
+
+A posted file belongs to the user who posted it and may be read by all (nobody but mail_owner can list the directory).
+A file of mail_owner that others may not read was put back by ``postsuper -r`` (Postfix: the same two signs).
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+
+from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.system.atomic import sync_directory
+from tubepost.common.spool.directories import Spool
+from tubepost.common.spool.queuefile import Writer
+
+QUEUE = "maildrop"
+_MODE = 0o444
+
+
+class TooLarge(Exception):
+    """The message exceeds message_size_limit."""
+
+
+def is_requeued(status: os.stat_result, owner_uid: int) -> bool:
+    """Whether a file in maildrop was in the queue before."""
+    return status.st_uid == owner_uid and not status.st_mode & stat.S_IROTH
+
+
+class Drop:
+    """One message on its way into maildrop: ``write`` …, then ``finish``; or ``cancel``. Raises OSError throughout."""
+
+    def __init__(self, spool: Spool, limit: int) -> None:
+        """``limit``: bytes of content, 0 for none. Raises FileNotFoundError when there is no maildrop directory."""
+        os.stat(f"{spool.directory}/{QUEUE}")  # never made here: its owner and mode matter
+        self._spool = spool
+        self._limit = limit
+        self.queue_id, self._fd = spool.create(QUEUE)
+        try:
+            self._writer = Writer(self._fd)
+        except OSError:
+            self.cancel()
+            raise
+
+    def write(self, chunk: bytes) -> None:
+        """Raises TooLarge."""
+        if self._limit and self._writer.length + len(chunk) > self._limit:
+            raise TooLarge
+        self._writer.write(chunk)
+
+    def finish(self, envelope: Envelope, recipients: Sequence[Recipient]) -> str:
+        """The message is safe; its queue id in maildrop (cleanup gives it another)."""
+        # Readable first: once it is complete pickup may open it.
+        os.fchmod(self._fd, _MODE)
+        self._writer.finish(envelope, recipients)
+        os.fsync(self._fd)
+        try:
+            sync_directory(f"{self._spool.directory}/{QUEUE}")
+        except PermissionError:
+            pass  # set-gid postdrop may add to the directory, not open it
+        os.close(self._fd)
+        self._fd = -1
+        return self.queue_id
+
+    def cancel(self) -> None:
+        """Leave nothing behind. After ``finish`` it does nothing."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+            self._spool.remove(QUEUE, self.queue_id)

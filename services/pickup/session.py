@@ -1,0 +1,192 @@
+"""Drives the way from maildrop/ to cleanup: opens files warily, hands them over, removes them."""
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import Mapping
+from typing import ClassVar
+
+from tubepost.common.wire.base import Done, Message, Refused
+from tubepost.common.wire.bounce import SendOne
+from tubepost.common.wire.cleanup import INLINE_LIMIT, Deposit, Deposited
+from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.system import log
+from tubepost.common.bus import BusError, Handler, Refusal
+from tubepost.common.bus.frames import CHUNK_SIZE
+from tubepost.common.spool import Damaged, Incomplete, QueueFile, Spool, maildrop
+from tubepost.common.spool.queuefile import read_queue_file
+from tubepost.common.skeleton import request
+from tubepost.common.skeleton.process import Process
+
+from tubepost.services.pickup import protocol
+from tubepost.services.pickup.protocol import Fate
+
+# Messages on their way to cleanup at one time: enough for it to sync several at once.
+_AT_ONCE = 8
+
+
+class Pickup(request.Service):
+    """Answers only Wake. One process: two would take the same file twice."""
+
+    stays: ClassVar[bool] = True
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        self._spool = Spool(".", tuple(self.config.hash_queue_names), self.config.hash_queue_depth)
+        self._options = frozenset(self.config.receive_override_options)
+        self._owner = os.geteuid()
+
+    @property
+    def handlers(self) -> Mapping[type[Message], Handler]:
+        return {}
+
+    async def woken(self) -> None:
+        """Go through the directory until there is nothing more to take; what has to wait waits for the next wake-up."""
+        kept: set[str] = set()
+        progress = True
+        while progress and not self.process.stopping.is_set():
+            progress = False
+            running: set[asyncio.Task[bool]] = set()
+            for entry in self._spool.scan(maildrop.QUEUE):
+                if entry.name in kept:
+                    continue
+                if self.process.stopping.is_set():
+                    break
+                kept.add(entry.name)
+                running.add(asyncio.create_task(self._take(entry.name)))
+                if len(running) >= _AT_ONCE:
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    progress = _any_gone(done) or progress
+            if running:
+                done, _ = await asyncio.wait(running)
+                progress = _any_gone(done) or progress
+
+    async def _take(self, name: str) -> bool:
+        """Bring one file to its end. True when it is gone."""
+        path = self._spool.path(maildrop.QUEUE, name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            log.warning(f"open input file {path}: {error.strerror}; remove it, or make it readable for mail_owner")
+            return False
+        try:
+            return await self._take_open(name, path, fd)
+        finally:
+            os.close(fd)
+
+    async def _take_open(self, name: str, path: str, fd: int) -> bool:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            log.warning(f"{path}: uid {status.st_uid}: not a regular file; left for a person to remove")
+            return False
+        if status.st_nlink > 1:
+            # Another name would let its owner keep, and change, what is thought to be ours.
+            log.warning(f"{path}: uid {status.st_uid}: {status.st_nlink} names for one file; this one is removed")
+            return self._remove(path)
+        try:
+            file = read_queue_file(fd)
+            waiting = [(offset, recipient) for offset, done, recipient, _ in file.recipients() if not done]
+        except Incomplete:
+            return False
+        except Damaged as error:
+            log.warning(f"{path}: uid {status.st_uid}: {error}; removed")
+            return self._remove(path)
+        if not waiting:
+            # postsuper -r came between the last delivery and its end (Postfix: the same).
+            log.warning(f"{path}: uid {status.st_uid}: no recipients; removed")
+            return self._remove(path)
+        try:
+            fate = await self._hand_over(name, path, file, status, waiting)
+        except BusError as error:
+            log.warning(f"{path}: cleanup cannot take it now: {error}; {Fate.KEEP.value}")
+            fate = Fate.KEEP
+        except (OSError, Damaged) as error:
+            log.warning(f"{path}: cannot read it: {error}; {Fate.KEEP.value}")
+            fate = Fate.KEEP
+        return fate is not Fate.KEEP and self._remove(path)
+
+    def _remove(self, path: str) -> bool:
+        try:
+            os.unlink(path)
+        except OSError as error:
+            log.warning(f"remove {path}: {error.strerror}")
+            return False
+        return True
+
+    async def _hand_over(
+        self, name: str, path: str, file: QueueFile, status: os.stat_result, waiting: list[tuple[int, Recipient]]
+    ) -> Fate:
+        config = self.config
+        requeued = maildrop.is_requeued(status, self._owner)
+        posted, complaint = protocol.posted_time(status.st_mtime, time.time())
+        if complaint:
+            log.warning(f"{path}: message {complaint}")
+        if requeued:
+            envelope = protocol.requeued_envelope(file.envelope, config.content_filter)
+        else:
+            envelope = protocol.believed_envelope(file.envelope, status.st_uid, posted, config.content_filter)
+        local = time.localtime(posted)
+        line = protocol.received(
+            config.myhostname, config.mail_name, status.st_uid, posted, local.tm_gmtoff, local.tm_zone
+        )
+        question = protocol.deposit(
+            envelope, [recipient for _, recipient in waiting], line, self._options, requeued=requeued
+        )
+        origin = f" orig_id={name}" if requeued else ""
+        try:
+            answer = await self._deposit(question, file)
+        except Refusal as error:
+            refused = error.refused
+            fate = protocol.judge(refused)
+            log.warning(
+                f"{path}: uid={status.st_uid} from=<{envelope.sender}>{origin}: cleanup refused it: "
+                f"{refused.code} {refused.dsn} {refused.reason}; {fate.value}"
+            )
+            if fate is Fate.RETURN and not await self._return(name, envelope, file, waiting, refused):
+                return Fate.KEEP
+            return fate
+        log.info(f"{answer.queue_id}: uid={status.st_uid} from=<{envelope.sender}>{origin}")
+        return Fate.DROP
+
+    async def _deposit(self, question: Deposit, file: QueueFile) -> Deposited:
+        client = self.process.client(self.config.cleanup_service_name)
+        if file.content_length <= INLINE_LIMIT:
+            return await client.call(question, Deposited, payload=b"".join(file.content()))
+        upload = client.upload(question, Deposited)
+        try:
+            for chunk in file.content(CHUNK_SIZE):
+                if upload.answered:
+                    break
+                await upload.send(chunk)
+            return await upload.finish()
+        except BaseException:
+            upload.cancel()
+            raise
+
+    async def _return(
+        self, name: str, envelope: Envelope, file: QueueFile, waiting: list[tuple[int, Recipient]], refused: Refused
+    ) -> bool:
+        """Have the sender told. False: not possible now."""
+        question = SendOne(
+            kind="failure",
+            queue_id=name,
+            queue="maildrop",
+            envelope=envelope,
+            content_offset=file.content_offset,
+            content_length=file.content_length,
+            entries=protocol.failures(waiting, refused, time.time()),
+        )
+        try:
+            await self.process.client(self.config.bounce_service_name).call(question, Done)
+        except BusError as error:
+            log.warning(f"maildrop/{name}: the sender cannot be told now: {error}; {Fate.KEEP.value}")
+            return False
+        return True
+
+
+def _any_gone(done: set[asyncio.Task[bool]]) -> bool:
+    """Look at every task: the error of one is not to be lost behind the success of another."""
+    return True in {task.result() for task in done}
