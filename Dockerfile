@@ -2,10 +2,10 @@
 ARG BASE=debian:bookworm-slim
 FROM ${BASE}
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-venv ca-certificates \
+    && apt-get install -y --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/* \
-    && groupadd --system --gid 2525 tubepost \
-    && useradd --system --uid 2525 --gid tubepost --home-dir /srv/tubepost --no-create-home \
+    && groupadd --system --gid 925 tubepost \
+    && useradd --system --uid 925 --gid tubepost --home-dir /srv/tubepost --no-create-home \
        --shell /usr/sbin/nologin tubepost
 WORKDIR /usr/src/tubepost
 COPY . .
