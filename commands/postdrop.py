@@ -12,6 +12,7 @@ import getopt
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import BinaryIO
@@ -60,7 +61,8 @@ def post(console: Console, chunks: Iterator[bytes], posting: Callable[[], Postin
             last = posting()
             if not last.recipients:
                 raise Fatal(EX_DATAERR, "the message has no recipients")
-            return drop.finish(last.envelope, last.recipients)
+            # The caller's word on the time is not taken.
+            return drop.finish(last.envelope.model_copy(update={"arrival_time": time.time()}), last.recipients)
         finally:
             drop.cancel()
     except TooLarge:
