@@ -93,6 +93,8 @@ class Answer:
 
 Server = tuple[str, int]
 """Address and port."""
+Exchange = Callable[[dns.message.Message, Server, float], Awaitable[dns.message.Message]]
+"""Sends a question to a server and gives its answer; raises DNSException or OSError."""
 Filter = Callable[[str], Awaitable[str | None]]
 """Asked for ``name ttl class type preference value``; ``IGNORE`` drops the record (smtp_dns_reply_filter)."""
 
@@ -168,10 +170,12 @@ class Resolver:
         cache_size: int = _CACHE_SIZE,
         timeout: float = 0,
         clock: Callable[[], float] = time.monotonic,
+        exchange: "Exchange | None" = None,
     ) -> None:
         """``servers``: instead of those in resolv.conf. ``keep_negative``: dns_ncache_ttl_fix_enable.
 
-        ``keep``: the filter of answers. ``timeout``: seconds for one server, instead of resolv.conf's.
+        ``keep``: the filter of answers. ``timeout``: seconds for one server, instead of resolv.conf's. ``exchange``:
+        instead of UDP with TCP behind it.
         """
         self._fixed = tuple(servers)
         self._settings = _Settings(self._fixed) if servers else None
@@ -184,6 +188,7 @@ class Resolver:
         self._cache_size = cache_size
         self._under_way: dict[tuple[str, str], asyncio.Future[Answer]] = {}
         self._clock = clock
+        self._exchange = exchange or _over_network
 
     async def ask(self, name: str, kind: str) -> Answer:
         """``kind``: A, AAAA, MX, PTR, TXT, NS. ``name`` may be Unicode (IDNA 2003, as RFC 3490)."""
@@ -245,14 +250,7 @@ class Resolver:
             for address, port in servers:
                 query = dns.message.make_query(question, kind, use_edns=0, payload=_PAYLOAD)
                 try:
-                    response, _ = await dns.asyncquery.udp_with_fallback(
-                        query,
-                        address,
-                        timeout=self._timeout or settings.timeout,
-                        port=port,
-                        ignore_unexpected=True,
-                        ignore_errors=True,
-                    )
+                    response = await self._exchange(query, (address, port), self._timeout or settings.timeout)
                 except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
                     detail = f"{address}: {type(error).__name__}"
                     continue
@@ -340,6 +338,15 @@ class Resolver:
     def forget(self) -> None:
         """Empty the cache."""
         self._cache.clear()
+
+
+async def _over_network(query: dns.message.Message, server: Server, patience: float) -> dns.message.Message:
+    address, port = server
+    # RFC 5452: from a port of the system's choice, and deaf to datagrams of others and to other answers.
+    response, _ = await dns.asyncquery.udp_with_fallback(
+        query, address, timeout=patience, port=port, ignore_unexpected=True, ignore_errors=True
+    )
+    return response
 
 
 def _special(name: str, kind: str) -> Answer | None:

@@ -124,7 +124,7 @@ class Conversation:
         self._accepted: list[int] = []
         self._rejected = False
         self._content_open = False
-        self._rcpts_left = 0
+        self._content_asked = False
         self._expected.append((Stage.GREETING, 0, 0))
 
     # -- what the caller does --------------------------------------------------------------------------------------
@@ -160,8 +160,7 @@ class Conversation:
         mail.plan(server, manner)
         self._mail = mail
         self._accepted = []
-        self._rejected = False
-        self._rcpts_left = len(mail.recipients)
+        self._rejected = self._content_asked = False
         self.phase = Phase.BUSY
         if self.transactions:
             # The connection was kept: is it still alive, and in its initial state? (RFC 5321 4.1.1.5)
@@ -272,13 +271,15 @@ class Conversation:
             self._unanswered += len(line)
         if self._expected:
             return
-        if self._mail.binary and self._accepted and not self._rejected and not self._mail.probe:
+        mail = self._mail
+        if mail.binary and self._accepted and not self._rejected and not mail.probe and not self._content_asked:
+            # RFC 3030 2: no DATA, no 354; the content goes when somebody is there to receive it.
             self._open_content()
             return
         self._end_transaction()
 
     def _open_content(self) -> None:
-        self.wants_content = self._content_open = True
+        self.wants_content = self._content_open = self._content_asked = True
         # LMTP: one reply for each accepted recipient (RFC 2033 4.2).
         for _ in self._accepted if self.manner.lmtp else (0,):
             self._expected.append((Stage.DOT, 0, 0))
@@ -420,7 +421,6 @@ class Conversation:
             self._fail_rest(self._say(reply, Stage.MAIL))
 
     def _on_rcpt(self, reply: Reply, index: int) -> None:
-        self._rcpts_left -= 1
         if self._rejected:
             return
         if reply.code // 100 != 2:
