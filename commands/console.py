@@ -50,6 +50,8 @@ class Console:
     def __init__(self, name: str) -> None:
         self.name = name
         self.verbose = 0
+        self.tag = ""
+        """In the log, and on standard error; empty: ``postfix/name`` there, the name here."""
         self.directory = os.environ.get("MAIL_CONFIG", "") or DEFAULT_DIRECTORY
         self.caller_directory = ""
         """Where relative file names of the user's begin, once ``open`` went to the queue directory."""
@@ -116,7 +118,7 @@ class Console:
     def _open_log(self) -> None:
         """The log program's socket; while it does not run the file itself (when we may), or syslog."""
         config = self.config
-        tag = f"{config.syslog_name}/{self.name}"
+        tag = self.tag or f"{config.syslog_name}/{self.name}"
         path = os.path.join(config.queue_directory, "public", config.postlog_service_name)
         if _listens(path, socket.SOCK_DGRAM):
             log.setup(tag, path=path)
@@ -146,7 +148,7 @@ class Console:
     def say(self, text: str) -> None:
         """To standard error only."""
         try:
-            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+            print(f"{self.tag or self.name}: {text}", file=sys.stderr, flush=True)
         except (OSError, ValueError):
             pass
 

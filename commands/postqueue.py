@@ -45,6 +45,8 @@ from tubepost.commands.queue_listing import Json, Table
 _USAGE = "-f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site"
 _DOWN = "Cannot flush mail queue - mail system is down"
 _HOST = re.compile(r"(?=.{1,255}\Z)(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*")
+# Orders are taken at once; a program that does not answer for so long has a fault, seconds.
+_PATIENCE = 60.0
 _NOT_THERE = (errno.ENOENT, errno.ECONNREFUSED)
 
 
@@ -131,7 +133,7 @@ def _flush(console: Console, service: str, message: Message, what: str) -> int:
         raise Fatal(EX_SOFTWARE, f"Connect to the {name} {service} service: {error.strerror}") from None
 
     async def order(bus: Bus) -> None:
-        await bus.client(path, deadline=console.config.ipc_timeout).call(message, Done)
+        await bus.client(path).call(message, Done, deadline=min(console.config.ipc_timeout, _PATIENCE))
 
     try:
         console.ask(order)
