@@ -8,8 +8,7 @@ from typing import NamedTuple
 from tubepost.common.mail.addresslist import extract_addresses
 
 _INCLUDE = ":include:"
-# A word goes on over quoted strings; an unclosed one takes the rest. Comments (RFC 5322 3.2.2) and angle brackets are
-# left to the address parser, so a word that is an address keeps them.
+# A word goes on over quoted strings; an unclosed one takes the rest.
 _WORD = re.compile(r'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\\.|[^\s,"\\])++', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)|\"", re.DOTALL)
 _GAP = re.compile(r"[\s,]*")
@@ -35,6 +34,8 @@ def targets(text: str) -> list[Target]:
 
     ``|``, ``/``, ``~``, ``\\`` and ``:include:`` count at the start of a word, or of a quoted string that begins it.
     """
+    if "(" in text:
+        text = _without_comments(text)
     found: list[Target] = []
     address_start = -1
     position = 0
@@ -54,6 +55,28 @@ def targets(text: str) -> list[Target]:
         elif address_start < 0:
             address_start = word.start()
         position = word.end()
+
+
+_OUTSIDE = re.compile(r'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\\.|[^"\\(]|\\)++', re.DOTALL)
+# Within a comment a quote is a character like others.
+_INSIDE = re.compile(r"(?:\\.|[^\\()]|\\)++", re.DOTALL)
+
+
+def _without_comments(text: str) -> str:
+    """RFC 5322 3.2.2: comments nest, and quoted parentheses are none. An unclosed comment takes the rest."""
+    kept: list[str] = []
+    depth = position = 0
+    while position < len(text):
+        match = (_INSIDE if depth else _OUTSIDE).match(text, position)
+        if match is not None:
+            if not depth:
+                kept.append(match[0])
+            position = match.end()
+            continue
+        depth += 1 if text[position] == "(" else -1
+        kept.append(" ")
+        position += 1
+    return "".join(kept)
 
 
 def _special(word: str) -> Target | None:
