@@ -38,7 +38,7 @@ Security
 
 Bugs
     What went to a command or file is not remembered: when another destination of the same alias must wait, it gets
-    the message again. A user's biff is told nothing: there is no network to do it over.
+    the message again. ``biff`` has no effect: there is no network to tell a user's comsat over.
 
 See also
     Postfix local(8), aliases(5).

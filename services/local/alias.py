@@ -1,7 +1,7 @@
 """What the right-hand side of an alias, and a line of a forward or :include: file, consists of (aliases(5)). Pure."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -111,6 +111,6 @@ def lines(data: bytes, limit: int) -> Iterator[str]:
                 yield part.decode("utf-8", "surrogateescape")
 
 
-def all_targets(data: bytes, limit: int) -> Iterable[Target]:
+def all_targets(data: bytes, limit: int) -> Iterator[Target]:
     for line in lines(data, limit):
         yield from targets(line)

@@ -100,6 +100,13 @@ class Delivery:
         limit = self._config.message_size_limit
         return await self._in_thread(lambda: files.include_file(path, rights, limit))
 
+    async def prepare(self, sender: str, addresses: list[str]) -> None:
+        try:
+            rewritten = await self._tools.rewriter.rewrite_all("local", addresses)
+            await self._tools.rewriter.resolve_all(sender, rewritten)
+        except BusError as error:
+            log.debug(f"{self._job.queue_id}: addresses of a list: {error}")
+
     async def canonical(self, address: str) -> str:
         try:
             return await self._tools.rewriter.rewrite("local", address)

@@ -4,7 +4,9 @@ What is to be looked up or done is asked of a *world*, so that tests can play it
 something must wait: the recipient is then kept in the queue as a whole, and a file that is being expanded is left.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
 from tubepost.common.mail import address
@@ -25,6 +27,9 @@ from tubepost.services.local.protocol import (
     variables,
     without_success,
 )
+
+# Addresses of a list that are asked about together.
+_PORTION = 200
 
 
 class Trouble(Exception):
@@ -83,6 +88,10 @@ class World(Protocol):
 
     async def forward_file(self, path: str, rights: Rights) -> ListFile | None: ...
     async def include_file(self, path: str, rights: Rights) -> ListFile: ...
+    async def prepare(self, sender: str, addresses: list[str]) -> None:
+        """``canonical`` and ``resolve`` will be asked for these: a hint, which raises nothing."""
+        ...
+
     async def canonical(self, address: str) -> str: ...
     async def resolve(self, sender: str, address: str) -> Resolved: ...
     async def transport_of(self, parameter: str, user: str) -> str:
@@ -245,7 +254,7 @@ class Expansion:
         if not listed:
             self._world.warn(f"no recipient in alias lookup result for {name}")
             return await self._end(attributes, "4.3.0", "alias database unavailable")
-        going = await self._targets(attributes, listed)
+        going = await self._targets(attributes, listed, stop=False)
         self._note_expansion(asked, "sent" if list_owner is not None else "expanded")
         return going
 
@@ -254,11 +263,19 @@ class Expansion:
         if asked or not self.expanded:
             self.expanded = kind
 
-    async def _targets(self, attributes: Attributes, listed: list[Target]) -> bool:
+    async def _targets(self, attributes: Attributes, listed: Iterable[Target], *, stop: bool) -> bool:
+        """``stop``: at the first that must wait."""
         going = True
-        for target in listed:
-            if not await self._target(attributes, target):
-                going = False
+        left = iter(listed)
+        while portion := list(islice(left, _PORTION)):
+            addresses = [target.value for target in portion if target.kind in (Kind.ADDRESS, Kind.USER)]
+            if len(addresses) > 1:
+                await self._world.prepare(attributes.sender, addresses)
+            for target in portion:
+                if not await self._target(attributes, target):
+                    if stop:
+                        return False
+                    going = False
         return going
 
     async def _target(self, attributes: Attributes, target: Target) -> bool:
@@ -321,15 +338,11 @@ class Expansion:
             source=attributes.local,
             recipient=recipient.model_copy(update={"notify": without_success(recipient.notify)}),
         )
-        count = 0
-        going = True
-        for target in all_targets(found.data, self._settings.line_length_limit):
-            count += 1
-            going = await self._target(attributes, target)
-            if not going:
-                break
-        if not count:
+        listed = all_targets(found.data, self._settings.line_length_limit)
+        first = next(listed, None)
+        if first is None:
             return None
+        going = await self._targets(attributes, chain((first,), listed), stop=True)
         self._seen.again(f"forward-done {path}")
         self._note_expansion(asked, "expanded")
         return going
@@ -363,10 +376,8 @@ class Expansion:
         attributes = replace(attributes, kind="include", owner=attributes.owner or attributes.recipient.address)
         if "include" not in self._settings.propagate_unmatched_extensions:
             attributes = replace(attributes, unmatched="")
-        for target in all_targets(found.data, self._settings.line_length_limit):
-            if not await self._target(attributes, target):
-                return False
-        return True
+        listed = all_targets(found.data, self._settings.line_length_limit)
+        return await self._targets(attributes, listed, stop=True)
 
     # -- addresses ---------------------------------------------------------------------------------------------------
 

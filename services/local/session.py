@@ -91,6 +91,10 @@ class Local(worker.Agent):
             luser_relay=config.luser_relay,
         )
 
+    async def open(self) -> None:
+        if self.config.biff and "biff" in self.config.explicit:
+            log.warning("biff = yes has no effect: this program has no network to notify users over")
+
     async def close(self) -> None:
         self._commit.close()
         self._mboxes.close()

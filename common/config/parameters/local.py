@@ -34,7 +34,7 @@ class Local(Settings):
     command_expansion_filter = Raw(_EXPANSION, "Characters that survive in values put into mailbox_command.", low=1)
     execution_directory_expansion_filter = Raw(_EXPANSION, "The same for command_execution_directory.", low=1)
     forward_expansion_filter = Raw(_EXPANSION, "The same for forward_path.", low=1)
-    biff = Boolean("yes", "Tell a user's comsat of new mail.")
+    biff = Boolean("yes", "Known for the sake of Postfix's files: users' comsat is told nothing, local has no network.")
     owner_request_special = Boolean("yes", "Let list owner- and list -request addresses have no extension.")
     expand_owner_alias = Boolean("no", "Set the sender to what owner-list stands for, not to owner-list.")
     reset_owner_alias = Boolean("no", "Make a list within a list forget the owner of the outer one.")

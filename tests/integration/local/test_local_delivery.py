@@ -214,6 +214,28 @@ def test_an_owner_alias_becomes_the_sender_and_a_list_is_sent_anew() -> None:
         assert f"\nDelivered-To: list@{HOST}\n" in text
 
 
+def test_the_failure_of_a_list_is_told_to_its_owner_and_not_to_the_sender() -> None:
+    aliases = f'list: "|exit 67"\nowner-list: {USER}\n'
+    with Home(aliases=aliases) as home:
+        home.send("list")
+        home.sent(rf"to=<list@{HOST}>, .*dsn=5.1.1, status=bounced \(user unknown\)")
+        home.sent(rf"to=<{USER}@{HOST}>, .*\(delivered to mailbox\)")
+        home.instance.log.wait(r"qmgr\[\d+\]: \w+: removed", 2)
+        report = (home.path / USER).read_text()
+        assert "Subject: Undelivered Mail Returned to Sender" in report
+        assert f"\nTo: owner-list@{HOST}\n" in report
+        assert "Status: 5.1.1" in report
+        assert not home.instance.log.count("to=<a@example.org>")
+
+
+def test_a_list_of_thousands_is_one_message() -> None:
+    with Home(aliases="list: :include:HOME/members\n", main={"virtual_mailbox_domains": ""}) as home:
+        home.write("members", "".join(f"user{number}@{HOST}\n" for number in range(5000)))
+        home.send("list")
+        forwarded = home.instance.log.wait(r"\(forwarded as (\w+)\)")[0][1]
+        home.sent(rf"qmgr\[\d+\]: {forwarded}: from=<a@example.org>, .*nrcpt=5000")
+
+
 def test_unknown_users_go_where_luser_relay_and_the_transports_say() -> None:
     main = {"local_recipient_maps": "", "luser_relay": f"{USER}+$local"}
     with Home(main=main) as home:

@@ -79,6 +79,9 @@ class World:
     async def include_file(self, path: str, rights: Rights) -> ListFile:
         return self._file(path, 0) or ListFile(b"", -1, f"no {path}")
 
+    async def prepare(self, sender: str, addresses: list[str]) -> None:
+        assert len(addresses) > 1
+
     async def canonical(self, address: str) -> str:
         return address if "@" in address else f"{address}@here"
 
@@ -263,9 +266,9 @@ def test_forward_files() -> None:
 
 def test_the_forward_file_of_an_extension_comes_first_and_uses_it_up() -> None:
     files = {"/home/bob/.forward+x": "far@x\n", "/home/bob/.forward": "far@y\n"}
-    more = {"propagate_unmatched_extensions": ("forward",)}
-    assert list(forwarded(run(World(files=files), "bob+x@here", **more)).values()) == [["far@x"]]
-    assert list(forwarded(run(World(files=files), "bob+z@here", **more)).values()) == [["far+z@y"]]
+    for extension, expected in (("x", "far@x"), ("z", "far+z@y")):
+        expansion = run(World(files=files), f"bob+{extension}@here", propagate_unmatched_extensions=("forward",))
+        assert list(forwarded(expansion).values()) == [[expected]]
     # No extension may lead out of the home directory.
     assert list(forwarded(run(World(files=files), "bob+../eve@here")).values()) == [["far@y"]]
 
