@@ -1,0 +1,142 @@
+"""A DNS server of the tests' own on loopback: UDP and TCP, answers from a zone in a dict, in a thread of its own.
+
+    with DnsServer() as server:
+        server.add("example.test", "MX", "10 mx.example.test.")
+        server.add("mx.example.test", "A", "127.0.0.1")
+        server.fail("broken.test", "SERVFAIL")       # or "TIMEOUT", "REFUSED", "NXDOMAIN", "TRUNCATED"
+        … dns_nameservers = server.address …
+
+A name with other records gives NODATA, an unknown one NXDOMAIN, both with a SOA record. ``asked`` lists the questions.
+"""
+
+import socket
+import struct
+import threading
+from typing import Self
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+_SOA = "ns.test. root.test. 1 3600 600 86400 60"
+
+
+class DnsServer:
+    def __init__(self, host: str = "127.0.0.1", ttl: int = 60) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self._ttl = ttl
+        self._zone: dict[tuple[str, str], list[str]] = {}
+        self._failures: dict[tuple[str, str], str] = {}
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind((host, 0))
+        self.host, self.port = self._udp.getsockname()
+        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._tcp.bind((host, self.port))
+        self._tcp.listen(16)
+        self._ending = False
+        self._threads = [
+            threading.Thread(target=self._serve_datagrams, daemon=True),
+            threading.Thread(target=self._serve_streams, daemon=True),
+        ]
+
+    @property
+    def address(self) -> str:
+        """For dns_nameservers."""
+        return f"{self.host}:{self.port}"
+
+    def add(self, name: str, kind: str, *records: str) -> None:
+        self._zone.setdefault((name.lower().rstrip("."), kind), []).extend(records)
+
+    def remove(self, name: str, kind: str) -> None:
+        self._zone.pop((name.lower().rstrip("."), kind), None)
+
+    def fail(self, name: str, how: str, kind: str = "") -> None:
+        """``how``: an RCODE, or TIMEOUT (no answer), or TRUNCATED (over UDP: come again by TCP); empty: no more.
+
+        ``kind``: only for questions of this type.
+        """
+        self._failures[(name.lower().rstrip("."), kind)] = how
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending = True
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wake:
+            wake.sendto(b"", (self.host, self.port))
+        # A blocked accept() does not wake when its socket is closed by another thread.
+        with socket.create_connection((self.host, self.port), 5):
+            pass
+        for thread in self._threads:
+            thread.join(5)
+        self._udp.close()
+        self._tcp.close()
+
+    def answer(self, data: bytes, *, stream: bool) -> bytes | None:
+        """The wire form of the answer; None: none is given."""
+        query = dns.message.from_wire(data)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        kind = dns.rdatatype.to_text(question.rdtype)
+        self.asked.append((name, kind))
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.RA
+        failure = self._failures.get((name, kind)) or self._failures.get((name, "")) or ""
+        if failure == "TIMEOUT":
+            return None
+        if failure == "TRUNCATED" and not stream:
+            response.flags |= dns.flags.TC
+            return response.to_wire()
+        if failure and failure != "TRUNCATED":
+            response.set_rcode(dns.rcode.from_text(failure))
+            return response.to_wire()
+        seen = {name}
+        while alias := self._zone.get((name, "CNAME")):
+            response.answer.append(dns.rrset.from_text(f"{name}.", self._ttl, "IN", "CNAME", alias[0]))
+            name = alias[0].rstrip(".").lower()
+            if name in seen:
+                break
+            seen.add(name)
+        records = self._zone.get((name, kind))
+        if records:
+            response.answer.append(dns.rrset.from_text(f"{name}.", self._ttl, "IN", kind, *records))
+        else:
+            if not any(other == name for other, _ in self._zone):
+                response.set_rcode(dns.rcode.NXDOMAIN)
+            response.authority.append(dns.rrset.from_text(".", self._ttl, "IN", "SOA", _SOA))
+        return response.to_wire()
+
+    def _serve_datagrams(self) -> None:
+        while not self._ending:
+            data, peer = self._udp.recvfrom(65536)
+            try:
+                reply = self.answer(data, stream=False)
+            except (dns.exception.DNSException, IndexError):
+                continue
+            if reply is not None:
+                self._udp.sendto(reply, peer)
+
+    def _serve_streams(self) -> None:
+        while not self._ending:
+            connection, _ = self._tcp.accept()
+            with connection:
+                connection.settimeout(5)
+                try:
+                    self._serve_stream(connection)
+                except (OSError, dns.exception.DNSException, IndexError, struct.error):
+                    continue
+
+    def _serve_stream(self, connection: socket.socket) -> None:
+        while head := connection.recv(2, socket.MSG_WAITALL):
+            (size,) = struct.unpack("!H", head)
+            reply = self.answer(connection.recv(size, socket.MSG_WAITALL), stream=True)
+            if reply is None:
+                return
+            connection.sendall(struct.pack("!H", len(reply)) + reply)
