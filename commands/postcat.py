@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tubepost.common.mail import header
+from tubepost.common.mail import address, header
 from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system import log
 from tubepost.common.system.ids import is_queue_id
@@ -145,7 +145,8 @@ def _envelope(file: QueueFile) -> Iterator[Record]:
     ):
         if value:
             yield record(name, value)
-    yield record("sender", envelope.sender)
+    # As Postfix's files have them: without the quotes of the external form.
+    yield record("sender", address.unquote(envelope.sender))
     for offset, done, recipient, _ in file.recipients():
         yield from _recipient(offset, done, recipient)
 
@@ -159,8 +160,8 @@ def _recipient(offset: int, done: bool, recipient: Recipient) -> Iterator[Record
     if recipient.notify:
         yield record("named_attribute", f"notify_flags={sum(_NOTIFY_BITS[one] for one in recipient.notify)}")
     if recipient.original:
-        yield record("original_recipient", recipient.original)
-    yield record("done_recipient" if done else "recipient", recipient.address)
+        yield record("original_recipient", address.unquote(recipient.original))
+    yield record("done_recipient" if done else "recipient", address.unquote(recipient.address))
 
 
 def _content(file: QueueFile, parts: set[str]) -> Iterator[Record]:

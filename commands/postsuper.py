@@ -51,6 +51,8 @@ class Superintendent:
         self._console = console
         self._spool = spool
         self.counts = dict.fromkeys(("deleted", "requeued", "held", "released", "expired"), 0)
+        self.silent = False
+        """Only count (Postfix does so for ALL)."""
         self.touched: set[str] = set()
         """Queues into which messages were put."""
 
@@ -101,7 +103,8 @@ class Superintendent:
 
     def _did(self, what: str, queue_id: str, words: str) -> bool:
         self.counts[what] += 1
-        self._console.info(f"{queue_id}: {words}")
+        if not self.silent:
+            self._console.info(f"{queue_id}: {words}")
         return True
 
     def _move(self, queue_id: str, source: str, target: str, *, touch: bool = False) -> bool:
@@ -260,7 +263,7 @@ class Superintendent:
 _Operation = Callable[[str, Sequence[str]], bool]
 # Where an order looks when no queue was named.
 _USUAL = {
-    "d": _MESSAGES,
+    "d": ("maildrop", *_MESSAGES),
     "e": _MESSAGES,
     "f": _MESSAGES,
     "h": ("incoming", "active", "deferred"),
@@ -287,7 +290,8 @@ def _apply(console: Console, chief: Superintendent, letter: str, wanted: str, qu
         "r": chief.requeue,
     }
     operation = operations[letter]
-    if wanted == "ALL":
+    chief.silent = wanted == "ALL"
+    if chief.silent:
         for queue, queue_id in chief.ids([queue for queue in queues if queue in _MESSAGE_QUEUES]):
             operation(queue_id, (queue,))
         return

@@ -92,7 +92,12 @@ class Content:
         fix = self._fix
         start = True
         begun = False
-        while line := self._source.readline(_CHUNK):
+        held = b""
+        while line := held + self._source.readline(_CHUNK):
+            complete = len(line) - len(held) < _CHUNK
+            if complete and not line.endswith(b"\n"):
+                line += b"\n"  # the input ends here
+            held = b""
             whole = line.endswith(b"\n")
             if whole and fix == "strict":
                 # The first line says what the others are.
@@ -102,12 +107,18 @@ class Content:
                 if whole and start and _FROM.match(line):
                     continue
                 begun = True
-            if whole and fix == "always" and line.endswith(b"\r\n"):
-                line = line.rstrip(b"\r\n") + b"\n"
-            if self._dot_ends and start and line in (b".\n", b"."):
+            if fix == "always":
+                if line.endswith(b"\r\n"):
+                    line = line.rstrip(b"\r\n") + b"\n"
+                elif line.endswith(b"\r"):
+                    # The line end may have been cut in two.
+                    line, held = line[:-1], b"\r"
+            if self._dot_ends and start and line == b".\n":
                 return
             start = whole
-            yield line if whole or len(line) == _CHUNK else line + b"\n"
+            yield line
+        if not start:
+            yield b"\n"
 
     def header_recipients(self) -> list[str]:
         """Addresses of To, Cc and Bcc, or of their Resent- forms if there are any (RFC 5322 3.6.6)."""
