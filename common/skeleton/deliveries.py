@@ -1,5 +1,6 @@
 """What delivery agents share: the queue file's content, the end of a recipient (status filter, probe, log line)."""
 
+import math
 import os
 import re
 import time
@@ -63,15 +64,17 @@ def delivery_head(job: Job, queued: QueuedRecipient, *, original: bool, delivere
     return f"{head}Delivered-To: {delivered}\n" if delivered else head
 
 
-def delay(seconds: float) -> str:
-    """As Postfix: at most two digits behind the point, and none that say nothing (delay_logging_resolution_limit)."""
-    if seconds <= 0:
+def delay(seconds: float, digits: int = 2) -> str:
+    """As Postfix: two digits that say something, of them at most ``digits`` behind the point, no final zeros.
+
+    ``digits``: delay_logging_resolution_limit.
+    """
+    if seconds < 0.000001:
         return "0"
-    if seconds < 0.095:
-        return f"{seconds:.2f}".rstrip("0").rstrip(".") or "0"
-    if seconds < 9.95:
-        return f"{seconds:.1f}".removesuffix(".0")
-    return f"{seconds:.0f}"
+    places = min(digits, 1 - math.floor(math.log10(seconds)))
+    if places <= 0:
+        return f"{seconds:.0f}"
+    return f"{seconds:.{places}f}".rstrip("0").rstrip(".")
 
 
 def status_of(
@@ -101,6 +104,7 @@ class Outcomes:
         self._filter = Maps(specs, tables, title=title)
         self._title = title
         self._plain = not self._filter and not self._soft
+        self._digits = config.delay_logging_resolution_limit
 
     async def settle(
         self,
@@ -114,7 +118,7 @@ class Outcomes:
     ) -> RecipientStatus:
         """Filter, soften, turn into the words of a probe, log. Raises nothing: a filter that cannot tell is passed."""
         if self._plain and not job.probe:
-            log_status(job, queued, status, begun=begun, connected=connected, uses=uses)
+            log_status(job, queued, status, begun=begun, connected=connected, uses=uses, digits=self._digits)
             return status
         if self._filter:
             status = await self._filtered(job, status)
@@ -127,7 +131,7 @@ class Outcomes:
             word = "deliverable" if status.dsn.startswith("2") else "undeliverable"
             if status.status != "deferred":
                 status = status.model_copy(update={"status": word})
-        log_status(job, queued, status, begun=begun, connected=connected, word=word, uses=uses)
+        log_status(job, queued, status, begun=begun, connected=connected, word=word, uses=uses, digits=self._digits)
         return status
 
     async def _filtered(self, job: Job, status: RecipientStatus) -> RecipientStatus:
@@ -162,12 +166,14 @@ def log_status(
     connected: float | None = None,
     word: str = "",
     uses: int = 1,
+    digits: int = 2,
 ) -> None:
     """``QID: to=<…>, relay=…, delay=…, delays=a/b/c/d, dsn=…, status=… (…)``: the line that log tools live on.
 
     ``begun``: when the agent took the job; ``connected``: when it was ready to transmit (default: at once).
     delays: before qmgr, in qmgr, connection setup, transmission. ``word``: to stand after status= in place of its own.
     ``uses``: deliveries over the connection so far, this one included (conn_use=, from the second on).
+    ``digits``: see ``delay``.
     """
     now = time.time()
     arrival = job.envelope.arrival_time
@@ -178,8 +184,9 @@ def log_status(
     relay = status.relay or "none"
     if uses > 1:
         relay += f", conn_use={uses}"
+    spans = (job.active_time - arrival, begun - job.active_time, ready - begun, now - ready)
+    delays = "/".join([delay(span, digits) for span in spans])
     log.info(
-        f"{job.queue_id}: to=<{address}>,{orig_to} relay={relay}, delay={delay(now - arrival)}, "
-        f"delays={delay(job.active_time - arrival)}/{delay(begun - job.active_time)}/{delay(ready - begun)}/"
-        f"{delay(now - ready)}, dsn={status.dsn}, status={word or status.status} ({status.text})"
+        f"{job.queue_id}: to=<{address}>,{orig_to} relay={relay}, delay={delay(now - arrival, digits)}, "
+        f"delays={delays}, dsn={status.dsn}, status={word or status.status} ({status.text})"
     )

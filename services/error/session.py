@@ -21,7 +21,7 @@ class Error(worker.Agent):
 
     async def deliver(self, job: Job) -> Report:
         begun = time.time()
-        code, reason = verdict(self.process.name, job.nexthop)
+        code, reason = verdict(self.process.name, job.nexthop, self.config.error_service_name)
         statuses = []
         for queued in job.recipients:
             status = status_of(queued, code, reason, "none")

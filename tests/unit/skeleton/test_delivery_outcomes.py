@@ -108,13 +108,14 @@ def test_the_head_of_a_delivery() -> None:
     assert delivery_head(JOB, QUEUED, original=False, delivered="") == "Return-Path: <s@t>\n"
 
 
-def test_delays_have_two_digits_that_say_something() -> None:
-    assert [delay(value) for value in (-1, 0.001, 0.014, 0.5, 1.0, 9.96, 12.4)] == [
-        "0",
-        "0",
-        "0.01",
-        "0.5",
-        "1",
-        "10",
-        "12",
-    ]
+@pytest.mark.parametrize(
+    ("seconds", "digits", "text"),
+    [
+        (-1, 2, "0"), (0, 2, "0"), (0.001, 2, "0"), (0.014, 2, "0.01"), (0.014, 6, "0.014"), (0.126, 2, "0.13"),
+        (0.5, 2, "0.5"), (0.996, 2, "1"), (1.0, 2, "1"), (1.26, 2, "1.3"), (9.96, 2, "10"), (12.4, 2, "12"),
+        (100.4, 2, "100"), (0.6, 0, "1"), (1.26, 0, "1"), (0.0000123, 6, "0.000012"), (86400.0, 6, "86400"),
+    ],
+)  # fmt: skip
+def test_delays_have_two_digits_that_say_something(seconds: float, digits: int, text: str) -> None:
+    """As Postfix's format_tv with two significant digits."""
+    assert delay(seconds, digits) == text
