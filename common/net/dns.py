@@ -99,6 +99,11 @@ Filter = Callable[[str], Awaitable[str | None]]
 """Asked for ``name ttl class type preference value``; ``IGNORE`` drops the record (smtp_dns_reply_filter)."""
 
 
+class FilterError(Exception):
+    """The filter cannot tell now: the question is to be asked again later."""
+
+
+
 def parse_servers(texts: Sequence[str]) -> tuple[Server, ...]:
     """``192.0.2.1``, ``192.0.2.1:5353``, ``[2001:db8::1]:53``. Raises ValueError."""
     servers = []
@@ -275,7 +280,11 @@ class Resolver:
             no_name = response.rcode() == dns.rcode.NXDOMAIN
             lifetime = min(chain.minimum_ttl, _LONGEST_NEGATIVE if self._keep_negative else _NEGATIVE)
             return Answer(Outcome.NO_DOMAIN if no_name else Outcome.NO_RECORD, name=name, kind=kind), lifetime
-        answer = await self._convert(chain.answer, name, kind)
+        try:
+            answer = await self._convert(chain.answer, name, kind)
+        except FilterError as error:
+            log.warning(str(error))
+            return Answer(Outcome.TRY_AGAIN, name=name, kind=kind, detail=str(error)), 0
         return answer, min(chain.minimum_ttl, _LONGEST)
 
     async def _convert(self, records: dns.rrset.RRset, name: str, kind: str) -> Answer:

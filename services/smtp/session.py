@@ -11,7 +11,7 @@ from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
 from tubepost.common.bus import BusError
 from tubepost.common.net import connect as net
-from tubepost.common.net.dns import Resolver, parse_servers
+from tubepost.common.net.dns import Resolver
 from tubepost.common.spool import Spool
 from tubepost.common.tables import Maps, TableError
 from tubepost.common.tables import address as table_address
@@ -19,6 +19,7 @@ from tubepost.common.tables.match import LocalDomains, StringList
 from tubepost.common.skeleton import worker
 from tubepost.common.skeleton.deliveries import Outcomes
 from tubepost.common.skeleton.process import Process
+from tubepost.common.skeleton.resolver import make_resolver
 from tubepost.common.skeleton.tables import table_environment
 
 from tubepost.services.smtp import hosts, settings
@@ -64,7 +65,9 @@ class Smtp(worker.Agent):
         self._reuse_time = config.smtp_connection_reuse_time_limit
         self._reuse_count = config.smtp_connection_reuse_count_limit
         self._open_tables()
-        self.resolver = resolver or self._make_resolver()
+        self.resolver = resolver or make_resolver(
+            config, self._environment, config.smtp_dns_reply_filter, "smtp_dns_reply_filter"
+        )
 
     def _open_tables(self) -> None:
         config = self.config
@@ -104,17 +107,6 @@ class Smtp(worker.Agent):
             boundary_limit=config.mime_boundary_length_limit,
             token_limit=config.header_address_token_limit,
         )
-
-    def _make_resolver(self) -> Resolver:
-        config = self.config
-        try:
-            servers = parse_servers(config.dns_nameservers)
-        except ValueError as error:
-            raise config.bad_value("dns_nameservers", str(error)) from None
-        keep = None
-        if config.smtp_dns_reply_filter:
-            keep = _texts(Maps(config.smtp_dns_reply_filter, self._environment, title="smtp_dns_reply_filter"))
-        return Resolver(servers, keep_negative=config.dns_ncache_ttl_fix_enable, keep=keep)
 
     # -- the program -------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Awaitable, Mapping
 from typing import cast
@@ -25,6 +24,7 @@ from tubepost.common.tables.match import (
     matches_subdomains,
 )
 from tubepost.common.skeleton.process import Process
+from tubepost.common.skeleton.resolver import make_resolver
 
 from tubepost.services.smtpd.policy import Manner, PolicyClient, parse_server
 from tubepost.services.smtpd.resolver import DnsResolver
@@ -40,8 +40,7 @@ from tubepost.services.smtpd.restrictions.words import (
     RECIPIENT,
     SENDER,
 )
-from tubepost.services.smtpd.restrictions.world import NameUnknown, NameUnsure, Resolver, Rules
-from tubepost.services.smtpd.xclient import is_hostname
+from tubepost.services.smtpd.restrictions.world import Resolver, Rules
 
 # Lists compiled from table values and classes; a table that makes a new one for each key must not fill memory.
 _COMPILED_LIMIT = 1000
@@ -53,12 +52,16 @@ _VERIFY_DEADLINE = 30.0
 class Outside:
     """See ``restrictions.world.World`` for what each attribute means."""
 
-    def __init__(self, process: Process, environment: TableEnvironment, resolver: Resolver | None = None) -> None:
+    def __init__(self, process: Process, environment: TableEnvironment) -> None:
         config = process.config
         self._process = process
         self._environment = environment
         self.rules = cast("Rules", config)
-        self.resolver: Resolver = resolver or DnsResolver(disabled=config.disable_dns_lookups)
+        self._dns = DnsResolver(
+            make_resolver(config, environment, config.smtpd_dns_reply_filter, "smtpd_dns_reply_filter"),
+            disabled=config.disable_dns_lookups,
+        )
+        self.resolver: Resolver = self._dns
         self._rewrite = RewriteClient(
             process.client("rewrite"),
             by_sender=bool(config.sender_dependent_relayhost_maps or config.sender_dependent_default_transport_maps),
@@ -227,31 +230,10 @@ class Outside:
         client.name, client.reverse_name, client.name_status, client.reverse_status = known[1]
 
     async def _look_up(self, address: str) -> tuple[str, str, str, str]:
-        if ipaddress.ip_address(address).is_loopback:
-            # RFC 6761 6.3: localhost is loopback and needs no DNS.
-            return "localhost", "localhost", "ok", "ok"
-        try:
-            names = await self.resolver.reverse(address)
-        except NameUnknown:
-            return "unknown", "unknown", "perm", "perm"
-        except NameUnsure:
-            return "unknown", "unknown", "temp", "temp"
-        name = names[0]
-        if not is_hostname(name):
-            log.warning(f"numeric or malformed hostname: {name} for address {address}")
-            return "unknown", "unknown", "perm", "perm"
-        try:
-            addresses = await self.resolver.addresses(name)
-        except NameUnknown:
-            log.warning(f"hostname {name} does not resolve to address {address}: Name or service not known")
-            return "unknown", name, "perm", "ok"
-        except NameUnsure as error:
-            log.warning(f"hostname {name} does not resolve to address {address}: {error}")
-            return "unknown", name, "temp", "ok"
-        if ipaddress.ip_address(address) in {ipaddress.ip_address(other) for other in addresses}:
-            return name, name, "ok", "ok"
-        log.warning(f"hostname {name} does not resolve to address {address}")
-        return "unknown", name, "other", "ok"
+        found = await self._dns.peer_name(address)
+        if found.detail:
+            log.warning(found.detail)
+        return found.name, found.reverse_name, found.status, found.reverse_status
 
     def close(self) -> None:
         for client in self._policies.values():

@@ -11,7 +11,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from tubepost.common.net.dns import Outcome, Resolver, Server, parse_servers
+from tubepost.common.net.dns import FilterError, Outcome, Resolver, Server, parse_servers
 from tubepost.common.net.peer import peer_name
 
 T = TypeVar("T")
@@ -242,6 +242,13 @@ def test_filter() -> None:
     asker, lines = filtering(lambda line: True)
     assert run(asker.ask("a.example", "MX")).outcome is Outcome.FILTERED
     assert "a.example. 300 IN MX 20 mx2.example." in lines
+
+
+def test_a_filter_that_cannot_tell_makes_the_answer_unsure() -> None:
+    async def keep(line: str) -> str | None:
+        raise FilterError("table: gone")
+
+    assert run(resolver(Nameserver(ZONE), keep=keep).ask("a.example", "MX")).outcome is Outcome.TRY_AGAIN
 
 
 @pytest.mark.parametrize(
