@@ -1,0 +1,124 @@
+"""The virtual agent with real files and without other programs."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tubepost.common.wire.delivery import Job, RecipientStatus
+from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.wire.qmgr import QueuedRecipient
+from tubepost.common.config import ConfigError, from_text
+
+from tubepost.services.virtual.session import Virtual
+
+QUEUE_ID = "4dKq0t2WcKz1Jx"
+IDS = f"virtual_uid_maps = static:{os.geteuid() or 65534}\nvirtual_gid_maps = static:{os.getegid() or 65534}\n"
+
+
+class Process:
+    """What the agent asks of its process."""
+
+    class birth:
+        config_directory = "/"
+
+    def __init__(self, text: str) -> None:
+        self.config = from_text(text)
+
+
+@pytest.fixture
+def spool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    # Not tmp_path: the owner of the mailboxes must get to them.
+    with tempfile.TemporaryDirectory(prefix="tp-") as name:
+        path = Path(name)
+        os.chmod(path, 0o711)
+        monkeypatch.chdir(path)
+        (path / "active").mkdir()
+        (path / "mail").mkdir()
+        os.chmod(path / "mail", 0o777)
+        (path / "active" / QUEUE_ID).write_bytes(b"zzSubject: x\n\nFrom y\nbehind")
+        yield path
+        monkeypatch.undo()
+
+
+def _deliver(spool: Path, maps: str, *addresses: str, more: str = IDS, probe: bool = False) -> list[RecipientStatus]:
+    text = f"virtual_mailbox_base = {spool}/mail\nvirtual_mailbox_maps = {maps}\nvirtual_minimum_uid = 1\n{more}"
+    agent = Virtual(Process(text))  # type: ignore[arg-type]
+    job = Job(
+        queue_id=QUEUE_ID,
+        transport="virtual",
+        nexthop="x",
+        envelope=Envelope(sender="", arrival_time=0),
+        content_offset=2,
+        content_length=len("Subject: x\n\nFrom y\n"),
+        recipients=tuple(
+            QueuedRecipient(offset=number, recipient=Recipient(address=address))
+            for number, address in enumerate(addresses)
+        ),
+        active_time=0,
+        probe=probe,
+    )
+
+    async def run() -> Any:
+        try:
+            return await agent.deliver(job)
+        finally:
+            await agent.close()
+
+    return list(asyncio.run(run()).statuses)
+
+
+def test_each_recipient_has_its_own_end(spool: Path) -> None:
+    maps = "inline:{a@x=a/, b@x=b, up@x=../../up}"
+    statuses = _deliver(spool, maps, "a@x", "b@x", "none@x", "up@x")
+    assert [(status.offset, status.dsn, status.status) for status in statuses] == [
+        (0, "2.0.0", "sent"),
+        (1, "2.0.0", "sent"),
+        (2, "5.1.1", "bounced"),
+        (3, "4.3.5", "deferred"),
+    ]
+    (message,) = (spool / "mail/a/new").iterdir()
+    head = "Return-Path: <>\nX-Original-To: a@x\nDelivered-To: a@x\n"
+    assert message.read_text() == head + "Subject: x\n\nFrom y\n"
+    box = (spool / "mail/b").read_text()
+    assert box.startswith("From MAILER-DAEMON  ")
+    assert box.partition("\n")[2] == head.replace("a@x", "b@x") + "Subject: x\n\n>From y\n\n"
+    assert not (spool.parent / "up").exists()
+
+
+def test_a_probe_leaves_nothing(spool: Path) -> None:
+    statuses = _deliver(spool, "inline:{a@x=a/}", "a@x", "none@x", probe=True)
+    assert [status.status for status in statuses] == ["deliverable", "undeliverable"]
+    assert os.listdir(spool / "mail") == []
+
+
+def test_a_queue_file_that_is_gone_waits(spool: Path) -> None:
+    (spool / "active" / QUEUE_ID).unlink()
+    assert [status.status for status in _deliver(spool, "static:a/", "a@x")] == ["deferred"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root there is one owner")
+@pytest.mark.parametrize("bad", ["", "0", "99", "-1", "x", "4294967295", "99999999999"])
+def test_ids_that_must_not_be(spool: Path, bad: str) -> None:
+    more = (
+        f"virtual_minimum_uid = 100\nvirtual_uid_maps = {f'static:{bad}' if bad else ''}\nvirtual_gid_maps = static:5\n"
+    )
+    (status,) = _deliver(spool, "static:a/", "a@x", more=more)
+    assert (status.dsn, status.status) == ("4.3.5", "deferred")
+    assert os.listdir(spool / "mail") == []
+
+
+def test_limits(spool: Path) -> None:
+    more = f"{IDS}virtual_mailbox_limit = 50\nmessage_size_limit = 40\n"
+    statuses = _deliver(spool, "inline:{a@x=a/, b@x=b}", "a@x", "b@x", more=more)
+    assert [status.dsn for status in statuses] == ["5.2.2", "5.2.2"]
+    assert (spool / "mail/b").read_bytes() == b""
+
+
+def test_the_base_must_be_absolute() -> None:
+    with pytest.raises(ConfigError, match="absolute"):
+        Virtual(Process("virtual_mailbox_base = mail\n"))  # type: ignore[arg-type]
