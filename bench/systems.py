@@ -1,4 +1,4 @@
-"""The two systems under test behind one small interface: start, stop, address, count of finished messages, processes."""
+"""The two systems under test behind one small interface: start, stop, address, messages finished, processes."""
 
 import os
 import pwd
@@ -162,8 +162,10 @@ class LogCounter:
 def source(port: int, count: int, sessions: int, size: int, recipient: str, *options: str) -> None:
     """smtp-source: ``count`` messages of ``size`` bytes over ``sessions`` parallel sessions."""
     subprocess.run(
-        ["smtp-source", "-s", str(sessions), "-m", str(count), "-l", str(size), "-f", "sender@example.org"]
-        + ["-t", recipient, *options, f"127.0.0.1:{port}"],
+        [
+            *("smtp-source", "-s", str(sessions), "-m", str(count), "-l", str(size), "-f", "sender@example.org"),
+            *("-t", recipient, *options, f"127.0.0.1:{port}"),
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
     )
