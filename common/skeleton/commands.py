@@ -49,10 +49,22 @@ SYSEXITS: Mapping[int, tuple[str, str]] = {
 }
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PLAIN_COMMAND = re.compile(r"[A-Za-z0-9!@%_=+:,./ \t-]*[A-Za-z0-9!@%_=+:,./-][A-Za-z0-9!@%_=+:,./ \t-]*")
-_CHROOT = (
-    "import os, sys; root, folder, uid, gid = sys.argv[1:5]; os.chroot(root); os.chdir('/'); os.setgroups([]); "
-    "os.setgid(int(gid)); os.setuid(int(uid)); os.chdir(folder or '/'); os.execvp(sys.argv[5], sys.argv[5:])"
-)
+# Run as root by the same interpreter; what cannot be done waits (EX_TEMPFAIL).
+_CHROOT = """
+import os, sys
+root, folder, uid, gid = sys.argv[1:5]
+try:
+    os.chroot(root)
+    os.chdir("/")
+    os.setgroups([])
+    os.setgid(int(gid))
+    os.setuid(int(uid))
+    os.chdir(folder or "/")
+    os.execvp(sys.argv[5], sys.argv[5:])
+except OSError as error:
+    print(f"cannot execute {sys.argv[5]} below {root}{folder}: {error.strerror}")
+    sys.exit(75)
+"""
 
 
 @dataclass(frozen=True, slots=True)

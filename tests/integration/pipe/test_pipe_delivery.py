@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.instance import Instance
 
 ROOT = os.geteuid() == 0
@@ -96,3 +98,19 @@ def test_a_large_message_reaches_a_command_whole_and_a_deaf_command_is_none_the_
         sizes = instance.log.wait(r"to=<count@piped.test>, .*status=sent \(delivered via cmd service \((\d+)\)\)")
         assert int(sizes[0][1]) > 3_120_000
         instance.log.wait(r"to=<deaf@piped.test>, .*status=sent ")
+
+
+@pytest.mark.skipif(not ROOT, reason="chroot needs root")
+def test_another_root_directory_and_folder_and_what_is_not_there() -> None:
+    with tempfile.TemporaryDirectory() as empty:
+        os.chmod(empty, 0o755)
+        with _instance(f"chroot={empty} argv=/bin/true") as instance:
+            instance.send("a@piped.test", sender="")
+            instance.log.wait(r"to=<a@piped.test>, .*dsn=4.3.0, status=deferred \(.*cannot execute /bin/true below /")
+    with _instance("chroot=/ directory=/usr/share argv=/bin/sh -c {pwd; id -u}") as instance:
+        instance.send("a@piped.test", sender="")
+        uid = pwd.getpwnam(USER).pw_uid
+        instance.log.wait(rf"to=<a@piped.test>, .*status=sent \(delivered via cmd service \(/usr/share {uid}\)\)")
+    with _instance("directory=/no/such argv=/bin/true") as instance:
+        instance.send("a@piped.test", sender="")
+        instance.log.wait(r"to=<a@piped.test>, .*dsn=4.3.0, status=deferred \(.*/no/such")
