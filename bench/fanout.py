@@ -35,8 +35,6 @@ def main() -> None:
     # Each domain is a destination of its own, all at the sink.
     table = ", ".join(f"domain{n}.example.net=smtp:[127.0.0.1]:{port}" for n in range(options.domains))
     routes = {"transport_maps": f"inline:{{ {table} }}"}
-        "transport_maps": f"inline:{{ {', '.join(f'domain{n}.example.net=smtp:[127.0.0.1]:{port}' for n in range(options.domains))} }}"
-    }
     try:
         with file_system() as ground:
             ours, theirs = Tubepost(ground, routes), Postfix(ground, routes)

@@ -153,7 +153,8 @@ def flush() -> None:
     lines = state.lines
     if state.lost:
         lines.append(
-            f"{timestamp(time.time())} {state.head or _head()}warning: {state.lost} log lines were lost: the log program did not keep up\n"
+            f"{timestamp(time.time())} {state.head or _head()}warning: {state.lost} log lines were lost: "
+            "the log program did not keep up\n"
         )
         state.lost = 0
     if not state.path:

@@ -8,8 +8,8 @@ from tubepost.common.wire.envelope import Envelope, Recipient
 
 @dataclass(eq=False, slots=True)
 class ActiveMessage:
-    """``outstanding``: recipients in memory without an outcome in this round. ``unread``: offset in the queue file of the
-    next recipient to read, 0 when all are read.
+    """``outstanding``: recipients in memory without an outcome in this round. ``unread``: offset in the queue file of
+    the next recipient to read, 0 when all are read.
     """
 
     queue_id: str
@@ -52,7 +52,7 @@ PROBE = "verify-probe"
 
 
 def wants(recipient: Recipient, event: str) -> bool:
-    """RFC 3461 4.1: is the sender to be told of this event (SUCCESS, FAILURE, DELAY)? Without NOTIFY: not of SUCCESS."""
+    """RFC 3461 4.1: is the sender to be told of this (SUCCESS, FAILURE, DELAY)? Without NOTIFY: not of SUCCESS."""
     if not recipient.notify:
         return event != "SUCCESS"
     return event in recipient.notify

@@ -205,7 +205,10 @@ class Instance:
         return smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE)
 
     def send(
-        self, recipients: str | Sequence[str], content: str | bytes = "Subject: test\n\nbody\n", sender: str = "a@example.org"
+        self,
+        recipients: str | Sequence[str],
+        content: str | bytes = "Subject: test\n\nbody\n",
+        sender: str = "a@example.org",
     ) -> None:
         """One message over SMTP; raises smtplib's exceptions."""
         with self.smtp() as client:

@@ -54,6 +54,12 @@ class Ends:
         return server
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Turns of the loop until it is so; ``run`` bounds the time."""
+    while not true():  # noqa: ASYNC110 - what is waited for has no event of its own
+        await asyncio.sleep(0.001)
+
+
 def run(work: Callable[[Ends], Awaitable[None]], tmp_path: Path) -> None:
     async def main() -> None:
         ends = Ends()
@@ -219,18 +225,15 @@ def test_a_leaving_worker_answers_what_it_has_and_others_take_over(tmp_path: Pat
         first = ends.serve({rewrite.Rewrite: slow})
         client = ends.bus.client("svc")
         waiting = asyncio.ensure_future(client.call(ASK, rewrite.Rewritten))
-        while not first.running:
-            await asyncio.sleep(0)
+        await until(lambda: first.running > 0)
         first.leave()
-        while client.lanes:
-            await asyncio.sleep(0.001)
+        await until(lambda: not client.lanes)
         ends.serve({rewrite.Rewrite: _echo})
         assert (await client.call(ASK, rewrite.Rewritten)).address == "a@b"
         assert not first.idle
         release.set()
         assert (await waiting).address == "first"
-        while not first.idle:
-            await asyncio.sleep(0.001)
+        await until(lambda: first.idle)
 
     run(work, tmp_path)
 
@@ -257,8 +260,7 @@ def test_the_end_of_a_worker_fails_what_was_asked_of_it_at_once(tmp_path: Path) 
     async def work(ends: Ends) -> None:
         server = ends.serve({rewrite.Rewrite: forever})
         call = asyncio.ensure_future(ends.bus.client("svc").call(ASK, rewrite.Rewritten))
-        while not server.running:
-            await asyncio.sleep(0)
+        await until(lambda: server.running > 0)
         server.close()
         ends.servers.clear()
         with pytest.raises(Unavailable, match="ended"):
@@ -282,8 +284,7 @@ def test_the_end_of_a_caller_is_told_and_its_requests_are_dropped(tmp_path: Path
         gone: list[int] = []
         server.on_gone = lambda caller: gone.append(caller.pid)
         call = asyncio.ensure_future(ends.bus.client("svc").call(ASK, rewrite.Rewritten))
-        while not server.running:
-            await asyncio.sleep(0)
+        await until(lambda: server.running > 0)
         ends.bus.client("svc").close()
         await cancelled.wait()
         assert gone == [os.getpid()]
