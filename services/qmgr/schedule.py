@@ -4,15 +4,29 @@ A *message* with recipients for a *transport* makes a *job*. A job's recipients 
 *entries*: what one delivery request carries. A destination has a concurrency window that follows success and failure;
 one that fails too often in a row is dead for a while. Within a transport jobs wait in order of arrival, but a small job
 may overtake a big one that has had its turns (preemption), so that a mailing list does not hold up single mails.
+
+Nothing here looks at all jobs or all destinations to find the next delivery: a destination that has work and room
+stands in a heap, ordered by the *rank* of its first job; one that must wait for a time stands in another. What has
+changed since something was put in a heap is found out when it comes to the top.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
 
 from tubepost.common.wire.delivery import RecipientStatus
 from tubepost.common.wire.qmgr import QueuedRecipient
+
+_NEVER = float("inf")
+# A job's own place among those that have overtaken it: they come first.
+_LAST = 1 << 60
+# How many jobs behind a big one are looked at for one that may overtake it.
+_LOOK_AHEAD = 100
+
+Rank = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,10 @@ def parse_feedback(text: str) -> Feedback:
     number, slash, per = (part.strip() for part in text.partition("/"))
     value = float(number)
     if slash and per not in ("concurrency", "sqrt_concurrency"):
-        value, per = value / float(per), ""
+        divisor = float(per)
+        if not divisor:
+            raise ValueError("feedback is divided by zero")
+        value, per = value / divisor, ""
     if not 0 <= value <= 1:
         raise ValueError("feedback is a number from 0 to 1, or number/concurrency, or number/sqrt_concurrency")
     return Feedback(value, per)
@@ -58,6 +75,13 @@ class Limits:
     slot_discount: int = 50
     minimum_slots: int = 3
     dead_time: float = 300.0
+
+    @property
+    def first_window(self) -> float:
+        """The concurrency that a destination starts with, and starts anew with after it was dead."""
+        if self.destination_rate_delay:
+            return 1.0
+        return float(min(self.initial_concurrency, self.concurrency or self.initial_concurrency))
 
 
 @dataclass(eq=False, slots=True)
@@ -85,23 +109,41 @@ class Destination:
     fail_cohorts: float = 0.0
     dead_until: float = 0.0
     why: RecipientStatus | None = None
+    """While it is dead, what waits for it is told this."""
     not_before: float = 0.0
     """destination_rate_delay."""
+    jobs: list[tuple[Rank, int, "Job"]] = field(default_factory=list)
+    """A heap of those that have entries here."""
+    offered: Rank | None = None
+    """The rank with which it stands in the transport's heap; what stands there with another is void."""
+    timed: float = 0.0
+    """The time for which it stands in the transport's other heap."""
 
     def ready(self, now: float) -> bool:
         if self.dead_until > now or self.not_before > now:
             return False
         return self.busy < self.window
 
+    def first(self) -> "Job | None":
+        """The job with entries here that comes before the others."""
+        jobs = self.jobs
+        while jobs:
+            rank, _, job = jobs[0]
+            if job.rank == rank and self in job.peers:
+                return job
+            heappop(jobs)
+        return None
+
     def succeeded(self) -> None:
-        """Positive feedback: hysteresis as Postfix's qmgr_queue_unthrottle."""
+        """Positive feedback: hysteresis as Postfix's qmgr_queue_unthrottle. To be called after ``finished``."""
         limits = self.transport.limits
         self.fail_cohorts = 0.0
         self.failure = 0.0
         self.dead_until = 0.0
         self.why = None
-        # The window grows no further than what is in use: unused width would say nothing about the peer.
-        if self.window < self.busy + limits.initial_concurrency and (
+        # The window grows no further than what is in use, the delivery that is over included: unused width would say
+        # nothing about the peer.
+        if self.window < self.busy + 1 + limits.initial_concurrency and (
             limits.concurrency == 0 or self.window < limits.concurrency
         ):
             self.success += limits.positive.of(self.window)
@@ -110,12 +152,14 @@ class Destination:
                 self.window += 1.0
             if limits.concurrency and self.window > limits.concurrency:
                 self.window = float(limits.concurrency)
+        self.transport.offer(self)
 
     def failed(self, now: float, why: RecipientStatus | None) -> bool:
         """Negative feedback: the peer could not be reached. True when the destination is dead now."""
         limits = self.transport.limits
         if self.dead_until > now:
             return True
+        self.transport.wake(now)
         if limits.failed_cohorts > 0:
             self.fail_cohorts += 1.0 / max(self.window, 1.0)
         self.success = 0.0
@@ -128,8 +172,11 @@ class Destination:
         if 0 < limits.failed_cohorts <= self.fail_cohorts + 1e-6:
             self.dead_until = now + limits.dead_time
             self.why = why
-            self.window = float(min(limits.initial_concurrency, limits.concurrency or limits.initial_concurrency))
-            self.fail_cohorts = 0.0
+            self.window = limits.first_window
+            self.fail_cohorts = self.failure = 0.0
+            # It may have been forgotten as idle when its last delivery was over: that it is dead must be known.
+            self.transport.destinations.setdefault(self.name, self)
+            self.transport.remember(self, self.dead_until)
             return True
         return False
 
@@ -141,40 +188,29 @@ class Job:
     message: Any
     transport: "Transport"
     arrived: float
+    rank: Rank
+    """Jobs go in this order: by arrival, those that have overtaken another right before it."""
     recipients: int = 0
     """Recipients not yet handed out."""
-    total: int = 0
+    waiting: int = 0
+    """Entries not yet handed out."""
     selected: int = 0
     """Entries handed out."""
     slots_used: int = 0
-    parent: "Job | None" = None
-    """The job that this one overtook."""
-    peers: dict[str, deque[Entry]] = field(default_factory=dict)
-    """Entries by destination; the first destination in the dict is next (round robin)."""
+    overtakers: int = 0
+    peers: dict[Destination, deque[Entry]] = field(default_factory=dict)
+    before: "Job | None" = None
+    after: "Job | None" = None
+    """Neighbours in order of arrival."""
 
     @property
-    def waiting_entries(self) -> int:
-        return sum(map(len, self.peers.values()))
+    def has_overtaken(self) -> bool:
+        return self.rank[1] != _LAST
 
     def slots(self) -> int:
-        """What it has earned for others to overtake it."""
+        """What it has earned for others to overtake it; below 0 while it waits to earn a loan back."""
         cost = self.transport.limits.slot_cost
         return self.selected // cost - self.slots_used if cost else 0
-
-    def take(self, now: float) -> Entry | None:
-        """The next entry whose destination is ready."""
-        peers = self.peers
-        for name in peers if len(peers) == 1 else list(peers):
-            entries = peers[name]
-            if entries[0].destination.ready(now):
-                entry = entries.popleft()
-                del peers[name]
-                if entries:
-                    peers[name] = entries  # to the end of the round
-                self.selected += 1
-                self.recipients -= len(entry.recipients)
-                return entry
-        return None
 
 
 class Transport:
@@ -184,12 +220,17 @@ class Transport:
         self.name = name
         self.limits = limits
         self.destinations: dict[str, Destination] = {}
-        self.jobs: list[Job] = []
+        self.jobs: dict[Any, Job] = {}
+        """By message."""
         self.busy = 0
         self.blocked_until = 0.0
         self.why: RecipientStatus | None = None
         self.not_before = 0.0
         """transport_rate_delay."""
+        self._last: Job | None = None
+        self._numbers = count(1)
+        self._ready: list[tuple[Rank, int, Destination]] = []
+        self._timed: list[tuple[float, int, Destination]] = []
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -198,37 +239,56 @@ class Transport:
         name = recipient if self.limits.recipients == 1 else nexthop
         found = self.destinations.get(name)
         if found is None:
-            limits = self.limits
-            window = limits.initial_concurrency
-            if limits.concurrency:
-                window = min(window, limits.concurrency)
-            if limits.destination_rate_delay:
-                window = 1
-            found = self.destinations[name] = Destination(self, name, float(window), nexthop)
+            found = self.destinations[name] = Destination(self, name, self.limits.first_window, nexthop)
         return found
 
     def job(self, message: Any, now: float) -> Job:
         """The message's job here; a new one waits behind the others."""
-        for job in reversed(self.jobs):
-            if job.message is message:
-                return job
-        job = Job(message, self, now)
-        self.jobs.append(job)
+        job = self.jobs.get(message)
+        if job is None:
+            job = self.jobs[message] = Job(message, self, now, (next(self._numbers), _LAST), before=self._last)
+            if self._last is not None:
+                self._last.after = job
+            self._last = job
         return job
 
     def add(self, job: Job, destination: Destination, recipient: QueuedRecipient) -> None:
         """One more recipient: into the job's last entry for the destination while that has room."""
-        entries = job.peers.get(destination.name)
+        entries = job.peers.get(destination)
+        is_new = entries is None
         if entries is None:
-            entries = job.peers[destination.name] = deque()
+            entries = job.peers[destination] = deque()
+            heappush(destination.jobs, (job.rank, next(self._numbers), job))
         most = self.limits.recipients
         if entries and (most == 0 or len(entries[-1].recipients) < most):
             entries[-1].recipients.append(recipient)
         else:
             entries.append(Entry(job, destination, [recipient]))
             destination.waiting += 1
+            job.waiting += 1
         job.recipients += 1
-        job.total += 1
+        if is_new:
+            self.offer(destination)
+
+    def offer(self, destination: Destination, now: float = _NEVER) -> None:
+        """Have ``select`` look at a destination that may have got work or room. ``now``: when it is known."""
+        if not destination.waiting or destination.busy >= destination.window:
+            return
+        at = max(destination.dead_until, destination.not_before)
+        if at > now:
+            self.remember(destination, at)
+            return
+        job = destination.first()
+        if job is not None and (destination.offered is None or job.rank < destination.offered):
+            destination.offered = job.rank
+            # Of equal ranks the first come goes first: a job's destinations take turns.
+            heappush(self._ready, (job.rank, next(self._numbers), destination))
+
+    def remember(self, destination: Destination, at: float) -> None:
+        """Look at it when its time of waiting is over."""
+        if at < _NEVER and destination.timed != at:
+            destination.timed = at
+            heappush(self._timed, (at, next(self._numbers), destination))
 
     # -- what goes out -----------------------------------------------------------------------------------------------
 
@@ -239,65 +299,88 @@ class Transport:
         limits = self.limits
         if limits.transport_rate_delay and self.busy:
             return None
-        index = 0
-        while index < len(self.jobs):
-            job = self.jobs[index]
-            if not job.peers:
-                del self.jobs[index]
+        self.wake(now)
+        while self._ready:
+            rank, _, destination = heappop(self._ready)
+            if destination.offered != rank:
                 continue
-            if limits.slot_cost and len(self.jobs) > 1 and (better := self._preempting(index, now)) is not None:
-                job = better
-            entry = job.take(now)
-            if entry is None:
-                index += 1
+            destination.offered = None
+            job = destination.first()
+            if job is None or not destination.ready(now) or job.rank != rank:
+                self.offer(destination, now)
                 continue
-            if not job.peers:
-                self.jobs.remove(job)
-            destination = entry.destination
-            destination.waiting -= 1
-            destination.busy += 1
-            self.busy += 1
-            if limits.destination_rate_delay:
-                # Until the delivery is over; then the pause runs from its end.
-                destination.not_before = float("inf")
-            return entry
+            if limits.slot_cost and len(self.jobs) > 1 and self._let_overtake(job, now):
+                self.offer(destination, now)
+                continue
+            return self._take(job, destination, now)
         return None
 
-    def _preempting(self, index: int, now: float) -> Job | None:
-        """A job behind this one that may overtake it now (SCHEDULER_README, "Preemption"): moved before it."""
-        current = self.jobs[index]
+    def _take(self, job: Job, destination: Destination, now: float) -> Entry:
+        entries = job.peers[destination]
+        entry = entries.popleft()
+        if not entries:
+            del job.peers[destination]
+        job.selected += 1
+        job.waiting -= 1
+        job.recipients -= len(entry.recipients)
+        if not job.waiting:
+            self._end(job)
+        destination.waiting -= 1
+        destination.busy += 1
+        destination.why = None
+        self.busy += 1
+        if self.limits.destination_rate_delay:
+            # Until the delivery is over; then the pause runs from its end.
+            destination.not_before = _NEVER
+        self.offer(destination, now)
+        return entry
+
+    def _end(self, job: Job) -> None:
+        """Nothing of it is left to be handed out."""
+        del self.jobs[job.message]
+        if job.before is not None:
+            job.before.after = job.after
+        if job.after is not None:
+            job.after.before = job.before
+        else:
+            self._last = job.before
+
+    def _let_overtake(self, current: Job, now: float) -> bool:
+        """SCHEDULER_README, "Preemption": let a job behind this one go first, if one may. True when one was found.
+
+        A job earns one slot with slot_cost entries handed out; a small job that overtakes it uses as many as it has
+        entries. Loan and discount let it do so before they are all earned; they are to be earned before the next one.
+        """
         limits = self.limits
-        most = limits.recipients or 1
-        if current.parent is not None or -(-current.total // most) // limits.slot_cost < limits.minimum_slots:
-            return None
-        available = current.slots()
+        entries = current.selected + current.waiting
+        if current.has_overtaken or entries // limits.slot_cost < limits.minimum_slots:
+            return False
+        funds = current.slots() + limits.slot_loan
         best: Job | None = None
         best_score = 0.0
-        for job in self.jobs[index + 1 : index + 101]:  # a bounded look ahead
-            if job.parent is not None or job.selected or not job.peers:
-                continue
-            needed = job.waiting_entries
-            # The loan is granted at once, the discount on what is needed.
-            if available + limits.slot_loan < needed * (100 - limits.slot_discount) / 100:
-                continue
-            if (
-                available * 1 + limits.slot_loan <= 0
-                or current.slots_used + needed > current.selected + limits.slot_loan
-            ):
-                continue
-            score = (now - job.arrived + 1.0) / needed
-            if best is None or score > best_score:
-                best, best_score = job, score
+        job = current.after
+        for _ in range(_LOOK_AHEAD):
+            if job is None:
+                break
+            needed = job.waiting
+            if not job.has_overtaken and funds > 0 and funds * 100 >= needed * (100 - limits.slot_discount):
+                # Postfix: the longer it waits and the less it needs, the sooner.
+                score = (now - job.arrived + 1.0) / needed
+                if score > best_score and any(destination.ready(now) for destination in job.peers):
+                    best, best_score = job, score
+            job = job.after
         if best is None:
-            return None
-        self.jobs.remove(best)
-        self.jobs.insert(self.jobs.index(current), best)
-        best.parent = current
-        current.slots_used += best.waiting_entries
-        return best
+            return False
+        current.overtakers += 1
+        current.slots_used += best.waiting
+        best.rank = (current.rank[0], current.overtakers)
+        for destination in best.peers:
+            heappush(destination.jobs, (best.rank, next(self._numbers), best))
+            self.offer(destination)
+        return True
 
     def finished(self, entry: Entry, now: float) -> None:
-        """A delivery is over, however it ended."""
+        """A delivery is over, however it ended; to be followed by ``succeeded`` or ``failed`` where that is known."""
         destination = entry.destination
         destination.busy -= 1
         self.busy -= 1
@@ -307,6 +390,7 @@ class Transport:
         if limits.transport_rate_delay:
             self.not_before = now + limits.transport_rate_delay
         self._drop_idle(destination, now)
+        self.offer(destination, now)
 
     def _drop_idle(self, destination: Destination, now: float) -> None:
         # What was learned about a destination lives while it is in use, or is a reason to wait.
@@ -321,35 +405,49 @@ class Transport:
 
     # -- what cannot go out ------------------------------------------------------------------------------------------
 
-    def withdraw(self, wanted: Callable[[Destination], bool]) -> Iterator[Entry]:
+    def withdraw(self, wanted: Callable[[Destination], bool]) -> list[Entry]:
         """Take back waiting entries of destinations (dead ones, or all of a blocked transport)."""
-        for job in list(self.jobs):
-            for name, entries in list(job.peers.items()):
-                if not wanted(entries[0].destination):
-                    continue
-                del job.peers[name]
-                for entry in entries:
+        taken: list[Entry] = []
+        for destination in [found for found in self.destinations.values() if found.waiting and wanted(found)]:
+            while (job := destination.first()) is not None:
+                for entry in job.peers.pop(destination):
                     job.recipients -= len(entry.recipients)
-                    entry.destination.waiting -= 1
-                    yield entry
-            if not job.peers and job in self.jobs:
-                self.jobs.remove(job)
+                    job.waiting -= 1
+                    destination.waiting -= 1
+                    taken.append(entry)
+                if not job.waiting:
+                    self._end(job)
+        return taken
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def wake(self, now: float) -> None:
+        """Offer the destinations whose time of waiting is over."""
+        while self._timed and self._timed[0][0] <= now:
+            at, _, destination = heappop(self._timed)
+            if destination.timed == at:
+                destination.timed = 0.0
+                if destination.dead_until <= now:
+                    destination.why = None
+                self.offer(destination, now)
 
     def next_time(self, now: float) -> float | None:
         """When something that waits may start, if that is a matter of time alone."""
         if not self.jobs:
             return None
+        self.wake(now)
         times = [at for at in (self.blocked_until, self.not_before) if at > now]
-        for destination in self.destinations.values():
-            if destination.waiting:
-                times += [at for at in (destination.dead_until, destination.not_before) if now < at < float("inf")]
+        if self._timed:
+            # At worst too early, for one that has been withdrawn from or forgiven since.
+            times.append(self._timed[0][0])
         return min(times, default=None)
 
     def clean(self, now: float) -> None:
-        """Forget destinations whose time of waiting is over."""
+        """Forget destinations whose time of waiting is over; look anew at the others, whose times may be changed."""
         for destination in list(self.destinations.values()):
             self._drop_idle(destination, now)
+            self.offer(destination, now)
 
     @property
     def waiting(self) -> int:
-        return sum(job.recipients for job in self.jobs)
+        return sum(job.recipients for job in self.jobs.values())
