@@ -250,7 +250,7 @@ class Submission:
     def _hand_over(self, chunks: Iterator[bytes], posting: Callable[[], Posting]) -> None:
         console = self._console
         program = os.path.join(console.config.command_directory, "postdrop")
-        if not os.access("maildrop", os.W_OK | os.X_OK) and _is_set_gid(program):
+        if not os.access("maildrop", os.W_OK | os.X_OK) and _may_help(program):
             _run_postdrop(program, console, chunks, posting)
             return
         postdrop.catch_signals()
@@ -258,12 +258,13 @@ class Submission:
         postdrop.wake_pickup(console)
 
 
-def _is_set_gid(program: str) -> bool:
+def _may_help(program: str) -> bool:
+    """Whether it is a set-gid program of the group that may write into maildrop."""
     try:
-        mode = os.stat(program).st_mode
+        mode, group = os.stat(program).st_mode, os.stat(program).st_gid
+        return bool(mode & stat.S_ISGID and mode & stat.S_IXGRP) and group == os.stat("maildrop").st_gid
     except OSError:
         return False
-    return bool(mode & stat.S_ISGID and mode & stat.S_IXGRP)
 
 
 def _run_postdrop(

@@ -41,6 +41,10 @@ class Pickup(request.Service):
     def handlers(self) -> Mapping[type[Message], Handler]:
         return {}
 
+    async def open(self) -> None:
+        # What was posted while the system was down does not wait for the first wake-up.
+        self.process.loop.call_soon(lambda: self.process.wake())
+
     async def woken(self) -> None:
         """Go through the directory until there is nothing more to take; what has to wait waits for the next wake-up."""
         kept: set[str] = set()

@@ -59,7 +59,13 @@ def test_an_empty_queue() -> None:
 
 @pytest.mark.parametrize(
     ("queue", "expired", "mark"),
-    [("active", False, "*"), ("hold", False, "!"), ("deferred", True, "#"), ("hold", True, "!#"), ("maildrop", False, "")],
+    [
+        ("active", False, "*"),
+        ("hold", False, "!"),
+        ("deferred", True, "#"),
+        ("hold", True, "!#"),
+        ("maildrop", False, ""),
+    ],
 )
 def test_marks_behind_the_id(queue: str, expired: bool, mark: str) -> None:
     line = table(entry(queue_name=queue, forced_expire=expired))[1]

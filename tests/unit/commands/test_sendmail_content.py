@@ -10,7 +10,9 @@ from tubepost.commands.console import Fatal
 from tubepost.commands.sendmail import Content
 
 
-def read(data: bytes, *, dot_ends: bool = True, fix: str = "always", want_header: bool = False) -> tuple[bytes, Content]:
+def read(
+    data: bytes, *, dot_ends: bool = True, fix: str = "always", want_header: bool = False
+) -> tuple[bytes, Content]:
     content = Content(io.BytesIO(data), dot_ends=dot_ends, fix_line_ends=fix, want_header=want_header)
     return b"".join(content.chunks()), content
 

@@ -1,0 +1,275 @@
+"""pickup on a maildrop of its own, with programs that answer as told."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tubepost.common.wire.base import Done, Refused
+from tubepost.common.wire.bounce import SendOne
+from tubepost.common.wire.cleanup import INLINE_LIMIT, Deposit, Deposited
+from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.bus.errors import Refusal, Unavailable
+from tubepost.common.config import from_text
+from tubepost.common.spool import Spool, encode
+from tubepost.common.spool.maildrop import Drop, TooLarge
+from tubepost.common.spool.queuefile import mark_done
+
+from tubepost.services.pickup.session import Pickup
+
+ENVELOPE = Envelope(sender="s@x.example", arrival_time=0)
+RECIPIENTS = (Recipient(address="a@x.example"), Recipient(address="b@x.example"))
+
+
+class FakeUpload:
+    def __init__(self, client: "FakeClient", question: Deposit) -> None:
+        self._client = client
+        self._question = question
+        self._parts: list[bytes] = []
+        self.answered = False
+
+    async def send(self, chunk: bytes) -> None:
+        self._parts.append(chunk)
+
+    async def finish(self) -> Any:
+        return await self._client.call(self._question, Deposited, payload=b"".join(self._parts))
+
+    def cancel(self) -> None:
+        self._client.cancelled += 1
+
+
+class FakeClient:
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, bytes]] = []
+        self.answer: Callable[[Any], Any] = lambda _: Deposited(queue_id="new", size=1)
+        self.cancelled = 0
+
+    async def call(self, message: Any, reply: Any, *, payload: bytes = b"") -> Any:
+        self.asked.append((message, payload))
+        await asyncio.sleep(0)
+        answer = self.answer(message)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def upload(self, message: Any, reply: Any) -> FakeUpload:
+        return FakeUpload(self, message)
+
+
+class FakeProcess:
+    def __init__(self, text: str = "") -> None:
+        self.config = from_text(f"myhostname = mx.example\n{text}")
+        self.stopping = asyncio.Event()
+        self.cleanup, self.bounce = FakeClient(), FakeClient()
+        self.bounce.answer = lambda _: Done()
+
+    def client(self, service: str) -> FakeClient:
+        return {"cleanup": self.cleanup, "bounce": self.bounce}[service]
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maildrop").mkdir()
+    return Spool(".")
+
+
+def drop(spool: Spool, content: bytes = b"Subject: x\n\nbody\n") -> str:
+    one = Drop(spool, 0)
+    one.write(content)
+    return one.finish(ENVELOPE, RECIPIENTS)
+
+
+def left() -> list[str]:
+    return sorted(os.listdir("maildrop"))
+
+
+def wake(process: FakeProcess) -> None:
+    async def work() -> None:
+        await Pickup(process).woken()  # type: ignore[arg-type]
+
+    asyncio.run(work())
+
+
+def refuse(code: int, dsn: str) -> Callable[[Any], Any]:
+    return lambda _: Refusal(Refused(code=code, dsn=dsn, reason="no"))
+
+
+def test_everything_that_stands_there_goes_to_cleanup_and_away(spool: Spool) -> None:
+    for number in range(40):
+        drop(spool, b"Subject: %d\n\nbody\n" % number)
+    process = FakeProcess("content_filter = scan:x\n")
+    wake(process)
+    assert left() == []
+    assert sorted(payload for _, payload in process.cleanup.asked) == sorted(
+        b"Subject: %d\n\nbody\n" % number for number in range(40)
+    )
+    question = process.cleanup.asked[0][0]
+    assert question.envelope.sender == "s@x.example"
+    assert question.envelope.content_filter == "scan:x"
+    assert question.envelope.origin.uid == os.getuid()
+    assert question.recipients == RECIPIENTS
+    assert question.prepend[0].startswith("Received: by mx.example (")
+
+
+def test_a_large_message_is_streamed_whole(spool: Spool) -> None:
+    content = b"X: y\n\n" + b"0123456789\n" * (INLINE_LIMIT // 10)
+    drop(spool, content)
+    process = FakeProcess()
+    wake(process)
+    assert [payload for _, payload in process.cleanup.asked] == [content]
+    assert left() == []
+
+
+@pytest.mark.parametrize("answer", [lambda _: Unavailable("away"), refuse(451, "4.3.0")])
+def test_what_cleanup_cannot_take_now_stays_and_is_tried_once_a_wake_up(
+    spool: Spool, answer: Callable[[Any], Any]
+) -> None:
+    names = sorted(drop(spool) for _ in range(3))
+    process = FakeProcess()
+    process.cleanup.answer = answer
+    wake(process)
+    assert left() == names
+    assert len(process.cleanup.asked) == 3
+    process.cleanup.answer = lambda _: Deposited(queue_id="new", size=1)
+    wake(process)
+    assert left() == []
+
+
+def test_what_cleanup_refuses_goes_back_to_the_sender(spool: Spool) -> None:
+    name = drop(spool)
+    process = FakeProcess()
+    process.cleanup.answer = refuse(554, "5.4.0")
+    wake(process)
+    assert left() == []
+    ((question, _),) = process.bounce.asked
+    assert isinstance(question, SendOne)
+    assert (question.queue, question.queue_id) == ("maildrop", name)
+    assert [entry.recipient for entry in question.entries] == list(RECIPIENTS)
+    assert {entry.status.dsn for entry in question.entries} == {"5.4.0"}
+
+
+def test_it_stays_while_the_sender_cannot_be_told(spool: Spool) -> None:
+    name = drop(spool)
+    process = FakeProcess()
+    process.cleanup.answer = refuse(554, "5.4.0")
+    process.bounce.answer = lambda _: Unavailable("away")
+    wake(process)
+    assert left() == [name]
+
+
+def test_without_recipients_nobody_is_told(spool: Spool) -> None:
+    drop(spool)
+    process = FakeProcess()
+    process.cleanup.answer = refuse(550, "5.1.0")
+    wake(process)
+    assert left() == []
+    assert process.bounce.asked == []
+
+
+def test_what_is_being_written_is_left_alone(spool: Spool) -> None:
+    writing = Drop(spool, 0)
+    writing.write(b"half")
+    process = FakeProcess()
+    wake(process)
+    assert left() == [writing.queue_id]
+    writing.cancel()
+    assert left() == []
+
+
+def test_what_is_no_queue_file_is_removed(spool: Spool) -> None:
+    fd = os.open(f"maildrop/{drop(spool)}", os.O_WRONLY)
+    os.pwrite(fd, b"POSTFIX?", 0)
+    os.close(fd)
+    process = FakeProcess()
+    wake(process)
+    assert left() == []
+    assert process.cleanup.asked == []
+
+
+def test_links_are_never_followed_nor_taken(spool: Spool, tmp_path: Path) -> None:
+    name = drop(spool)
+    os.rename(f"maildrop/{name}", "secret")
+    os.symlink("../secret", f"maildrop/{name}")
+    hard = drop(spool)
+    os.link(f"maildrop/{hard}", "kept")
+    process = FakeProcess()
+    wake(process)
+    assert process.cleanup.asked == []
+    assert left() == [name]
+    assert Path("kept").exists()
+
+
+def test_a_pipe_does_not_hold_it_up(spool: Spool) -> None:
+    name = drop(spool)
+    os.unlink(f"maildrop/{name}")
+    os.mkfifo(f"maildrop/{name}")
+    process = FakeProcess()
+    wake(process)
+    assert left() == [name]
+
+
+def requeue(spool: Spool, done: tuple[bool, ...]) -> str:
+    envelope = ENVELOPE.model_copy(update={"arrival_time": 77.0, "redirect": "r@x.example"})
+    buffers, offsets, _ = encode(envelope, RECIPIENTS, [b"Received: before\n\nbody\n"])
+    queue_id, fd = spool.create("maildrop")
+    os.write(fd, b"".join(buffers))
+    for offset, is_done in zip(offsets, done, strict=True):
+        if is_done:
+            mark_done(fd, offset)
+    os.close(fd)
+    return queue_id
+
+
+def test_mail_put_back_keeps_its_envelope_and_loses_who_has_it(spool: Spool) -> None:
+    requeue(spool, (True, False))
+    process = FakeProcess()
+    wake(process)
+    ((question, _),) = process.cleanup.asked
+    assert question.source == "requeue"
+    assert question.envelope.arrival_time == 77.0
+    assert question.envelope.redirect == ""
+    assert question.recipients == RECIPIENTS[1:]
+    assert not question.milters
+
+
+def test_mail_put_back_that_everybody_has_is_removed(spool: Spool) -> None:
+    requeue(spool, (True, True))
+    process = FakeProcess()
+    wake(process)
+    assert left() == []
+    assert process.cleanup.asked == []
+
+
+def test_a_stopping_process_takes_nothing_more(spool: Spool) -> None:
+    name = drop(spool)
+
+    async def work() -> FakeProcess:
+        process = FakeProcess()
+        process.stopping.set()
+        await Pickup(process).woken()  # type: ignore[arg-type]
+        return process
+
+    assert asyncio.run(work()).cleanup.asked == []
+    assert left() == [name]
+
+
+def test_a_posted_file_is_readable_and_complete_or_not_there(spool: Spool) -> None:
+    name = drop(spool)
+    assert os.stat(f"maildrop/{name}").st_mode & 0o777 == 0o444
+    limited = Drop(spool, 10)
+    with pytest.raises(TooLarge):
+        limited.write(b"x" * 11)
+    limited.cancel()
+    limited.cancel()
+    assert left() == [name]
+
+
+def test_nothing_is_posted_where_there_is_no_maildrop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        Drop(Spool("."), 0)
+    assert os.listdir() == []
