@@ -12,13 +12,13 @@ def table_environment(process: Process) -> TableEnvironment:
 
     async def ask(table: str, key: str) -> str | None:
         try:
-            found = await process.client("proxymap").call(Lookup(table=table, key=key), reply=Found)
+            found = await process.client(process.config.proxymap_service_name).call(Lookup(table=table, key=key), reply=Found)
         except BusError as error:
             raise TableError(f"proxy:{table}: {error}") from error
         return found.value
 
     async def write(table: str, key: str, value: str | None) -> None:
-        client = process.client("proxywrite")
+        client = process.client(process.config.proxywrite_service_name)
         try:
             if value is None:
                 await client.call(Delete(table=table, key=key), reply=Done)

@@ -83,4 +83,3 @@ class Cleanup(Settings):
         choices=("no_unknown_recipient_checks", "no_address_mappings", "no_header_body_checks"),
     )
     internal_mail_filter_classes = List("", "System mail that content checks apply to.", choices=("bounce", "notify"))
-    queue_file_attribute_count_limit = Integer("100", "Most attributes of one message.", low=1)

@@ -80,5 +80,3 @@ class General(Settings):
         "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,relay_domains,smtpd_access_maps",
         "Features where example.com also matches its subdomains; elsewhere that is written .example.com.",
     )
-    debug_peer_list = List("", "Peers whose sessions are logged in detail.")
-    debug_peer_level = Integer("2", "How much more is logged for a peer of debug_peer_list.", low=1)

@@ -1,6 +1,6 @@
 """Scheduling (the qmgr program)."""
 
-from tubepost.common.config.declare import Boolean, Integer, List, Settings, Text, Time
+from tubepost.common.config.declare import Integer, List, Settings, Text, Time
 
 
 class Qmgr(Settings):
@@ -12,15 +12,12 @@ class Qmgr(Settings):
     )
     bounce_queue_lifetime = Time("5d", "The same for mail from the null sender.", high=8640000)
     delay_warning_time = Time("0h", "Age at which the sender is told that mail is delayed; 0: never.")
-    confirm_delay_cleared = Boolean("no", "Tell the sender of a delay warning when the mail was delivered after all.")
     qmgr_message_active_limit = Integer("20000", "Most messages in the active queue.", low=1)
     qmgr_message_recipient_limit = Integer("20000", "Most recipients in memory.", low=1)
     qmgr_message_recipient_minimum = Integer(
         "10", "Recipients in memory that each message may have in any case.", low=1
     )
     qmgr_clog_warn_time = Time("300s", "How often is warned of a destination that fills the active queue; 0: never.")
-    qmgr_daemon_timeout = Time("1000s", "daemon_timeout of qmgr.", low=1)
-    qmgr_ipc_timeout = Time("60s", "ipc_timeout of qmgr.", low=1)
     transport_retry_time = Time("60s", "Pause before a transport that does not work is tried again.", low=1)
     defer_transports = List("", "Transports that get no mail until the queue is flushed.")
     initial_destination_concurrency = Integer("5", "Deliveries at one time that a destination starts with.", low=1)
@@ -51,7 +48,6 @@ class Qmgr(Settings):
     default_minimum_delivery_slots = Integer("3", "Messages that can earn fewer slots are never preempted.")
     local_destination_concurrency_limit = Integer("2", "Most deliveries at one time to one local user.")
     local_destination_recipient_limit = Integer("1", "Most recipients in one local delivery.")
-    destination_concurrency_feedback_debug = Boolean("no", "Log how the concurrency of destinations changes.")
     default_filter_nexthop = Text(
         "", "Next hop of a FILTER or content_filter that names none; empty: the recipient's domain."
     )

@@ -5,7 +5,6 @@ from tubepost.common.config.declare import Boolean, Choice, Integer, List, Maps,
 
 class Smtpd(Settings):
     smtpd_banner = Text("$myhostname ESMTP $mail_name", "Text of the greeting; must begin with the host's name.", low=1)
-    smtpd_service_name = Text("smtpd", "Name of the service in its policy requests and log lines.", low=1)
     smtpd_timeout = Time("${stress?{10}:{300}}s", "Longest wait for a client's command or data.", low=1)
     smtpd_per_request_deadline = Boolean(
         "${stress?{yes}:{no}}", "Make smtpd_timeout the time for a whole command, not for one read."
@@ -72,7 +71,6 @@ class Smtpd(Settings):
     smtpd_log_access_permit_actions = List("", "Restrictions whose permission is logged.")
     smtpd_restriction_classes = List("", "Names that stand for a list of restrictions, each set as a parameter.")
     smtpd_delay_reject = Boolean("yes", "Wait until RCPT or ETRN before a client is refused.")
-    smtpd_delay_open_until_valid_rcpt = Boolean("yes", "Start a mail transaction only at the first valid recipient.")
     smtpd_relay_before_recipient_restrictions = Boolean(
         "yes", "Check smtpd_relay_restrictions before smtpd_recipient_restrictions."
     )

@@ -1,6 +1,6 @@
 """Lookup tables."""
 
-from tubepost.common.config.declare import Boolean, List, Maps, Settings, Size, Text
+from tubepost.common.config.declare import List, Maps, Settings, Text
 
 # Every parameter of this system that may name a proxied table.
 _READ = (
@@ -32,7 +32,3 @@ class Tables(Settings):
         " ".join(f"${name}" for name in _READ.split()), "Tables that proxymap may read, for programs that ask it."
     )
     proxy_write_maps = List("$address_verify_map", "Tables that proxywrite may change.")
-    lmdb_map_size = Size("16777216", "First size limit of an LMDB file; it doubles when it is reached.", low=8192)
-    daemon_table_open_error_is_fatal = Boolean(
-        "no", "End a program that cannot open a table, instead of deferring mail."
-    )
