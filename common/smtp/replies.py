@@ -20,7 +20,12 @@ _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)")
 
 
 class ReplyError(Exception):
-    """The server does not speak SMTP: the connection is of no further use. The text says what was wrong."""
+    """The server does not speak SMTP: the connection is of no further use. The text says what was wrong.
+
+    ``replies``: those that were complete before it, in the same piece of input.
+    """
+
+    replies: tuple["Reply", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,19 @@ class ReplyParser:
         while (newline := buffer.find(b"\n", max(start, self._scanned))) >= 0:
             line = bytes(buffer[start:newline]).rstrip(b"\r")
             start = self._scanned = newline + 1
-            reply = self._take_line(line)
+            try:
+                reply = self._take_line(line)
+            except ReplyError as error:
+                error.replies = tuple(replies)
+                raise
             if reply is not None:
                 replies.append(reply)
         del buffer[:start]
         self._scanned = len(buffer)
         if len(buffer) > LINE_LIMIT:
-            raise ReplyError(f"a reply line is longer than {LINE_LIMIT} bytes")
+            endless = ReplyError(f"a reply line is longer than {LINE_LIMIT} bytes")
+            endless.replies = tuple(replies)
+            raise endless
         return replies
 
     @property

@@ -135,6 +135,7 @@ class Delivery:
                     continue
             found = await world.find(target)
             if found.trouble is not None:
+                self._connected = time.time()
                 self._why = Trouble(found.trouble.dsn, found.trouble.text, throttle=True)
             await self._by_candidates(target, found, used, sessions)
             if found.myself or (not found.candidates and self._why is not None and self._why.loop):
@@ -193,11 +194,13 @@ class Delivery:
         made = await world.connect(job, target, candidate, best)
         if isinstance(made, Trouble):
             self._why = made
+            self._connected = time.time()
             log.info(made.text)
             return False
         trouble = await made.greet()
         if trouble is not None:
             self._server = made.conversation.server
+            self._connected = time.time()
             world.discard(made)
             await self._fail(self._left, trouble, made)
             return False

@@ -210,8 +210,13 @@ class Conversation:
         try:
             replies = self._parser.feed(self._filtered(data) if self._filter else data)
         except ReplyError as error:
+            # What was said before it still counts.
+            self._answer(error.replies)
             self._protocol_error(str(error))
             return
+        self._answer(replies)
+
+    def _answer(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
             self.answered += 1
             if not self._expected:
@@ -223,10 +228,8 @@ class Conversation:
             stage, index, size = self._expected.popleft()
             self._unanswered -= size
             _HANDLERS[stage](self, reply, index)
-            if self.phase is Phase.CLOSED and stage is not Stage.QUIT and not self._expected:
-                break
-        if self.phase is Phase.BUSY:
-            self._pump()
+            if self.phase is Phase.BUSY:
+                self._pump()
 
     def lost(self, timed_out: bool) -> None:
         """The connection is gone, or the peer did not answer in time."""
