@@ -60,6 +60,8 @@ class Editor:
         self._checks = checks
         self._queue_id = queue_id
         self._seen = 0
+        self._held = b""
+        """The beginning of a body line whose end has not come."""
 
     async def edit(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         checks = self._checks
@@ -84,13 +86,26 @@ class Editor:
                 yield b"".join([await self._event(event) for event in parser.finish()])
         if primary or whole:
             yield b"".join([await self._event(event) for event in parser.finish()])
+        if self._held:
+            yield await self._flush()
 
     async def _event(self, event: Event) -> bytes:
-        if event.kind is Kind.FIELD:
-            return await self._field(event.raw, event.where)
         if event.kind is Kind.BODY and self._checks.body is not None:
-            return await self._body(event.raw)
-        return event.raw
+            # A line is judged whole, however the content was cut.
+            raw = self._held + event.raw
+            end = raw.rfind(b"\n") + 1
+            if len(raw) - end > _LINE_PIECE:
+                end = len(raw)
+            self._held = raw[end:]
+            return await self._body(raw[:end])
+        before = await self._flush() if self._held else b""
+        if event.kind is Kind.FIELD:
+            return before + await self._field(event.raw, event.where)
+        return before + event.raw
+
+    async def _flush(self) -> bytes:
+        raw, self._held = self._held, b""
+        return await self._body(raw)
 
     async def _field(self, raw: bytes, where: Where) -> bytes:
         checks = self._checks
