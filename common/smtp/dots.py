@@ -22,6 +22,7 @@ All work is done by a fixed number of passes of C primitives over each chunk: li
 """
 
 import re
+from functools import lru_cache
 
 POLICIES = frozenset({"normalize", "yes", "note", "reject", "no"})
 
@@ -146,6 +147,12 @@ def _find_lax_end(buffer: bytes) -> tuple[int, int]:
     return (proper, proper + 4) if proper >= 0 else (-1, -1)
 
 
+@lru_cache(4)
+def _long_line(limit: int) -> re.Pattern[bytes]:
+    """A line above the limit, the first one left out. Each line is looked at once, up to the limit: linear."""
+    return re.compile(rb"\n[^\n]{%d}" % (limit + 1))
+
+
 class Writer:
     """Client side. ``line_limit`` (bytes, 0 for none) breaks longer lines with CR LF SPACE (smtp_line_length_limit)."""
 
@@ -186,8 +193,10 @@ class Writer:
         limit = self._limit
         if self._column + len(content) <= limit:
             return False
-        lines = content.split(b"\n")
-        return self._column + len(lines[0]) > limit or max(map(len, lines)) > limit
+        first = content.find(b"\n")
+        if self._column + (first if first >= 0 else len(content)) > limit:
+            return True
+        return _long_line(limit).search(content) is not None
 
     def _break_lines(self, content: bytes) -> bytes:
         limit = self._limit

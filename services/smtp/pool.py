@@ -4,6 +4,7 @@ A connection is found by the next hop that it was made for, or by its address an
 the delivery's to say.
 """
 
+import math
 from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
 
@@ -64,28 +65,32 @@ class Demand:
     """
 
     def __init__(self, span: float, limit: int = 1000) -> None:
+        """``limit``: next hops that are remembered."""
         self._span = span
         self._limit = limit
         self._running: dict[str, int] = {}
-        self._last: dict[str, float] = {}
+        self._last: dict[str, tuple[float, float]] = {}
+        """When the last job and the one before it came."""
 
-    def begin(self, nexthop: str, now: float) -> bool:
-        """A job came. True when one for the same next hop is under way or came lately."""
-        running = self._running.get(nexthop, 0)
-        self._running[nexthop] = running + 1
-        last = self._last.pop(nexthop, None)
+    def begin(self, nexthop: str, now: float) -> None:
+        """A job came."""
+        self._running[nexthop] = self._running.get(nexthop, 0) + 1
+        last, _ = self._last.pop(nexthop, (-math.inf, 0.0))
         if len(self._last) >= self._limit:
             del self._last[next(iter(self._last))]
-        self._last[nexthop] = now
-        return running > 0 or (last is not None and now - last < self._span)
+        self._last[nexthop] = (now, last)
 
     def end(self, nexthop: str) -> None:
+        """It is reported."""
         running = self._running.get(nexthop, 0) - 1
         if running > 0:
             self._running[nexthop] = running
         else:
             self._running.pop(nexthop, None)
 
-    def others(self, nexthop: str) -> bool:
-        """Whether another job for it is under way."""
-        return self._running.get(nexthop, 0) > 1
+    def likely(self, nexthop: str, now: float) -> bool:
+        """Asked while a job for it is under way: are there others, or was there one lately?"""
+        if self._running.get(nexthop, 0) > 1:
+            return True
+        found = self._last.get(nexthop)
+        return found is not None and now - found[1] < self._span

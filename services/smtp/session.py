@@ -59,7 +59,6 @@ class Smtp(worker.Agent):
         self._pool: Pool[Connection] = Pool()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._demand = Demand(config.smtp_connection_cache_time_limit)
-        self._demanded: set[str] = set()
         self._on_demand = config.smtp_connection_cache_on_demand
         self._keep_for = config.smtp_connection_cache_time_limit
         self._reuse_time = config.smtp_connection_reuse_time_limit
@@ -111,8 +110,7 @@ class Smtp(worker.Agent):
     # -- the program -------------------------------------------------------------------------------------------------
 
     async def deliver(self, job: Job) -> Report:
-        if self._demand.begin(job.nexthop, self.process.loop.time()):
-            self._demanded.add(job.nexthop)
+        self._demand.begin(job.nexthop, self.process.loop.time())
         try:
             try:
                 fd = os.open(self._spool.path(job.queue, job.queue_id), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -124,8 +122,6 @@ class Smtp(worker.Agent):
                 os.close(fd)
         finally:
             self._demand.end(job.nexthop)
-            if not self._demand.others(job.nexthop):
-                self._demanded.discard(job.nexthop)
 
     async def close(self) -> None:
         for connection in self._pool.all():
@@ -216,7 +212,7 @@ class Smtp(worker.Agent):
         expired = now - connection.opened >= self._reuse_time or (
             self._reuse_count and connection.uses >= self._reuse_count
         )
-        if expired or self.process.stopping.is_set() or not self._wanted(job.nexthop):
+        if expired or self.process.stopping.is_set() or not self._wanted(job.nexthop, now):
             self.discard(connection)
             return
         server = connection.conversation.server
@@ -227,8 +223,8 @@ class Smtp(worker.Agent):
         connection.on_idle_loss = self._lost
         self._timers[id(connection)] = self.process.loop.call_later(self._keep_for, self._expire, connection)
 
-    def _wanted(self, nexthop: str) -> bool:
-        if self._on_demand and (nexthop in self._demanded or self._demand.others(nexthop)):
+    def _wanted(self, nexthop: str, now: float) -> bool:
+        if self._on_demand and self._demand.likely(nexthop, now):
             return True
         if not self._always:
             return False

@@ -131,19 +131,23 @@ def test_pool() -> None:
 
 def test_demand() -> None:
     demand = Demand(2.0, limit=3)
-    assert not demand.begin("a", 0.0)
+    demand.begin("a", 0.0)
+    assert not demand.likely("a", 0.1), "one message is no crowd"
     demand.end("a")
-    assert demand.begin("a", 1.0)
-    assert demand.begin("a", 1.5)
-    assert demand.others("a")
+    demand.begin("a", 1.0)
+    assert demand.likely("a", 1.1), "the second one within the span"
+    assert not demand.likely("a", 2.5), "it took so long that the first one says nothing any more"
+    demand.begin("a", 3.0)
     demand.end("a")
-    demand.end("a")
-    assert not demand.others("a")
-    assert not demand.begin("a", 10.0)
+    assert demand.likely("a", 2.9)
+    assert not demand.likely("b", 3.0)
+    demand.begin("a", 50.0)
+    assert demand.likely("a", 50.0), "another one is under way"
     for name in "bcdefg":
-        demand.begin(name, 10.0)
+        demand.begin(name, 50.0)
         demand.end(name)
     assert len(demand._last) <= 3
+    assert set(demand._running) == {"a"}
 
 
 @pytest.mark.parametrize(
