@@ -19,8 +19,9 @@ from tubepost.services.bounce.template import Template
 Kind = Literal["failure", "delay", "success", "verbose"]
 
 _WIDTH = 78
-# RFC 5322 2.1.1: no line is longer than 998 characters.
+# RFC 5322 2.1.1: no line is longer than 998 characters; RFC 6532 3.4: octets, of which a character may have four.
 _LONGEST = 900
+_LONGEST_UNICODE = 240
 _PORTION = 32_768
 _NAME_UNSAFE = re.compile(r"[^A-Za-z0-9-]+")
 # RFC 5322 3.6.4 sets no limit; threads of hundreds gain nothing from their first ids.
@@ -134,7 +135,7 @@ def _header(facts: Facts, original: Original) -> str:
     lines = [
         f"From: {template.sender}",
         f"Subject: {template.postmaster_subject if facts.copy else template.subject}",
-        f"To: {clean(facts.to)}",
+        fold(f"To: {clean(facts.to)}")[:-1],
         # RFC 3834 5: an answer to one message, or made by itself.
         f"Auto-Submitted: auto-{'generated' if facts.copy else 'replied'}",
     ]
@@ -159,7 +160,7 @@ def _thread(head: bytes) -> list[str]:
     if named is None:
         return []
     identity = messageid.extract(clean(named.text))
-    if not identity.startswith("<") or not identity.isascii():
+    if not identity.startswith("<") or not identity.isascii() or len(identity) >= _LONGEST:
         return []
     before = header.first(fields, b"references") or header.first(fields, b"in-reply-to")
     ids = messageid.extract_all(clean(before.text))[-_REFERENCES:] if before else []
@@ -181,15 +182,16 @@ def fold(text: str, indent: str = "    ") -> str:
         return f"{text}\n"
     out: list[str] = []
     start, lead = 0, ""
+    longest = _LONGEST if text.isascii() else _LONGEST_UNICODE
     while len(text) - start > _WIDTH - len(lead):
         end = text.rfind(" ", start + 1, start + _WIDTH - len(lead))
         if end < 0:
             # A word longer than a line stays whole while the standard lets it.
-            end = text.find(" ", start + 1, start + _LONGEST)
+            end = text.find(" ", start + 1, start + longest)
         if end < 0:
-            if len(text) - start <= _LONGEST:
+            if len(text) - start <= longest:
                 break
-            end = start + _LONGEST
+            end = start + longest
         out.append(lead + text[start:end])
         start = end + 1 if text[end] == " " else end
         lead = indent
@@ -253,10 +255,10 @@ def _status_intro(facts: Facts) -> str:
     # RFC 3464 2.2: the fields of the message.
     lines += ["", f"Reporting-MTA: dns; {facts.myhostname}"]
     if envelope.envid:
-        lines.append(f"Original-Envelope-Id: {_ascii(clean(envelope.envid))}")
+        lines.append(fold(f"Original-Envelope-Id: {_ascii(clean(envelope.envid))}")[:-1])
     prefix = f"X-{_NAME_UNSAFE.sub('-', facts.mail_name).strip('-') or 'Mail'}"
     lines.append(f"{prefix}-Queue-ID: {facts.queue_id}")
-    lines.append(f"{prefix}-Sender: {_typed(envelope.sender, facts)}")
+    lines.append(fold(f"{prefix}-Sender: {_typed(envelope.sender, facts)}")[:-1])
     lines += [f"Arrival-Date: {facts.stamp(envelope.arrival_time)}", ""]
     return "\n".join(lines)
 
@@ -321,7 +323,7 @@ def _returned(facts: Facts, original: Original) -> Iterator[bytes]:
         lines += ["\t--- The message can no longer be read ---", ""]
         yield _portion(["\n".join(lines)])
         return
-    lines += [f"Return-Path: <{clean(facts.envelope.sender)}>", ""]
+    lines.append(fold(f"Return-Path: <{clean(facts.envelope.sender)}>"))
     yield _portion(["\n".join(lines)])
     yield original.head
     if original.body is not None:

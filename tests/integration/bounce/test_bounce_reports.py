@@ -26,6 +26,13 @@ def wait_mail(instance: Instance, user: str = "alice", count: int = 1) -> list[e
     return [parse(path) for path in instance.messages(user)]
 
 
+def blocks(status: email.message.Message) -> list[email.message.Message]:
+    """The groups of fields of a delivery status: of the message, then of each recipient."""
+    found = status.get_payload()
+    assert isinstance(found, list)
+    return [block for block in found if isinstance(block, email.message.Message)]
+
+
 def test_a_failure_comes_back_with_its_reason_and_the_message() -> None:
     with Instance(main=MAIN) as instance:
         content = "From: alice@example.test\nSubject: hello\nMessage-ID: <1@example.test>\n\nthe body\n"
@@ -39,7 +46,7 @@ def test_a_failure_comes_back_with_its_reason_and_the_message() -> None:
         assert report.get_content_type() == "multipart/report"
         text, status, original = report.iter_parts()
         assert "<a@one.test> (expanded from <a@example.test>): closed for good" in text.get_content()
-        whole, one = status.get_payload()
+        whole, one = blocks(status)
         assert whole["Reporting-MTA"] and whole["Arrival-Date"]
         assert (one["Action"], one["Status"]) == ("failed", "5.7.1")
         assert one["Final-Recipient"] == "rfc822; a@one.test"
@@ -86,7 +93,7 @@ def test_a_report_of_success_is_made_for_whom_it_was_asked() -> None:
         instance.log.wait(r"bounce\[\d+\]: \w+: sender delivery status notification: \w+")
         [report] = wait_mail(instance)
         _, status, original = report.iter_parts()
-        whole, one = status.get_payload()
+        whole, one = blocks(status)
         assert whole["Original-Envelope-Id"] == "my+id"
         assert one["Action"] == "delivered"
         assert one["Original-Recipient"] == "rfc822;Bob@example.test"
@@ -124,7 +131,7 @@ def test_a_delay_is_told_once_and_its_log_stays() -> None:
         [report] = wait_mail(instance)
         assert report["In-Reply-To"] == "<2@x.test>"
         _, status, _ = report.iter_parts()
-        _, one = status.get_payload()
+        _, one = blocks(status)
         assert one["Action"] == "delayed" and one["Will-Retry-Until"]
         assert instance.queued("defer") == [match[1]]
 
