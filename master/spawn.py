@@ -27,7 +27,17 @@ from tubepost.common.system.register import Register
 _LIMIT = 65_536
 _FDS = 64
 # What children would import at their first need: by then they may not be allowed to read it, and it is shared here.
-_PRELOAD = ("uvloop", "asyncio.unix_events", "encodings.idna", "stringprep", "zmq.utils.monitor")
+_PRELOAD = (
+    "uvloop",
+    "asyncio.unix_events",
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.latin_1",
+    "encodings.punycode",
+    "encodings.unicode_escape",
+    "encodings.utf_8",
+    "stringprep",
+)
 
 
 class Template:

@@ -14,12 +14,14 @@ class Directory(NamedTuple):
     """setgid_group or empty."""
 
 
-# Postfix's modes. maildrop: postdrop (set-gid) may add files and nobody else may list them.
+# Postfix's modes but for two: a Python program cannot be set-gid, so anybody may add a file to maildrop (sticky, not
+# listable; pickup checks owner and links), and knock at the public sockets: who may ask what there is decided by the
+# callee, which knows the caller by the kernel's word (common/wire/peers.py).
 LAYOUT = (
     Directory(".", 0o755, "root"),
     Directory("pid", 0o755, "root"),
-    Directory("maildrop", 0o730, "mail_owner", "setgid_group"),
-    Directory("public", 0o710, "mail_owner", "setgid_group"),
+    Directory("maildrop", 0o1733, "mail_owner", "setgid_group"),
+    Directory("public", 0o711, "mail_owner", "setgid_group"),
     Directory("private", 0o700, "mail_owner"),
     *(
         Directory(name, 0o700, "mail_owner")

@@ -17,8 +17,9 @@ from tubepost.common.config import Config
 class Policy:
     """``root``: keeps the right to act as recipients (where the master has root and master.cf says unpriv n).
 
-    ``network``: may connect to other hosts. ``programs``: may start programs. ``anywhere``: may write whatever its
-    account may write (local delivers into homes and runs the users' commands).
+    ``sees``: may read the files of its directories whoever owns them. ``network``: may connect to other hosts.
+    ``programs``: may start programs. ``anywhere``: may write whatever its account may write (local delivers into homes
+    and runs the users' commands).
     """
 
     reads: tuple[str, ...] = ()
@@ -26,12 +27,14 @@ class Policy:
     network: bool = False
     programs: bool = False
     root: bool = False
+    sees: bool = False
     anywhere: bool = False
 
 
 POLICIES: dict[str, Policy] = {
     "smtpd": Policy(network=True),
-    "pickup": Policy(writes=("maildrop",)),
+    # What people post belongs to them, and nobody else may read it.
+    "pickup": Policy(writes=("maildrop",), sees=True),
     "cleanup": Policy(writes=("incoming",)),
     "rewrite": Policy(),
     "qmgr": Policy(writes=("incoming", "active", "deferred", "hold", "corrupt", "flush")),
@@ -42,11 +45,11 @@ POLICIES: dict[str, Policy] = {
     "pipe": Policy(reads=("active",), network=True, programs=True, root=True, anywhere=True),
     "error": Policy(),
     "discard": Policy(),
-    "bounce": Policy(reads=("active", "maildrop"), writes=("bounce", "defer", "trace")),
+    "bounce": Policy(reads=("active", "maildrop"), writes=("bounce", "defer", "trace"), sees=True),
     "verify": Policy(writes=("$data_directory",)),
     "flush": Policy(reads=("deferred", "active", "incoming", "hold"), writes=("flush",)),
     "anvil": Policy(),
-    "showq": Policy(reads=("maildrop", "incoming", "active", "deferred", "hold", "defer", "bounce")),
+    "showq": Policy(reads=("maildrop", "incoming", "active", "deferred", "hold", "defer", "bounce"), sees=True),
     "proxymap": Policy(writes=("$data_directory",), network=True),
     "log": Policy(writes=("$maillog_directory",), root=True),
 }
@@ -60,6 +63,9 @@ _AGENT_CAPABILITIES = _FILE_CAPABILITIES | {
     privileges.KILL,
     privileges.SYS_CHROOT,
 }
+
+
+_SEEING = frozenset({privileges.DAC_READ_SEARCH})
 
 
 def policy_of(program: str) -> Policy:
@@ -96,7 +102,7 @@ def _change_account(birth: Birth, config: Config, policy: Policy) -> None:
     except KeyError:
         raise config.bad_value("mail_owner", f"there is no account {config.mail_owner}") from None
     if owner.pw_uid:
-        privileges.become(owner.pw_uid, owner.pw_gid)
+        privileges.become(owner.pw_uid, owner.pw_gid, _SEEING if policy.sees else frozenset())
     else:
         # An instance for trying out, made by root: root in name only.
         privileges.keep_capabilities(_AGENT_CAPABILITIES if policy.root else _FILE_CAPABILITIES)

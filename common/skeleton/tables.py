@@ -12,7 +12,9 @@ def table_environment(process: Process) -> TableEnvironment:
 
     async def ask(table: str, key: str) -> str | None:
         try:
-            found = await process.client(process.config.proxymap_service_name).call(Lookup(table=table, key=key), reply=Found)
+            found = await process.client(process.config.proxymap_service_name).call(
+                Lookup(table=table, key=key), reply=Found
+            )
         except BusError as error:
             raise TableError(f"proxy:{table}: {error}") from error
         return found.value

@@ -1,7 +1,7 @@
 """The maildrop queue, where posted mail waits for pickup: writing into it works while the system is down.
 
-A posted file belongs to the user who posted it and may be read by all (nobody but mail_owner can list the directory).
-A file of mail_owner that others may not read was put back by ``postsuper -r`` (Postfix: the same two signs).
+A posted file belongs to the user who posted it, and once it is complete nobody may write to it. A file of mail_owner
+that may be written to is one of the queue's, put back by ``postsuper -r``.
 """
 
 import os
@@ -14,7 +14,8 @@ from tubepost.common.spool.directories import Spool
 from tubepost.common.spool.queuefile import Writer
 
 QUEUE = "maildrop"
-_MODE = 0o444
+# Where root runs the instance pickup may read whatever is in maildrop; elsewhere it is an account like the poster's.
+_MODE, _MODE_WITHOUT_ROOT = 0o400, 0o444
 
 
 class TooLarge(Exception):
@@ -23,7 +24,7 @@ class TooLarge(Exception):
 
 def is_requeued(status: os.stat_result, owner_uid: int) -> bool:
     """Whether a file in maildrop was in the queue before."""
-    return status.st_uid == owner_uid and not status.st_mode & stat.S_IROTH
+    return status.st_uid == owner_uid and bool(status.st_mode & stat.S_IWUSR)
 
 
 class Drop:
@@ -50,7 +51,8 @@ class Drop:
     def finish(self, envelope: Envelope, recipients: Sequence[Recipient]) -> str:
         """The message is safe; its queue id in maildrop (cleanup gives it another)."""
         # Readable first: once it is complete pickup may open it.
-        os.fchmod(self._fd, _MODE)
+        rooted = os.stat(f"{self._spool.directory}/pid").st_uid == 0
+        os.fchmod(self._fd, _MODE if rooted else _MODE_WITHOUT_ROOT)
         self._writer.finish(envelope, recipients)
         os.fsync(self._fd)
         try:

@@ -2,12 +2,12 @@
 
 A *job* has two parts: ``write`` makes the file and returns its descriptor, ``publish`` (optional) gives it its final
 name. For a whole batch: write all, start write-back of all, publish all, sync all, then answer all. The sync comes
-after the rename, so one journal commit makes content and name durable; write-back is started before it, so that in ext4's
-ordered mode no crash shows the name without the content.
+after the rename, so one journal commit makes content and name durable; write-back is started before it, so that in
+ext4's ordered mode no crash shows the name without the content.
 
 A batch is synced by one syncfs(2) a file system. fsync file by file would make the disk flush once a file: *measured*
-on a journaled ext4, batches of 20: 6,700 files a second and 27 us of CPU each, against 15,000 and 14 us. syncfs also waits
-for what others have written to the same file system; when that makes it slow, files are synced one by one for a while.
+on a journaled ext4, batches of 20: 6,700 files a second and 27 us of CPU each, against 15,000 and 14 us. syncfs also
+waits for what others have written to the same file system; when that makes it slow, files are synced one by one.
 """
 
 import asyncio

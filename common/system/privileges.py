@@ -5,20 +5,28 @@ import os
 import resource
 import struct
 
-_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 24, 38, 4
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_KEEPCAPS = 24, 38, 8
 _CAPSET_VERSION = 0x20080522
 _CLONE_NEWNET = 0x40000000
-CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SYS_CHROOT = 0, 1, 3, 5, 6, 7, 18
+CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, KILL, SETGID, SETUID, SYS_CHROOT = 0, 1, 2, 3, 5, 6, 7, 18
 _LAST = 63
 
 _library = ctypes.CDLL(None, use_errno=True)
 
 
-def become(uid: int, gid: int) -> None:
-    """Another account for good, without supplementary groups. As root only. Raises OSError."""
+def become(uid: int, gid: int, kept: frozenset[int] = frozenset()) -> None:
+    """Another account for good, without supplementary groups. As root only. Raises OSError.
+
+    ``kept``: capabilities that the account is to have all the same.
+    """
     os.setgroups([])
     os.setresgid(gid, gid, gid)
+    if kept:
+        _library.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setresuid(uid, uid, uid)
+    if kept:
+        _library.prctl(_PR_SET_KEEPCAPS, 0, 0, 0, 0)
+        _set_capabilities(kept)
 
 
 def no_new_privileges() -> None:
@@ -32,6 +40,10 @@ def keep_capabilities(kept: frozenset[int]) -> None:
     for number in range(_LAST + 1):
         if number not in kept:
             _library.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # EINVAL: the kernel has no such capability
+    _set_capabilities(kept)
+
+
+def _set_capabilities(kept: frozenset[int]) -> None:
     # In a container we may have been given fewer from the start.
     bits = sum(1 << number for number in kept) & _permitted()
     low, high = bits & 0xFFFFFFFF, bits >> 32
@@ -42,9 +54,9 @@ def keep_capabilities(kept: frozenset[int]) -> None:
 
 
 def _permitted() -> int:
-    with open("/proc/self/status", encoding="ascii") as file:
+    with open("/proc/self/status", "rb") as file:
         for line in file:
-            if line.startswith("CapPrm:"):
+            if line.startswith(b"CapPrm:"):
                 return int(line.split()[1], 16)
     return 0
 

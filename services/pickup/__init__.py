@@ -10,8 +10,8 @@ Description
     that a user wrote only what a user may say is taken over: sender, recipients, delivery status wishes; never a
     client's name, a filter or a time.
 
-    A file that ``postsuper -r`` put back (it belongs to mail_owner and others may not read it) keeps its envelope,
-    loses its delivered recipients, and is rewritten anew.
+    A file that ``postsuper -r`` put back (it belongs to mail_owner and may be written to) keeps its envelope, loses
+    its delivered recipients, and is rewritten anew.
 
     What cleanup refuses for good goes back to the sender through bounce; what it cannot take now stays for the next
     time. A file that is not complete is being written, and stays (``postsuper -p`` removes it after a day). What is no

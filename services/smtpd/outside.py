@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Mapping
 from typing import cast
@@ -71,6 +72,8 @@ class Outside:
         self._policies: dict[str, PolicyClient] = {}
         self._names: dict[str, tuple[float, tuple[str, str, str, str]]] = {}
         self._config = config
+        allowed = config.smtpd_expansion_filter.encode("latin-1", "replace").decode("unicode_escape")
+        self._unsafe = re.compile(f"[^{re.escape(allowed)}]")
         self._open_tables(config, environment)
         self.lists = self._compile(config)
 
@@ -134,6 +137,10 @@ class Outside:
             end_of_data=compile_list(config.smtpd_end_of_data_restrictions, END_OF_DATA),
             etrn=compile_list(config.smtpd_etrn_restrictions, ETRN),
         )
+
+    def censor(self, value: str | None) -> str | None:
+        """See World."""
+        return None if value is None else self._unsafe.sub("_", value)
 
     def take_config(self, config: Config) -> None:
         """The same configuration under another ``stress``."""

@@ -125,7 +125,10 @@ class Session(Connection):
         try:
             if outside.footers and outside.footers.immediate:
                 template = outside.footers.find(reply)
-            return expand(template or self.config.smtpd_reject_footer, reply_values(self.evaluation).get)
+            values = reply_values(self.evaluation)
+            return expand(
+                template or self.config.smtpd_reject_footer, lambda name: outside.censor(values.get(name))
+            )
         except (TableError, ExpandError) as error:
             log.warning(f"smtpd_reject_footer: {error}")
             return ""

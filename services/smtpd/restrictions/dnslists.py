@@ -131,7 +131,7 @@ async def _reply(evaluation: Evaluation, listing: str, what: str, kind: str, rea
         if candidate is None:
             continue
         try:
-            text = expand(candidate, values.get)
+            text = expand(candidate, lambda name: world.censor(values.get(name)))
             break
         except ExpandError as error:
             world.warn(f"bad rbl reply template for domain {listing}: {error}")

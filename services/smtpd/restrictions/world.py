@@ -113,6 +113,9 @@ class World(Protocol):
     check_unlisted: bool
     """False with receive_override_options=no_unknown_recipient_checks."""
 
+    def censor(self, value: str | None) -> str | None:
+        """smtpd_expansion_filter: what a client said, safe to put into a reply."""
+
     def steps(self, text: str, kind: str) -> "tuple[Step, ...]":
         """A restriction list's text compiled, remembered."""
 

@@ -15,7 +15,7 @@ from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.bus.errors import Refusal, Unavailable
 from tubepost.common.config import from_text
 from tubepost.common.spool import Spool, encode
-from tubepost.common.spool.maildrop import Drop, TooLarge
+from tubepost.common.spool.maildrop import Drop, TooLarge, is_requeued
 from tubepost.common.spool.queuefile import mark_done
 
 from tubepost.services.pickup.session import Pickup
@@ -73,7 +73,8 @@ class FakeProcess:
 @pytest.fixture
 def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "maildrop").mkdir()
+    for name in ("maildrop", "pid"):
+        (tmp_path / name).mkdir()
     return Spool(".")
 
 
@@ -257,9 +258,10 @@ def test_a_stopping_process_takes_nothing_more(spool: Spool) -> None:
     assert left() == [name]
 
 
-def test_a_posted_file_is_readable_and_complete_or_not_there(spool: Spool) -> None:
+def test_a_posted_file_is_complete_and_can_be_read_only_or_is_not_there(spool: Spool) -> None:
     name = drop(spool)
-    assert os.stat(f"maildrop/{name}").st_mode & 0o777 == 0o444
+    assert os.stat(f"maildrop/{name}").st_mode & 0o777 in (0o400, 0o444)
+    assert not is_requeued(os.stat(f"maildrop/{name}"), os.getuid())
     limited = Drop(spool, 10)
     with pytest.raises(TooLarge):
         limited.write(b"x" * 11)
