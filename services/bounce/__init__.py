@@ -25,7 +25,8 @@ Standards
     yes.
 
 Security
-    Answers qmgr and cleanup. Reads ``active/``, writes its three directories, has no network and starts no programs.
+    Answers qmgr, cleanup, pickup and local. Reads ``active/`` and ``maildrop/``, writes its three directories, has no
+    network and starts no programs.
     What peers said stands in reports with its control characters replaced.
 
 See also

@@ -144,3 +144,24 @@ def test_a_large_message_comes_back_as_its_header() -> None:
         assert original.get_content_type() == "text/rfc822-headers"
         assert "Subject: big" in original.get_content()
         assert "0123456789" not in report.as_string()
+
+
+def test_a_report_that_is_too_large_for_one_request_is_streamed() -> None:
+    with Instance(main=MAIN | {"bounce_size_limit": "2000000"}) as instance:
+        body = "".join(f"line {number}\n" for number in range(60_000))
+        instance.send("a@example.test", f"Subject: big\n\n{body}", sender="alice@example.test")
+        [report] = wait_mail(instance)
+        *_, original = report.iter_parts()
+        assert original.get_content().get_content() == body
+
+
+def test_a_template_of_the_administrator_is_used() -> None:
+    instance = Instance(main=MAIN)
+    path = instance.write_table("bounce.cf", "failure_template = <<EOF\nSubject: Nope\n\nfrom $myhostname $$5\nEOF\n")
+    instance.set_main({"bounce_template_file": str(path)})
+    with instance:
+        instance.send("a@example.test", sender="alice@example.test")
+        [report] = wait_mail(instance)
+        assert report["Subject"] == "Nope"
+        text, *_ = report.iter_parts()
+        assert text.get_content().startswith("from mail.example.test $5\n")
