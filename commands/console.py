@@ -5,6 +5,7 @@ over only import_environment, and only configuration directories that the defaul
 """
 
 import asyncio
+import getopt
 import os
 import socket
 import sys
@@ -243,5 +244,19 @@ def run(console: Console, work: Callable[[], int], unexpected: int = EX_UNAVAILA
         return 130
 
 
-def usage(console: Console, text: str) -> NoReturn:
-    raise Fatal(EX_USAGE, f"usage: {console.name} {text}")
+def usage(console: Console, text: str, status: int = 1) -> NoReturn:
+    raise Fatal(status, f"usage: {console.name} {text}")
+
+
+def read_options(
+    console: Console, arguments: Sequence[str], letters: str, text: str, status: int = 1
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """(letter, value) of each option, and the other words. ``text``: how it is used. Raises Fatal with ``status``."""
+    try:
+        options, words = getopt.getopt(list(arguments), letters)
+    except getopt.GetoptError as error:
+        # getopt(3)'s words.
+        missing = error.msg.endswith("requires argument")
+        console.say(f"{'option requires an argument' if missing else 'invalid option'} -- '{error.opt}'")
+        usage(console, text, status)
+    return [(option[1], value) for option, value in options], words

@@ -8,7 +8,6 @@ file, -f the file's name before each line; -r in file order (content first, then
 names also before lines of text. Record names and types are Postfix's, so that what reads its postcat reads this one.
 """
 
-import getopt
 import os
 import shutil
 import sys
@@ -24,7 +23,7 @@ from tubepost.common.system.ids import is_queue_id
 from tubepost.common.spool import Damaged, Incomplete, QueueFile, Spool
 from tubepost.common.spool.queuefile import read_queue_file
 
-from tubepost.commands.console import Console, Fatal, run
+from tubepost.commands.console import Console, Fatal, read_options, run
 
 _USAGE = (
     "[-b (body text)] [-c config_dir] [-d (decimal record type)] [-e (envelope records)] [-h (header text)] "
@@ -245,15 +244,10 @@ def _open_queued(spool: Spool, queue_id: str) -> tuple[int, str]:
 
 
 def _work(console: Console, arguments: Sequence[str]) -> int:
-    try:
-        options, names = getopt.getopt(list(arguments), "bc:defhoqrs:v")
-    except getopt.GetoptError as error:
-        console.say(str(error))
-        raise Fatal(1, f"usage: {console.name} {_USAGE}") from None
+    options, names = read_options(console, arguments, "bc:defhoqrs:v", _USAGE)
     letters: set[str] = set()
     start = 0
-    for option, value in options:
-        letter = option[1]
+    for letter, value in options:
         if letter == "c":
             console.directory = value
         elif letter == "v":

@@ -8,7 +8,6 @@ there: posting works while the system is down. Prints nothing.
 """
 
 import errno
-import getopt
 import os
 import signal
 import sys
@@ -30,14 +29,17 @@ from tubepost.commands.console import (
     EX_NOPERM,
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
+    EX_USAGE,
     Console,
     Fatal,
     knock,
     public_path,
+    read_options,
     run,
     usage,
 )
 
+_USAGE = "[-c config_dir] [-v]"
 _LENGTH_DIGITS = 10
 _SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
@@ -152,17 +154,14 @@ def catch_signals() -> None:
 
 
 def _work(console: Console, arguments: Sequence[str]) -> int:
-    try:
-        options, rest = getopt.getopt(list(arguments), "c:rv")
-    except getopt.GetoptError:
-        usage(console, "[-c config_dir] [-v]")
-    for option, value in options:
-        if option == "-c":
+    options, rest = read_options(console, arguments, "c:rv", _USAGE, EX_USAGE)
+    for letter, value in options:
+        if letter == "c":
             console.directory = value
-        elif option == "-v" and os.geteuid() == 0:
+        elif letter == "v" and os.geteuid() == 0:
             console.verbose += 1
     if rest:
-        usage(console, "[-c config_dir] [-v]")
+        usage(console, _USAGE, EX_USAGE)
     console.open()
     catch_signals()
     source = sys.stdin.buffer

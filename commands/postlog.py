@@ -6,14 +6,13 @@ The words are one line; without words each line of standard input is one. Priori
 Lines go to standard error as well. While the log program does not run they go to maillog_file or to syslog directly.
 """
 
-import getopt
 import sys
 import time
 from collections.abc import Sequence
 
 from tubepost.common.system import log
 
-from tubepost.commands.console import Console, Fatal, run
+from tubepost.commands.console import Console, Fatal, read_options, run
 
 _USAGE = "[-c config_dir] [-i] [-p priority] [-t tag] [-v] [text]"
 _LEVELS = {
@@ -31,21 +30,17 @@ _LINE_LIMIT = 65_536
 
 
 def _work(console: Console, arguments: Sequence[str]) -> int:
-    try:
-        options, words = getopt.getopt(list(arguments), "c:ip:t:v")
-    except getopt.GetoptError as error:
-        console.say(str(error))
-        raise Fatal(1, f"usage: {console.name} {_USAGE}") from None
+    options, words = read_options(console, arguments, "c:ip:t:v", _USAGE)
     level = "info"
-    for option, value in options:
-        if option == "-c":
+    for letter, value in options:
+        if letter == "c":
             console.directory = value
-        elif option == "-p":
+        elif letter == "p":
             found = _LEVELS.get(value.lower())
             if found is None:
                 raise Fatal(1, f'bad severity: "{value}"')
             level = found
-        elif option == "-t":
+        elif letter == "t":
             console.tag = log.clean(value)
     console.open(chdir=False)
     if words:

@@ -11,7 +11,6 @@ of sysexits(3): 64 usage, 69 the system is down or does not answer, 77 not allow
 """
 
 import errno
-import getopt
 import ipaddress
 import os
 import re
@@ -36,6 +35,7 @@ from tubepost.commands.console import (
     Fatal,
     knock,
     public_path,
+    read_options,
     run,
     usage,
 )
@@ -183,30 +183,26 @@ def _flush_message(console: Console, queue_id: str) -> int:
 
 
 def _work(console: Console, arguments: Sequence[str]) -> int:
-    try:
-        options, rest = getopt.getopt(list(arguments), "c:fi:jps:v")
-    except getopt.GetoptError as error:
-        console.say(str(error))
-        usage(console, _USAGE)
+    options, rest = read_options(console, arguments, "c:fi:jps:v", _USAGE, EX_USAGE)
     modes: list[tuple[str, str]] = []
-    for option, value in options:
-        if option == "-c":
+    for letter, value in options:
+        if letter == "c":
             console.directory = value
-        elif option == "-v":
+        elif letter == "v":
             console.verbose += os.geteuid() == 0
         else:
-            modes.append((option, value))
+            modes.append((letter, value))
     if len(modes) != 1 or rest:
-        usage(console, _USAGE)
+        usage(console, _USAGE, EX_USAGE)
     console.open()
     ((mode, value),) = modes
-    if mode == "-f":
+    if mode == "f":
         return _flush_all(console)
-    if mode == "-i":
+    if mode == "i":
         return _flush_message(console, value)
-    if mode == "-s":
+    if mode == "s":
         return _flush_site(console, value)
-    return _list(console, mode == "-j")
+    return _list(console, mode == "j")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,10 +11,10 @@ Works on the files, whether or not the system runs: qmgr notices that a file has
 without root, may. What was done is counted on standard error and in the log.
 """
 
-import getopt
 import os
 import pwd
 import re
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ from tubepost.common.spool import Damaged, Incomplete, Spool, open_queue_file
 from tubepost.common.spool.directories import LOGS
 from tubepost.common.spool.queuefile import EXPIRED, set_flag
 
-from tubepost.commands.console import EX_UNAVAILABLE, Console, Fatal, knock, public_path, run
+from tubepost.commands.console import EX_UNAVAILABLE, Console, Fatal, knock, public_path, read_options, run
 from tubepost.commands.postdrop import wake_pickup
 
 _USAGE = (
@@ -179,7 +179,8 @@ class Superintendent:
 
     def _is_leftover(self, queue: str, path: str, name: str, now: float) -> bool:
         try:
-            if now - os.lstat(path).st_mtime < _ABANDONED:
+            status = os.lstat(path)
+            if now - status.st_mtime < _ABANDONED:
                 return False
             if _LEFTOVER.fullmatch(name):
                 return True
@@ -188,6 +189,9 @@ class Superintendent:
             open_queue_file(path).close()
         except Incomplete:
             return True
+        except PermissionError:
+            # Of another user in maildrop: writable until it is finished.
+            return bool(status.st_mode & stat.S_IWUSR)
         except (OSError, Damaged):
             return False
         return False
@@ -337,15 +341,10 @@ def _hint(console: Console, chief: Superintendent) -> None:
 
 
 def _work(console: Console, arguments: Sequence[str]) -> int:
-    try:
-        options, queues = getopt.getopt(list(arguments), "c:d:e:f:h:H:pr:sSv")
-    except getopt.GetoptError as error:
-        console.say(str(error))
-        raise Fatal(1, f"usage: {console.name} {_USAGE}") from None
+    options, queues = read_options(console, arguments, "c:d:e:f:h:H:pr:sSv", _USAGE)
     orders: list[tuple[str, str]] = []
     repairs: set[str] = set()
-    for option, value in options:
-        letter = option[1]
+    for letter, value in options:
         if letter == "c":
             if not value.startswith("/"):
                 raise Fatal(1, "-c requires absolute pathname")
