@@ -412,6 +412,7 @@ class Master:
                 return
             if pid == 0:
                 return
+            self._template.forget(pid)
             self._died(pid, status)
 
     def _order(self, pid: int, order: Order) -> None:

@@ -71,6 +71,13 @@ class Template:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         self.socket.sendmsg([text], ancillary)
 
+    def forget(self, pid: int) -> None:
+        """A child of a template before this one has ended, and was reaped by the master."""
+        try:
+            self.socket.send(json.dumps([0, pid]).encode())
+        except OSError:
+            pass  # it is ending itself; the next one looks for itself
+
     def events(self) -> list[list[Any]] | None:
         """What it said; None when it has ended."""
         found: list[list[Any]] = []
@@ -100,7 +107,11 @@ def _serve(control: socket.socket, register_path: str, preload: Sequence[str]) -
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
-    register = Register(register_path, create=not os.path.exists(register_path))
+    register = Register(register_path, write=True)
+    # Left by a template before us: those that still live go on, and the master tells of their end.
+    for pid in register.pids():
+        if not os.path.exists(f"/proc/{pid}"):
+            register.remove(pid)
     programs: dict[str, Callable[[Birth], None]] = {}
     for name in _PRELOAD:
         try:
@@ -171,6 +182,9 @@ def _fork(
     selector: selectors.EpollSelector,
 ) -> None:
     token, fields = json.loads(text)
+    if token == 0:
+        register.remove(fields)
+        return
     folder = fields.pop("folder")
     count = len(fields["sockets"])
     fields.update(

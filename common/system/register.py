@@ -21,13 +21,13 @@ class RegisterFull(RuntimeError):
 class Register:
     """Open-addressed by pid: a look-up reads a record or two."""
 
-    def __init__(self, path: str, *, create: bool = False) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC if create else os.O_RDONLY
-        fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    def __init__(self, path: str, *, write: bool = False) -> None:
+        """``write``: made if it is not there; what is in it stays. Raises OSError."""
+        fd = os.open(path, (os.O_RDWR | os.O_CREAT if write else os.O_RDONLY) | os.O_CLOEXEC, 0o644)
         try:
-            if create:
+            if write:
                 os.ftruncate(fd, SIZE)
-            self._map = mmap.mmap(fd, SIZE, prot=mmap.PROT_READ | (mmap.PROT_WRITE if create else 0))
+            self._map = mmap.mmap(fd, SIZE, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
         finally:
             os.close(fd)
 
@@ -63,6 +63,11 @@ class Register:
             if found == 0:
                 return None
         return None
+
+    def pids(self) -> list[int]:
+        """All that are in it."""
+        found = (_RECORD.unpack_from(self._map, slot * _RECORD.size)[0] for slot in range(_COUNT))
+        return [pid for pid in found if pid > 0]
 
     def close(self) -> None:
         self._map.close()
