@@ -26,6 +26,9 @@ _PATIENCE = 2.0
 # is woken a hundred times a second by each process, not once a line. An idle process writes at once.
 _GATHER = 0.01
 
+PLACE_WIDTH = 16
+"""In a datagram each line begins with its microsecond since the epoch, in so many digits, and a space."""
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -33,7 +36,9 @@ class _State:
     tag = "postfix"
     verbose = False
     host = "localhost"
-    lines: list[str] = []  # noqa: RUF012 - one state a process, replaced by setup()
+    lines: list[tuple[int, str]] = []  # noqa: RUF012 - one state a process, replaced by setup()
+    """With the microsecond of each: the log program puts the lines of all processes in order by it."""
+    last = 0
     lost = 0
     path = ""
     sock: socket.socket | None = None
@@ -76,8 +81,9 @@ def use_loop(
     flush()
 
 
-def info(text: str) -> None:
-    _put("", text)
+def info(text: str, when: float = 0.0) -> None:
+    """``when``: seconds since the epoch, of what is told only now; it gets its place among others' lines of then."""
+    _put("", text, when)
 
 
 def warning(text: str) -> None:
@@ -120,14 +126,19 @@ def timestamp(now: float) -> str:
     return _state.stamp
 
 
-def _put(label: str, text: str) -> None:
+def _put(label: str, text: str, when: float = 0.0) -> None:
     state = _state
     now = time.time()
-    line = f"{timestamp(now)} {state.head or _head()}{label}{clean(text)}\n"
+    if when:
+        place = int(when * 1e6)
+    else:
+        # Lines of one microsecond stay in the order in which they were said.
+        place = state.last = max(int(now * 1e6), state.last + 1)
+    line = f"{timestamp(when or now)} {state.head or _head()}{label}{clean(text)}\n"
     if len(state.lines) >= _BACKLOG_LINES:
         state.lost += 1
         return
-    state.lines.append(line)
+    state.lines.append((place, line))
     if state.schedule is None:
         flush()
     elif not state.scheduled:
@@ -152,26 +163,24 @@ def flush() -> None:
     state.flushed = time.time()
     lines = state.lines
     if state.lost:
-        lines.append(
-            f"{timestamp(time.time())} {state.head or _head()}warning: {state.lost} log lines were lost: "
-            "the log program did not keep up\n"
-        )
+        told = f"warning: {state.lost} log lines were lost: the log program did not keep up"
+        lines.append((int(state.flushed * 1e6), f"{timestamp(state.flushed)} {state.head or _head()}{told}\n"))
         state.lost = 0
     if not state.path:
         state.lines = []
         try:
-            os.write(state.stream_fd, "".join(lines).encode("utf-8", "replace"))
+            os.write(state.stream_fd, "".join([line for _, line in lines]).encode("utf-8", "replace"))
         except OSError:
             pass
         return
     while lines:
         size = count = 0
-        for line in lines:
-            size += len(line)
+        for _, line in lines:
+            size += len(line) + PLACE_WIDTH + 1
             if count and size > _DATAGRAM // 4:  # a character is at most four bytes of UTF-8
                 break
             count += 1
-        if not _send("".join(lines[:count]).encode("utf-8", "replace")):
+        if not _send(lines[:count]):
             if state.later is not None and not state.scheduled:
                 state.scheduled = True
                 state.later(_RETRY, flush)
@@ -179,8 +188,9 @@ def flush() -> None:
         del lines[:count]
 
 
-def _send(data: bytes) -> bool:
+def _send(lines: list[tuple[int, str]]) -> bool:
     state = _state
+    data = "".join([f"{place:0{PLACE_WIDTH}d} {line}" for place, line in lines]).encode("utf-8", "replace")
     try:
         if state.sock is None:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -202,7 +212,7 @@ def _send(data: bytes) -> bool:
             state.sock.close()
             state.sock = None
         try:
-            sys.stderr.buffer.write(data)
+            sys.stderr.buffer.write("".join([line for _, line in lines]).encode("utf-8", "replace"))
             sys.stderr.buffer.flush()
         except (OSError, ValueError):
             pass

@@ -6,8 +6,10 @@ Summary
 Description
     Receives datagrams of one or more whole lines on ``public/postlog`` from all programs of the instance and appends
     them to ``maillog_file`` (``/dev/stdout``: the master's standard output); with no maillog_file it hands them to the
-    system's syslog socket. Lines arrive formatted; nothing is parsed but the line ends. Reopens its file when it was
-    renamed away (log rotation).
+    system's syslog socket. Lines arrive formatted, each behind the microsecond at which it was said; nothing else is
+    parsed. They are held for some hundredths of a second and written in that order, so that what different programs
+    say of one message stands in the order in which it happened: log analysers count on it. Reopens its file when it
+    was renamed away (log rotation).
 
 Standards
     RFC 3164 (BSD syslog, line shape): partly.

@@ -1,9 +1,11 @@
 """Receives datagrams of log lines and writes them out: a file, standard output, or syslog."""
 
+import bisect
 import os
 import re
 import socket
 import sys
+import time
 
 from tubepost.common.system import log
 from tubepost.common.config import Config
@@ -19,21 +21,92 @@ _FACILITIES = {name: number << 3 for number, name in enumerate(_FACILITY_NAMES.s
 _LABEL = re.compile(rb"\]: (warning|error|fatal|panic): ")
 _SEVERITIES = {b"warning": 4, b"error": 3, b"fatal": 2, b"panic": 2}
 _INFO = 6
+# Lines wait at least this long, seconds, for those of other processes that were said before them but come later:
+# longer than a sender gathers its own (common/system/log.py).
+_ORDERING = 0.02
+_PLACE = log.PLACE_WIDTH
+# As much text is not held for the sake of order.
+_HELD_LIMIT = 20_000
+
+
+class Order:
+    """Lines of many processes, by the time at which they were said: a reader finds ``client=`` before ``from=``."""
+
+    def __init__(self) -> None:
+        self._old: list[bytes] = []
+        self._new: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._old) + len(self._new)
+
+    def add(self, data: bytes, now: float) -> None:
+        """One datagram. A line without a place (not from our programs) was said ``now``, seconds since the epoch."""
+        lines = data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for line in lines:
+            if not (line[:_PLACE].isdigit() and line[_PLACE : _PLACE + 1] == b" "):
+                line = b"%0*d %b" % (_PLACE, int(now * 1e6), line)
+            self._new.append(line)
+
+    def turn(self) -> bytes:
+        """What has waited since the last turn, and what was said before that."""
+        # Not by the clock: it may be set back, and nothing may be held for ever.
+        old, new = self._old, self._new
+        if not old:
+            self._old, self._new = new, old
+            return b""
+        last = max(old)
+        everything = old + new
+        everything.sort()
+        count = bisect.bisect_right(everything, last)
+        self._old, self._new = everything[count:], []
+        return _text(everything[:count])
+
+    def rest(self) -> bytes:
+        everything = sorted(self._old + self._new)
+        self._old, self._new = [], []
+        return _text(everything)
+
+
+def _text(lines: list[bytes]) -> bytes:
+    return b"".join([line[_PLACE + 1 :] + b"\n" for line in lines])
 
 
 class Log(datagram.Service):
     async def open(self) -> None:
         # Its own lines go the way of all others, once it reads.
         self._sink = open_sink(self.config, self.process.birth.output)
+        self._order = Order()
+        self._turning = self._closed = False
 
     def received(self, data: bytes) -> None:
-        self._sink.write(data if data.endswith(b"\n") else data + b"\n")
+        self._order.add(data, time.time())
 
     def drained(self) -> None:
-        self._sink.flush()
+        if self._closed:
+            self._write(self._order.rest())
+            return
+        if len(self._order) > _HELD_LIMIT:
+            self._write(self._order.turn())
+        if not self._turning and len(self._order):
+            self._turning = True
+            self.process.loop.call_later(_ORDERING, self._turn)
+
+    def _turn(self) -> None:
+        self._turning = False
+        self._write(self._order.turn())
+        self.drained()
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._sink.write(data)
+            self._sink.flush()
 
     async def close(self) -> None:
-        self._sink.flush()
+        # Nobody waits for a turn any more; what the socket still has comes after this.
+        self._closed = True
+        self._write(self._order.rest())
 
 
 class FileSink:

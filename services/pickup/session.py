@@ -140,6 +140,8 @@ class Pickup(request.Service):
             envelope, [recipient for _, recipient in waiting], line, self._options, requeued=requeued
         )
         origin = f" orig_id={name}" if requeued else ""
+        # What cleanup and qmgr say of the message comes after our line, as in Postfix: log analysers want that.
+        asked = time.time()
         try:
             answer = await self._deposit(question, file)
         except Refusal as error:
@@ -152,7 +154,7 @@ class Pickup(request.Service):
             if fate is Fate.RETURN and not await self._return(name, envelope, file, waiting, refused):
                 return Fate.KEEP
             return fate
-        log.info(f"{answer.queue_id}: uid={status.st_uid} from=<{envelope.sender}>{origin}")
+        log.info(f"{answer.queue_id}: uid={status.st_uid} from=<{envelope.sender}>{origin}", asked)
         return Fate.DROP
 
     async def _deposit(self, question: Deposit, file: QueueFile) -> Deposited:

@@ -252,6 +252,7 @@ class Delivery:
                 [await world.generic(queued.recipient.address) for queued in batch],
                 job.content_length,
                 job.probe,
+                job.queue_id,
             )
             mail.plan(server, conversation.manner)
             self._connected = time.time()

@@ -75,14 +75,17 @@ def _known(value: str) -> bool:
     return bool(value) and value.lower() != "unknown"
 
 
-def xforward_commands(origin: Origin, attributes: Sequence[str]) -> tuple[str, str]:
-    """The two XFORWARD commands (Postfix XFORWARD_README) for what the server takes; empty where nothing is to say."""
+def xforward_commands(origin: Origin, attributes: Sequence[str], queue_id: str = "") -> tuple[str, str]:
+    """The two XFORWARD commands (Postfix XFORWARD_README) for what the server takes; empty where nothing is to say.
+
+    ``queue_id``: ours, which identifies the message where no other system named it before.
+    """
 
     def command(pairs: Sequence[tuple[str, str]]) -> str:
         words = [f"{name}={xtext.encode(value)}" for name, value in pairs if name in attributes and _known(value)]
         return " ".join(["XFORWARD", *words]) if words else ""
 
-    ident = origin.log_ident
+    ident = origin.log_ident or queue_id
     first = command((("NAME", origin.client_name), ("ADDR", origin.client_address), ("PORT", origin.client_port)))
     if not _known(origin.client_address):
         # Mail from this host has no client: it appears to come from the content filter (Postfix).

@@ -59,6 +59,7 @@ class Mail:
     addresses: Sequence[str]
     size: int
     probe: bool = False
+    queue_id: str = ""
     results: list[Result | None] = field(default_factory=list)
     converting: bool = False
     binary: bool = False
@@ -166,7 +167,9 @@ class Conversation:
             # The connection was kept: is it still alive, and in its initial state? (RFC 5321 4.1.1.5)
             self._command(Stage.RSET, "RSET")
         if manner.xforward and "XFORWARD" in server.keywords:
-            first, second = commands.xforward_commands(mail.envelope.origin, server.keywords["XFORWARD"])
+            first, second = commands.xforward_commands(
+                mail.envelope.origin, server.keywords["XFORWARD"], mail.queue_id
+            )
             if first:
                 self._command(Stage.XFORWARD_NAME, first)
             if second:

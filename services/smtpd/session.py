@@ -354,10 +354,12 @@ class Session(Connection):
         if effects.discard:
             # DISCARD: the client is told that all went well, and nothing is kept.
             self._forget_content()
-            queue_id = ids.new_queue_id()
+            queue_id, asked = ids.new_queue_id(), 0.0
         else:
             # Replies to what came before need not wait for the disk.
             self.write()
+            # What cleanup and qmgr say of the message comes after this line, as in Postfix: log analysers want that.
+            asked = time.time()
             try:
                 deposited = await message.finish()
             except Refused as refused:
@@ -369,7 +371,7 @@ class Session(Connection):
                 return
             queue_id = deposited.queue_id
         self.message = None
-        log.info(f"{queue_id}: client={self.client.identity}{self._forwarded_text()}")
+        log.info(f"{queue_id}: client={self.client.identity}{self._forwarded_text()}", asked)
         evaluation.troubles.clear()
         self._forget_mail()
         machine.accept(queue_id)
