@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, Literal, TypeVar
 
 from tubepost.common.wire.rewrite import Answers, Batch, Resolve, Resolved, Rewrite
@@ -18,6 +18,8 @@ from tubepost.common.bus.errors import BusError, Unavailable
 
 Context = Literal["local", "remote"]
 T = TypeVar("T")
+Question = tuple[str, str, bool]
+"""Of ``resolve``: sender, address, whether for a probe."""
 
 # A dot in the domain (append_dot_mydomain), none at its end; a Dot-string without %, ! and what would be quoted.
 _STANDARD = re.compile(
@@ -34,12 +36,12 @@ class _Cache(Generic[T]):
     __slots__ = ("_clock", "_entries", "_size", "_ttl")
 
     def __init__(self, size: int, ttl: float, clock: Callable[[], float]) -> None:
-        self._entries: OrderedDict[tuple[str, str], tuple[float, T]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
         self._size = size
         self._ttl = ttl
         self._clock = clock
 
-    def get(self, key: tuple[str, str]) -> T | None:
+    def get(self, key: Hashable) -> T | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -49,7 +51,7 @@ class _Cache(Generic[T]):
         self._entries.move_to_end(key)
         return entry[1]
 
-    def put(self, key: tuple[str, str], value: T) -> None:
+    def put(self, key: Hashable, value: T) -> None:
         self._entries[key] = (self._clock() + self._ttl, value)
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:
@@ -80,8 +82,8 @@ class RewriteClient:
         self._rewritten: _Cache[str] = _Cache(size, ttl, clock)
         self._resolved: _Cache[Resolved] = _Cache(size, ttl, clock)
         self._rewrites: dict[tuple[str, str], asyncio.Future[str]] = {}
-        self._resolves: dict[tuple[str, str], asyncio.Future[Resolved]] = {}
-        self._waiting: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
+        self._resolves: dict[Question, asyncio.Future[Resolved]] = {}
+        self._waiting: tuple[list[tuple[str, str]], list[Question]] = ([], [])
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -108,16 +110,19 @@ class RewriteClient:
             return address
         return self._rewritten.get((context, address))
 
-    async def resolve(self, sender: str, address: str) -> Resolved:
-        """Transport, next hop, recipient and class for mail from ``sender`` to ``address``."""
-        known = self.known_route(sender, address)
-        return known if known is not None else await asyncio.shield(self._ask_resolve(sender, address))
+    async def resolve(self, sender: str, address: str, probe: bool = False) -> Resolved:
+        """Transport, next hop, recipient and class for mail from ``sender`` to ``address``.
 
-    async def resolve_all(self, sender: str, addresses: Sequence[str]) -> list[Resolved]:
+        ``probe``: of address verification, for which the address_verify_… parameters count.
+        """
+        known = self.known_route(sender, address, probe)
+        return known if known is not None else await asyncio.shield(self._ask_resolve(sender, address, probe))
+
+    async def resolve_all(self, sender: str, addresses: Sequence[str], probe: bool = False) -> list[Resolved]:
         """Several recipients, in order."""
-        results = [self.known_route(sender, address) for address in addresses]
+        results = [self.known_route(sender, address, probe) for address in addresses]
         asked = [
-            (index, self._ask_resolve(sender, addresses[index]))
+            (index, self._ask_resolve(sender, addresses[index], probe))
             for index, result in enumerate(results)
             if result is None
         ]
@@ -125,9 +130,9 @@ class RewriteClient:
             results[index] = await asyncio.shield(future)
         return [result for result in results if result is not None]
 
-    def known_route(self, sender: str, address: str) -> Resolved | None:
+    def known_route(self, sender: str, address: str, probe: bool = False) -> Resolved | None:
         """The answer to ``resolve`` without asking, or None."""
-        return self._resolved.get((sender if self._by_sender else "", address))
+        return self._resolved.get((sender if self._by_sender else "", address, probe))
 
     def _ask_rewrite(self, context: Context, address: str) -> "asyncio.Future[str]":
         key = (context, address)
@@ -138,8 +143,8 @@ class RewriteClient:
             self._schedule()
         return future
 
-    def _ask_resolve(self, sender: str, address: str) -> "asyncio.Future[Resolved]":
-        key = (sender if self._by_sender else "", address)
+    def _ask_resolve(self, sender: str, address: str, probe: bool) -> "asyncio.Future[Resolved]":
+        key = (sender if self._by_sender else "", address, probe)
         future = self._resolves.get(key)
         if future is None:
             future = self._resolves[key] = asyncio.get_running_loop().create_future()
@@ -163,10 +168,10 @@ class RewriteClient:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _exchange(self, rewrites: list[tuple[str, str]], resolves: list[tuple[str, str]]) -> None:
+    async def _exchange(self, rewrites: list[tuple[str, str]], resolves: list[Question]) -> None:
         batch = Batch(
             rewrites=tuple(Rewrite(context=_context(context), address=address) for context, address in rewrites),
-            resolves=tuple(Resolve(sender=sender, address=address) for sender, address in resolves),
+            resolves=tuple(Resolve(sender=sender, address=address, probe=probe) for sender, address, probe in resolves),
         )
         try:
             answers = await self._client.call(batch, Answers)
@@ -181,17 +186,17 @@ class RewriteClient:
         for key, rewritten in zip(rewrites, answers.rewrites, strict=True):
             self._rewritten.put(key, rewritten.address)
             _settle(self._rewrites.pop(key), rewritten.address)
-        for key, resolved in zip(resolves, answers.resolves, strict=True):
+        for question, resolved in zip(resolves, answers.resolves, strict=True):
             # What could not be told now is asked anew the next time.
             if resolved.error != "table_failure":
-                self._resolved.put(key, resolved)
-            _settle(self._resolves.pop(key), resolved)
+                self._resolved.put(question, resolved)
+            _settle(self._resolves.pop(question), resolved)
 
-    def _fail(self, rewrites: list[tuple[str, str]], resolves: list[tuple[str, str]], error: BusError) -> None:
+    def _fail(self, rewrites: list[tuple[str, str]], resolves: list[Question], error: BusError) -> None:
         for key in rewrites:
             _break(self._rewrites.pop(key), error)
-        for key in resolves:
-            _break(self._resolves.pop(key), error)
+        for question in resolves:
+            _break(self._resolves.pop(question), error)
 
 
 def _context(name: str) -> Context:

@@ -131,6 +131,7 @@ class Message:
             ("smtputf8", self.smtputf8),
             ("content_filter", self.content_filter),
             ("redirect", self.redirect),
+            ("rewrite_context", self.deposit.rewrite_context),
         ):
             if getattr(envelope, name) != value:
                 changes[name] = value

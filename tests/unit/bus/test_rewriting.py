@@ -134,6 +134,19 @@ def test_senders_matter_only_where_configured() -> None:
     run(work, service, by_sender=False)
 
 
+def test_probes_have_routes_of_their_own() -> None:
+    service = Service()
+
+    async def work(client: RewriteClient) -> None:
+        await asyncio.gather(client.resolve("s", "r@x.y"), client.resolve("s", "r@x.y", True))
+        assert sorted(one.probe for one in service.batches[0].resolves) == [False, True]
+        await client.resolve_all("s", ["only@x.y"], True)
+        assert client.known_route("s", "only@x.y") is None
+        assert client.known_route("s", "only@x.y", True) is not None
+
+    run(work, service)
+
+
 def test_a_caller_that_gives_up_does_not_spoil_it_for_others() -> None:
     service = Service()
 

@@ -133,7 +133,8 @@ def test_a_message_is_queued_and_told_of(house: Callable[..., House], size: int)
     file, content, recipients = home.file(answer)
     assert content == b"Received: by mx.example\n" + CONTENT
     assert recipients == [Recipient(address="r@b.example")]
-    assert file.envelope == Envelope(sender="s@a.example", arrival_time=1795544452.0)
+    # The context says how a report or a copy that is made of it is to be rewritten.
+    assert file.envelope == Envelope(sender="s@a.example", arrival_time=1795544452.0, rewrite_context="remote")
     (arrived,) = home.programs.told
     assert isinstance(arrived, Arrived)
     assert (arrived.queue_id, arrived.content_offset, arrived.content_length) == (
