@@ -31,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     port = free_port()
     recipients = [f"user{n}@domain{n % options.domains}.example.net" for n in range(options.recipients)]
-    sink = subprocess.Popen(["smtp-sink", "-c", f"127.0.0.1:{port}", "1000"], stdout=subprocess.DEVNULL)
+    sink = subprocess.Popen(["smtp-sink", "-u", "nobody", f"127.0.0.1:{port}", "1000"], stdout=subprocess.DEVNULL)
     # Each domain is a destination of its own, all at the sink.
     table = ", ".join(f"domain{n}.example.net=smtp:[127.0.0.1]:{port}" for n in range(options.domains))
     routes = {"transport_maps": f"inline:{{ {table} }}"}

@@ -22,7 +22,7 @@ def main() -> None:
     options = parser.parse_args()
     port = free_port()
     print(f"{options.messages} messages of {options.size} bytes, {options.sessions} sessions, relayed to smtp-sink")
-    sink = subprocess.Popen(["smtp-sink", "-c", f"127.0.0.1:{port}", "1000"], stdout=subprocess.DEVNULL)
+    sink = subprocess.Popen(["smtp-sink", "-u", "nobody", f"127.0.0.1:{port}", "1000"], stdout=subprocess.DEVNULL)
     relay = {"relayhost": f"[127.0.0.1]:{port}"}
     try:
         with file_system() as ground:

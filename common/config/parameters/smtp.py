@@ -1,6 +1,6 @@
 """Sending mail to other servers (the smtp program, also as relay; for LMTP see lmtp.py)."""
 
-from tubepost.common.config.declare import Boolean, Choice, Integer, List, Maps, Settings, Size, Text, Time
+from tubepost.common.config.declare import Boolean, Choice, Integer, List, Maps, Settings, Text, Time
 
 
 class Smtp(Settings):
@@ -69,4 +69,3 @@ class Smtp(Settings):
     smtp_pix_workaround_threshold_time = Time("500s", "Age of a message from which they are used.", low=1)
     smtp_pix_workaround_delay_time = Time("10s", "How long delay_dotcrlf waits before the final dot.", low=1)
     dns_ncache_ttl_fix_enable = Boolean("no", "Take the time to keep a negative answer from the SOA record.")
-    smtp_reply_length_limit = Size("65536", "Longest reply of a server, all lines together.", low=1024, postfix=False)
