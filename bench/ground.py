@@ -8,17 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-MOUNT = Path("/mnt/tubepost-bench")
+# One a run: what a killed run left mounted is in nobody's way.
+MOUNT = Path(f"/mnt/tubepost-bench-{os.getpid()}")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def file_system(size: str = "6G") -> Iterator[Path]:
     """An ext4 with a journal in an image file, mounted while the block runs."""
-    image = Path("/var/tmp/tubepost-bench.img")
+    image = Path(f"/var/tmp/tubepost-bench-{os.getpid()}.img")
     MOUNT.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["umount", "-q", str(MOUNT)], check=False)
-    image.unlink(missing_ok=True)
     subprocess.run(["truncate", "-s", size, str(image)], check=True)
     subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
     subprocess.run(["mount", "-o", "loop", str(image), str(MOUNT)], check=True)
@@ -28,6 +27,7 @@ def file_system(size: str = "6G") -> Iterator[Path]:
     finally:
         subprocess.run(["umount", "-l", str(MOUNT)], check=False)
         image.unlink(missing_ok=True)
+        MOUNT.rmdir()
 
 
 def cpu_of(pids: list[int]) -> float:
