@@ -201,8 +201,11 @@ def _write_new(path: Path, text: str, mode: int) -> bool:
 
 def _make_directory(path: Path, mode: int, uid: int, gid: int, *, owned: bool) -> None:
     if path.is_dir():
-        return
-    path.mkdir(mode=mode)
+        # An empty one of root's is a new volume, mounted before there was anything: it is made ours. Any other stays.
+        if path.stat().st_uid != os.geteuid() or any(path.iterdir()):
+            return
+    else:
+        path.mkdir(mode=mode)
     path.chmod(mode)
     # As root the programs run as another account, which must be able to write here.
     if owned and os.geteuid() == 0:
