@@ -5,12 +5,14 @@ read. One write a batch of commands. One timer a session.
 """
 
 import asyncio
-from typing import cast
+from collections.abc import Awaitable
+from typing import Any, cast
 
 from tubepost.common.config import Config
 from tubepost.common.skeleton.process import Process
 
 from tubepost.services.smtpd.protocol import Machine
+from tubepost.services.smtpd.steps import Steps
 
 _READ_AHEAD = 128 * 1024
 # Content that trickles in is worked on in portions, unless it may be the end or stops coming for so many seconds.
@@ -32,53 +34,86 @@ class Connection(asyncio.Protocol):
     """Base of ``session.Session``, which has ``live``."""
 
     machine: Machine
+    transport: asyncio.Transport | None = None
+    timer: asyncio.TimerHandle | None = None
+    lost = False
+    request_since = 0.0
+    """When the wait for the present request began; the session sets it to 0 with each event."""
+    _steps: Steps[None]
+    _task: asyncio.Task[None] | None = None
+    _wants_input = False
+    """The session has worked on all there is."""
+    _wants_room = False
+    """The session has written more than the client reads."""
+    _full = False
+    """The transport takes no more for now."""
+    _eof = False
+    _late = False
+    _reading = True
+    _writable: asyncio.Future[None] | None = None
+    _waiting_since = 0.0
+    _request_bytes = 0
+    _pieces_size = 0
+    _pieces_timer: asyncio.TimerHandle | None = None
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.config: Config = process.config
         self.loop = process.loop
-        self.transport: asyncio.Transport | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.lost = False
-        self.request_since = 0.0
-        """When the wait for the present request began; the session sets it to 0 with each event."""
-        self._waiter: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._eof = False
-        self._late = False
-        self._reading = True
-        self._writable: asyncio.Future[None] | None = None
-        self._waiting_since = 0.0
-        self._request_bytes = 0
         self._pieces: list[bytes] = []
-        self._pieces_size = 0
-        self._pieces_timer: asyncio.TimerHandle | None = None
 
-    async def live(self) -> None:
+    def live(self) -> Steps[None]:
+        """The whole session. What it yields is awaited for it; None: go on when there is input."""
         raise NotImplementedError
+
+    def _advance(self) -> None:
+        """Let the session work until it must wait. No task is made for what can be done at once."""
+        try:
+            awaited = self._steps.send(None)
+        except StopIteration:
+            return
+        if awaited is not None:
+            self._task = self.loop.create_task(self._wait_for(awaited))
+
+    async def _wait_for(self, awaited: "Awaitable[Any] | None") -> None:
+        steps = self._steps
+        try:
+            while awaited is not None:
+                try:
+                    outcome = await awaited
+                except BaseException as error:
+                    awaited = steps.throw(error)
+                else:
+                    awaited = steps.send(outcome)
+        except StopIteration:
+            pass
+        finally:
+            self._task = None
 
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._task = self.loop.create_task(self.live())
+        self._steps = self.live()
+        self._advance()
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
         self._request_bytes += size
         machine = self.machine
-        if self._pieces or (self._waiter is not None and machine.in_content):
+        if self._pieces or (self._wants_input and machine.in_content):
             self._pieces.append(data)
             self._pieces_size += size
-            if self._waiter is not None and self._pieces_size < _PORTION and not self._may_decide(data):
+            if self._wants_input and self._pieces_size < _PORTION and not self._may_decide(data):
                 if self._pieces_timer is None:
                     self._pieces_timer = self.loop.call_later(_PORTION_WAIT, self._hand_over)
                 return
             self._hand_over()
             return
         machine.receive(data)
-        if self._waiter is not None:
-            self.wake()
+        if self._wants_input:
+            self._wants_input = False
+            self._advance()
         elif self._reading and machine.waiting_input > _READ_AHEAD:
             self._reading = False
             assert self.transport is not None
@@ -115,32 +150,37 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        if self._writable is None:
-            self._writable = self.loop.create_future()
+        self._full = True
 
     def resume_writing(self) -> None:
-        if self._writable is not None:
-            if not self._writable.done():
-                self._writable.set_result(None)
-            self._writable = None
+        self._full = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        if self._wants_room:
+            self._wants_room = False
+            self._advance()
 
     def hurry(self) -> None:
         """The server is being stopped: leave at the next moment that loses nothing."""
         self.wake()
 
     def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._wants_input:
+            self._wants_input = False
+            self._advance()
 
     async def linger(self) -> None:
         """The last words leave before the end, if the client reads them."""
-        if self._writable is None or self.lost:
-            return
+        self._writable = self.loop.create_future()
         try:
             async with asyncio.timeout(_LINGER):
                 await self._writable
         except TimeoutError:
             self.abort()
+
+    @property
+    def must_linger(self) -> bool:
+        return self._full and not self.lost
 
     def abort(self) -> None:
         if self.transport is not None:
@@ -151,42 +191,42 @@ class Connection(asyncio.Protocol):
         if output and self.transport is not None and not self.lost:
             self.transport.write(output)
 
-    async def more_input(self) -> None:
+    def more_input(self) -> Steps[None]:
         """Until there is more to read. Raises Gone."""
         machine = self.machine
         if self.process.hurried.is_set() and not machine.in_content:
             machine.shut_down()
             return
-        if self._writable is not None and not self.lost:
+        while self._full and not self.lost:
             # A client that does not read its replies gets no more of them.
-            await self._wait(self._writable)
-        if machine.waiting_input and not self._reading:
-            self._read_on()
+            self._begin_wait()
+            self._wants_room = True
+            yield None
+            self._wants_room = False
+            self._end_wait()
         if self._eof:
             raise Gone("lost connection")
         if not self._reading:
-            self._read_on()
-        self._waiter = self.loop.create_future()
-        try:
-            await self._wait(self._waiter)
-        finally:
-            self._waiter = None
+            self._reading = True
+            if self.transport is not None:
+                self.transport.resume_reading()
+        self._begin_wait()
+        self._wants_input = True
+        yield None
+        self._wants_input = False
+        self._end_wait()
         if self._eof and not machine.waiting_input:
             raise Gone("lost connection")
 
-    def _read_on(self) -> None:
-        self._reading = True
-        if self.transport is not None and not self.lost:
-            self.transport.resume_reading()
-
-    async def _wait(self, future: "asyncio.Future[None]") -> None:
+    def _begin_wait(self) -> None:
         self._waiting_since = now = self.loop.time()
         if not self.request_since:
             self.request_since = now
             self._request_bytes = 0
         if self.timer is None:
             self.timer = self.loop.call_later(self.config.smtpd_timeout, self._tick)
-        await future
+
+    def _end_wait(self) -> None:
         self._waiting_since = 0.0
         if self._late:
             self.machine.time_out()
@@ -213,6 +253,6 @@ class Connection(asyncio.Protocol):
             self.timer = self.loop.call_later(max(left, 0.05), self._tick)
             return
         self._late = True
-        self.wake()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        if self._wants_input or self._wants_room:
+            self._wants_input = self._wants_room = False
+            self._advance()

@@ -19,7 +19,7 @@ class Refused(Exception):
 
 
 class Message:
-    """``add`` the content as it comes, then ``finish``; or ``cancel``.
+    """``add`` the content as it comes, ``send`` when told to, then ``finish``; or ``cancel``.
 
     ``build`` makes the request when it is due; it is told whether the content is known to be ASCII.
     """
@@ -39,22 +39,23 @@ class Message:
         """The request has gone out: what it says can no longer be changed."""
         return self._upload is not None
 
-    async def add(self, data: bytes) -> None:
-        """Keeps at most INLINE_LIMIT bytes; waits while cleanup is slower than the client."""
+    def add(self, data: bytes) -> bool:
+        """True when ``send`` is due: at most INLINE_LIMIT bytes are kept."""
         if self._error is not None:
-            return
+            return False
         self._chunks.append(data)
         self._held += len(data)
+        return self._held >= CHUNK_SIZE if self._upload is not None else self._held > INLINE_LIMIT
+
+    async def send(self) -> None:
+        """Waits while cleanup is slower than the client."""
         if self._upload is None:
-            if self._held <= INLINE_LIMIT:
-                return
             try:
                 self._upload = self._client.upload(self._build(False), Deposited)
             except BusError as error:
                 self._fail(error)
                 return
-        if self._held >= CHUNK_SIZE:
-            await self._send(whole=False)
+        await self._send(whole=False)
 
     async def _send(self, *, whole: bool) -> None:
         upload = self._upload

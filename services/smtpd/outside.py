@@ -224,17 +224,21 @@ class Outside:
 
     # What the session asks
 
+    def knows_client(self, client: Client) -> bool:
+        """Name the client, if its name was asked for not long ago."""
+        known = self._names.get(client.address)
+        if known is None or known[0] < time.monotonic():
+            return False
+        client.name, client.reverse_name, client.name_status, client.reverse_status = known[1]
+        return True
+
     async def name_client(self, client: Client) -> None:
         """The name of the client's address, believed when it leads back there (smtpd_peername_lookup)."""
-        address = client.address
-        now = time.monotonic()
-        known = self._names.get(address)
-        if known is None or known[0] < now:
-            known = (now + _NAMES_LIFETIME, await self._look_up(address))
-            if len(self._names) >= _NAMES_LIMIT:
-                self._names.clear()
-            self._names[address] = known
-        client.name, client.reverse_name, client.name_status, client.reverse_status = known[1]
+        found = await self._look_up(client.address)
+        if len(self._names) >= _NAMES_LIMIT:
+            self._names.clear()
+        self._names[client.address] = (time.monotonic() + _NAMES_LIFETIME, found)
+        client.name, client.reverse_name, client.name_status, client.reverse_status = found
 
     async def _look_up(self, address: str) -> tuple[str, str, str, str]:
         found = await self._dns.peer_name(address)

@@ -22,6 +22,7 @@ from tubepost.services.smtpd.outside import Outside
 from tubepost.services.smtpd.restrictions.evaluation import Client
 from tubepost.services.smtpd.session import Session
 from tubepost.services.smtpd.settings import Settings
+from tubepost.services.smtpd.steps import Steps
 
 # statvfs once in so many seconds: the disk does not fill faster than that matters.
 _SPACE_LIFETIME = 1.0
@@ -191,18 +192,22 @@ class Smtpd(stream.Service):
             return address
         return str(ipaddress.ip_network(f"{number}/{length}", strict=False))
 
-    async def rewrite_context(self, client: Client) -> Literal["local", "remote"]:
+    def rewrite_context(self, client: Client) -> Steps[Literal["local", "remote"]]:
         """local_header_rewrite_clients: may this client's header addresses be completed with our domain?"""
+        outside = self.outside
         for word in self.config.local_header_rewrite_clients:
             name = word.lower()
             try:
                 if name == "permit_inet_interfaces":
-                    if client.address in self.outside.own_addresses:
+                    if client.address in outside.own_addresses:
                         return "local"
                 elif name == "permit_mynetworks":
-                    if await self.outside.mynetworks.match(client.name, client.address):
+                    if outside.mynetworks.immediate:
+                        if outside.mynetworks.match_now(client.name, client.address):
+                            return "local"
+                    elif (yield outside.mynetworks.match(client.name, client.address)):
                         return "local"
-                elif ":" in word and await self.outside.table(word).lookup(client.address) is not None:
+                elif ":" in word and (yield outside.table(word).lookup(client.address)) is not None:
                     return "local"
             except TableError as error:
                 log.warning(f"local_header_rewrite_clients: {error}")

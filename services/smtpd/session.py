@@ -1,6 +1,6 @@
 """Drives the machine of ``protocol`` for one TCP client: reads, writes, waits, and asks whoever must be asked.
 
-One task a session. The bytes are ``connection``'s affair.
+The session is written as steps: it waits only where it must. The bytes are ``connection``'s affair.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from tubepost.common.system import ids, log
 from tubepost.common.bus.errors import BusError, Refusal
 from tubepost.common.config.expand import ExpandError, expand
 from tubepost.common.tables import TableError
+from tubepost.common.tables.match import HostList
 from tubepost.common.skeleton.stream import Peer
 
 from tubepost.services.smtpd import events
@@ -26,6 +27,7 @@ from tubepost.services.smtpd.received import format_received
 from tubepost.services.smtpd.restrictions import engine
 from tubepost.services.smtpd.restrictions.dnslists import reply_values
 from tubepost.services.smtpd.restrictions.evaluation import Client, Effects, Evaluation, HangUp
+from tubepost.services.smtpd.steps import Steps
 from tubepost.services.smtpd.tables import AFTER_BDAT, AFTER_DATA, END_OF_MESSAGE
 from tubepost.services.smtpd.xclient import TEMPORARY, UNAVAILABLE
 
@@ -65,10 +67,10 @@ class Session(Connection):
 
     # The session's life
 
-    async def live(self) -> None:
+    def live(self) -> Steps[None]:
         try:
-            await self._begin()
-            await self._serve()
+            yield from self._begin()
+            yield from self._serve()
         except Gone as gone:
             self._reason = gone.reason
         except HangUp:
@@ -78,40 +80,50 @@ class Session(Connection):
             self.machine.troubles.add("software")
             self.machine.break_down()
             self.write()
-        finally:
-            await self._end()
+        yield from self._end()
 
-    async def _begin(self) -> None:
-        client, machine, config = self.client, self.machine, self.config
-        if config.smtpd_peername_lookup:
-            await self.server.outside.name_client(client)
-        machine.client = client.identity
+    def _begin(self) -> Steps[None]:
+        client, machine, config, outside = self.client, self.machine, self.config, self.server.outside
+        if config.smtpd_peername_lookup and not outside.knows_client(client):
+            yield outside.name_client(client)
+        self._name = machine.client = client.identity
         log.info(f"connect from {machine.client}")
         try:
-            await self._know_client()
+            yield from self._know_client()
         except TableError as error:
             log.warning(str(error))
             machine.break_down()
             return
-        await self._count_connection()
+        if self.server.counts_clients and not machine.xclient_allowed:
+            yield from self._count_connection()
         denied = ""
-        if not config.smtpd_delay_reject and self.server.outside.lists.client:
-            denied = await engine.check_client(self.evaluation, self.server.outside.lists)
+        if not config.smtpd_delay_reject and outside.lists.client:
+            denied = yield from engine.check_client(self.evaluation, outside.lists)
         machine.greet(denied)
 
-    async def _know_client(self) -> None:
+    def _is_among(self, hosts: HostList) -> Steps[bool]:
+        """Raises TableError."""
+        client = self.client
+        if hosts.immediate:
+            return hosts.match_now(client.name, client.address)
+        found: bool = yield hosts.match(client.name, client.address)
+        return found
+
+    def _know_client(self) -> Steps[None]:
         """What lists of clients say of this one. Raises TableError."""
-        outside, client, machine = self.server.outside, self.client, self.machine
-        name, address = client.name, client.address
-        machine.xclient_allowed = bool(outside.xclient_hosts) and await outside.xclient_hosts.match(name, address)
-        machine.xforward_allowed = bool(outside.xforward_hosts) and await outside.xforward_hosts.match(name, address)
-        machine.verp_allowed = bool(outside.verp_clients) and await outside.verp_clients.match(name, address)
+        outside, machine = self.server.outside, self.machine
+        if outside.xclient_hosts:
+            machine.xclient_allowed = yield from self._is_among(outside.xclient_hosts)
+        if outside.xforward_hosts:
+            machine.xforward_allowed = yield from self._is_among(outside.xforward_hosts)
+        if outside.verp_clients:
+            machine.verp_allowed = yield from self._is_among(outside.verp_clients)
         exclusions = outside.bare_newline_exclusions
-        trusted = bool(exclusions) and await exclusions.match(name, address)
+        trusted = bool(exclusions) and (yield from self._is_among(exclusions))
         machine.bare_newline_policy = "no" if trusted else self.server.settings.forbid_bare_newline
         words = None
         if outside.ehlo_discard:
-            words = await outside.ehlo_discard.lookup(address)
+            words = yield outside.ehlo_discard.lookup(self.client.address)
         if words is None:
             machine.withheld, machine.withheld_silently = self.server.withheld
         else:
@@ -126,14 +138,12 @@ class Session(Connection):
             if outside.footers and outside.footers.immediate:
                 template = outside.footers.find(reply)
             values = reply_values(self.evaluation)
-            return expand(
-                template or self.config.smtpd_reject_footer, lambda name: outside.censor(values.get(name))
-            )
+            return expand(template or self.config.smtpd_reject_footer, lambda name: outside.censor(values.get(name)))
         except (TableError, ExpandError) as error:
             log.warning(f"smtpd_reject_footer: {error}")
             return ""
 
-    async def _serve(self) -> None:
+    def _serve(self) -> Steps[None]:
         machine = self.machine
         while True:
             event = machine.next_event()
@@ -141,52 +151,58 @@ class Session(Connection):
                 self._take_logs()
             if event is None:
                 self.write()
-                await self.more_input()
+                yield from self.more_input()
                 continue
             kind = event.__class__
             if kind is events.Content:
-                await self._take_content(cast("events.Content", event))
+                if self.message is not None and self.message.add(cast("events.Content", event).data):
+                    yield self.message.send()
                 continue
             if kind is events.Hangup:
                 self._reason = cast("events.Hangup", event).reason
                 self.write()
                 return
             self.request_since = 0.0
-            match event:
-                case events.Rcpt():
-                    await self._rcpt(event)
-                case events.Mail():
-                    await self._mail_from(event)
-                case events.Data():
-                    await self._data()
-                case events.EndOfContent():
-                    await self._end_of_content(event)
-                case events.Helo():
-                    await self._helo(event)
-                case events.Reset() | events.ContentLost():
-                    self._forget_content()
-                    if isinstance(event, events.Reset):
-                        self._forget_mail()
-                case events.Pause():
-                    self.write()
-                    await self._pause(event.seconds)
-                    machine.resume()
-                case events.Vrfy():
-                    await self._vrfy(event)
-                case events.Etrn():
-                    await self._etrn(event)
-                case events.Xclient():
-                    await self._xclient(event)
-                case events.Xforward():
-                    self._forwarded.update(event.attributes)
-                    machine.accept()
+            if kind is events.Rcpt:
+                yield from self._rcpt(cast("events.Rcpt", event))
+            elif kind is events.Mail:
+                yield from self._mail_from(cast("events.Mail", event))
+            elif kind is events.EndOfContent:
+                yield from self._end_of_content(cast("events.EndOfContent", event))
+            elif kind is events.Data:
+                yield from self._data()
+            elif kind is events.Helo:
+                yield from self._helo(cast("events.Helo", event))
+            else:
+                yield from self._seldom(event)
 
-    async def _end(self) -> None:
+    def _seldom(self, event: events.Event) -> Steps[None]:
+        match event:
+            case events.Reset() | events.ContentLost():
+                self._forget_content()
+                if isinstance(event, events.Reset):
+                    self._forget_mail()
+            case events.Pause():
+                self.write()
+                yield asyncio.sleep(event.seconds)
+                self.machine.resume()
+            case events.Vrfy():
+                yield from self._vrfy(event)
+            case events.Etrn():
+                yield from self._etrn(event)
+            case events.Xclient():
+                yield from self._xclient(event)
+            case events.Xforward():
+                self._forwarded.update(event.attributes)
+                self.machine.accept()
+
+    def _end(self) -> Steps[None]:
         self._forget_content()
         if self.timer is not None:
             self.timer.cancel()
         machine = self.machine
-        await self.linger()
+        if self.must_linger:
+            yield self.linger()
         if self.transport is not None and not self.lost:
             self.transport.close()
         self._take_logs()
@@ -195,13 +211,13 @@ class Session(Connection):
         log.info(f"disconnect from {self.client.identity}{machine.statistics()}")
         if self._counted:
             self.server.anvil.tell(anvil.Disconnect(service=self.server.process.name, client=self._anvil_name()))
-        notices = list(machine.notices)
+        notices = machine.notices
         machine.troubles |= self.evaluation.troubles
         last = machine.final_notice()
         if last is not None:
             notices.append(last)
         for troubles, transcript in notices:
-            await self.server.notify(self.client.identity, troubles, transcript, self._reason)
+            yield self.server.notify(self.client.identity, troubles, transcript, self._reason)
         self.server.forget(self)
 
     def _log_end(self, reason: str) -> None:
@@ -220,19 +236,16 @@ class Session(Connection):
                 log.warning(text)
         self.machine.logs.clear()
 
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
     # Commands
 
-    async def _helo(self, event: events.Helo) -> None:
+    def _helo(self, event: events.Helo) -> Steps[None]:
         evaluation, machine = self.evaluation, self.machine
         self._forget_mail()
         evaluation.helo = event.name
         evaluation.where = machine.where
         lists = self.server.outside.lists
         if not self.config.smtpd_delay_reject and lists.helo:
-            reply = await engine.check_helo(evaluation, lists)
+            reply = yield from engine.check_helo(evaluation, lists)
             if reply:
                 evaluation.helo = machine.helo
                 self._refuse(reply)
@@ -240,7 +253,7 @@ class Session(Connection):
         machine.accept()
         evaluation.protocol = machine.protocol
 
-    async def _mail_from(self, event: events.Mail) -> None:
+    def _mail_from(self, event: events.Mail) -> Steps[None]:
         evaluation, machine, outside = self.evaluation, self.machine, self.server.outside
         evaluation.effects = Effects()
         evaluation.where = "MAIL"
@@ -253,7 +266,7 @@ class Session(Connection):
         evaluation.pipelined = machine.pipelined_wrongly
         reply = ""
         if self._counted and self.config.smtpd_client_message_rate_limit:
-            rate = await self._rate("message")
+            rate = yield from self._rate("message")
             if rate > self.config.smtpd_client_message_rate_limit:
                 reply = f"450 4.7.1 Error: too much mail from {self.client.address}"
                 log.warning(
@@ -262,7 +275,7 @@ class Session(Connection):
                 )
                 machine.troubles.add("policy")
         if not reply and not self.config.smtpd_delay_reject:
-            reply = await engine.check_sender(evaluation, outside.lists)
+            reply = yield from engine.check_sender(evaluation, outside.lists)
         if not reply and not self.server.has_space():
             # RFC 1870 6.1, RFC 5321 4.2.3
             evaluation.begin()
@@ -280,23 +293,25 @@ class Session(Connection):
         evaluation.instance = f"{os.getpid():x}.{int(now):x}.{micros:x}.{_instances}"
         machine.accept()
 
-    async def _rcpt(self, event: events.Rcpt) -> None:
+    def _rcpt(self, event: events.Rcpt) -> Steps[None]:
         evaluation, machine = self.evaluation, self.machine
-        if self._counted and self.config.smtpd_client_recipient_rate_limit and not await self._may_name_recipient():
+        if self._counted and not (yield from self._may_name_recipient()):
             return
         if event.address.lower() != self.server.verify_sender:
             evaluation.where = "RCPT"
             evaluation.recipient = event.address
             evaluation.recipient_count = len(machine.recipients)
             evaluation.pipelined = machine.pipelined_wrongly
-            reply = await engine.check_recipient(evaluation, self.server.outside.lists)
+            reply = yield from engine.check_recipient(evaluation, self.server.outside.lists)
             if reply:
                 self._refuse(reply)
                 return
         machine.accept()
 
-    async def _may_name_recipient(self) -> bool:
-        rate = await self._rate("recipient")
+    def _may_name_recipient(self) -> Steps[bool]:
+        if not self.config.smtpd_client_recipient_rate_limit:
+            return True
+        rate = yield from self._rate("recipient")
         if rate <= self.config.smtpd_client_recipient_rate_limit:
             return True
         log.warning(
@@ -306,15 +321,15 @@ class Session(Connection):
         self.machine.refuse(f"450 4.7.1 Error: too many recipients from {self.client.address}", "policy")
         return False
 
-    async def _data(self) -> None:
+    def _data(self) -> Steps[None]:
         evaluation, machine, lists = self.evaluation, self.machine, self.server.outside.lists
         if lists.data:
             self._judge_all_recipients(machine.where)
-            reply = await engine.check_data(evaluation, lists)
+            reply = yield from engine.check_data(evaluation, lists)
             if reply:
                 self._refuse(reply)
                 return
-        self._context = await self._rewrite_context()
+        self._context = yield from self._rewrite_context()
         self.message = Message(self.server.cleanup, self._deposit)
         machine.accept()
 
@@ -326,11 +341,7 @@ class Session(Connection):
         evaluation.recipient = recipients[0].address if len(recipients) == 1 else None
         evaluation.pipelined = self.machine.pipelined_wrongly
 
-    async def _take_content(self, event: events.Content) -> None:
-        if self.message is not None:
-            await self.message.add(event.data)
-
-    async def _end_of_content(self, event: events.EndOfContent) -> None:
+    def _end_of_content(self, event: events.EndOfContent) -> Steps[None]:
         evaluation, machine, lists = self.evaluation, self.machine, self.server.outside.lists
         message = self.message
         assert message is not None
@@ -339,7 +350,7 @@ class Session(Connection):
             evaluation.content_size = event.size
             before = (effects.content_filter, effects.redirect, effects.hold, len(effects.bcc), effects.discard)
             self._judge_all_recipients(END_OF_MESSAGE)
-            reply = await engine.check_end_of_data(evaluation, lists)
+            reply = yield from engine.check_end_of_data(evaluation, lists)
             if reply:
                 self._forget_content()
                 self._forget_mail()
@@ -361,7 +372,7 @@ class Session(Connection):
             # What cleanup and qmgr say of the message comes after this line, as in Postfix: log analysers want that.
             asked = time.time()
             try:
-                deposited = await message.finish()
+                deposited = yield message.finish()
             except Refused as refused:
                 if refused.log:
                     log.warning(f"cannot queue a message from {self.client.identity}: {refused.log}")
@@ -395,32 +406,32 @@ class Session(Connection):
         self._forwarded = {}
         self._mail = None
 
-    async def _vrfy(self, event: events.Vrfy) -> None:
-        if self._counted and self.config.smtpd_client_recipient_rate_limit and not await self._may_name_recipient():
+    def _vrfy(self, event: events.Vrfy) -> Steps[None]:
+        if self._counted and not (yield from self._may_name_recipient()):
             return
         evaluation = self.evaluation
         saved = evaluation.recipient
         evaluation.where = "VRFY"
         evaluation.recipient = event.address
-        reply = await engine.check_recipient(evaluation, self.server.outside.lists)
+        reply = yield from engine.check_recipient(evaluation, self.server.outside.lists)
         evaluation.recipient = saved
         if reply:
             self._refuse(reply)
         else:
             self.machine.accept()
 
-    async def _etrn(self, event: events.Etrn) -> None:
+    def _etrn(self, event: events.Etrn) -> Steps[None]:
         evaluation = self.evaluation
         evaluation.where = "ETRN"
         evaluation.etrn = event.domain
-        reply = await engine.check_etrn(evaluation, self.server.outside.lists)
+        reply = yield from engine.check_etrn(evaluation, self.server.outside.lists)
         evaluation.etrn = ""
         if reply:
             self._refuse(reply)
             return
         client = self.server.process.client(self.config.flush_service_name)
         try:
-            await client.call(flush.SendSite(site=event.domain), flush.Done, deadline=_FLUSH_DEADLINE)
+            yield client.call(flush.SendSite(site=event.domain), flush.Done, deadline=_FLUSH_DEADLINE)
         except Refusal as error:
             # RFC 1985 5.2
             log.warning(f"reject: ETRN {event.domain[:100]}... from {self.client.identity}: {error}")
@@ -432,7 +443,7 @@ class Session(Connection):
             return
         self.machine.accept()
 
-    async def _xclient(self, event: events.Xclient) -> None:
+    def _xclient(self, event: events.Xclient) -> Steps[None]:
         client, machine = self.client, self.machine
         found = event.attributes
         if (name := found.get("NAME")) is not None:
@@ -450,7 +461,7 @@ class Session(Connection):
         machine.client = client.identity
         self.evaluation = Evaluation(self.server.outside, client)
         try:
-            await self._know_client()
+            yield from self._know_client()
         except TableError as error:
             log.warning(str(error))
             machine.break_down()
@@ -530,27 +541,25 @@ class Session(Connection):
             text += f", orig_client={forwarded.get('NAME', 'unknown')}[{address}]"
         return text
 
-    async def _rewrite_context(self) -> "Literal['local', 'remote']":
+    def _rewrite_context(self) -> "Steps[Literal['local', 'remote']]":
         """local_header_rewrite_clients."""
         domain = self._forwarded.get("DOMAIN")
         if domain is not None:
             return "local" if domain == "local" else "remote"
-        return await self.server.rewrite_context(self.client)
+        return (yield from self.server.rewrite_context(self.client))
 
     # Counters
 
     def _anvil_name(self) -> str:
         return self.server.aggregate(self._peer.address)
 
-    async def _count_connection(self) -> None:
+    def _count_connection(self) -> Steps[None]:
         """anvil: how many connections this client has, and how often it comes."""
         server, config, client, machine = self.server, self.config, self.client, self.machine
-        if not server.counts_clients or machine.xclient_allowed:
-            return
         try:
-            if await server.outside.limit_exceptions.match(client.name, client.address):
+            if (yield from self._is_among(server.outside.limit_exceptions)):
                 return
-            counts = await server.anvil.call(
+            counts = yield server.anvil.call(
                 anvil.Connect(service=server.process.name, client=self._anvil_name()), anvil.Counts
             )
         except (TableError, BusError) as error:
@@ -571,15 +580,16 @@ class Session(Connection):
             return
         machine.turn_away(f"421 4.7.0 {config.myhostname} Error: too many connections from {client.address}")
 
-    async def _rate(self, event: "Literal['message', 'recipient']") -> int:
+    def _rate(self, event: "Literal['message', 'recipient']") -> Steps[int]:
         try:
-            counts = await self.server.anvil.call(
+            counts = yield self.server.anvil.call(
                 anvil.Count(service=self.server.process.name, client=self._anvil_name(), event=event), anvil.Counts
             )
         except BusError as error:
             log.warning(f"cannot count {event}s of {self.client.identity}: {error}")
             return 0
-        return counts.rate
+        rate: int = counts.rate
+        return rate
 
 
 _ENCODINGS: "dict[str, Literal['7bit', '8bit', 'binary']]" = {

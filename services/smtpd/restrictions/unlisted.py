@@ -39,22 +39,23 @@ def reject_unlisted_sender(evaluation: Evaluation, _name: str, _kind: str, _argu
 def _check(evaluation: Evaluation, other: str | None, address: str, kind: str) -> int | Awaitable[int]:
     found = route(evaluation, other, address)
     world = evaluation.world
-    if isinstance(found, Resolved) and _all_immediate(evaluation):
-        # Every RCPT comes through here: no coroutine, no waiting, where the tables are on this machine.
-        try:
-            key = found.recipient
-            for maps in _aliases(evaluation, kind):
-                if maps and search.find_now(maps, key, delimiter=world.rules.recipient_delimiter, local=world.local):
-                    return DUNNO
-            listed = _listing(evaluation, found)
-            if listed is not None and search.find_now(
-                listed[0], key, delimiter=world.rules.recipient_delimiter, local=world.local
-            ):
+    if not isinstance(found, Resolved) or not world.local.immediate:
+        return _check_later(evaluation, found, address, kind)
+    # Every RCPT comes through here: no coroutine, no waiting, where the tables are on this machine.
+    asked = [maps for maps in _aliases(evaluation, kind) if maps.tables]
+    listed = _listing(evaluation, found)
+    if listed is not None:
+        asked.append(listed[0])
+    for maps in asked:
+        if not maps.immediate:
+            return _check_later(evaluation, found, address, kind)
+    try:
+        for maps in asked:
+            if search.find_now(maps, found.recipient, delimiter=world.rules.recipient_delimiter, local=world.local):
                 return DUNNO
-        except TableError as error:
-            raise _cannot_tell(evaluation, address, error) from error
-        return _refuse(evaluation, found, address, kind, listed)
-    return _check_later(evaluation, found, address, kind)
+    except TableError as error:
+        raise _cannot_tell(evaluation, address, error) from error
+    return _refuse(evaluation, found, address, kind, listed)
 
 
 async def _check_later(evaluation: Evaluation, found: Resolved | Awaitable[Resolved], address: str, kind: str) -> int:
@@ -73,25 +74,6 @@ async def _check_later(evaluation: Evaluation, found: Resolved | Awaitable[Resol
     except TableError as error:
         raise _cannot_tell(evaluation, address, error) from error
     return _refuse(evaluation, resolved, address, kind, listed)
-
-
-def _all_immediate(evaluation: Evaluation) -> bool:
-    world = evaluation.world
-    return (
-        all(
-            maps.immediate
-            for maps in (
-                world.recipient_canonical,
-                world.sender_canonical,
-                world.canonical,
-                world.virtual_aliases,
-                world.local_recipients,
-                world.virtual_mailboxes,
-                world.relay_recipients,
-            )
-        )
-        and world.local.immediate
-    )
 
 
 def _aliases(evaluation: Evaluation, kind: str) -> tuple[Maps, ...]:

@@ -1,7 +1,7 @@
 """The restriction language against a fake world: relay control, deferral logic, actions, tables, DNS lists."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from tubepost.services.smtpd.restrictions.dnslists import address_query, matches
 from tubepost.services.smtpd.restrictions.evaluation import Client, Evaluation, HangUp
 from tubepost.services.smtpd.restrictions.words import CLIENT, DATA, ETRN, HELO, RECIPIENT, SENDER, fit_status
 from tubepost.services.smtpd.restrictions.world import NameUnknown, NameUnsure, Resolver, Rules
+from tubepost.services.smtpd.steps import Steps, drive_on
 
 KINDS = {"client": CLIENT, "helo": HELO, "sender": SENDER, "relay": RECIPIENT, "recipient": RECIPIENT, "etrn": ETRN}
 
@@ -131,8 +132,8 @@ class World:
         self.lines.append(text)
 
 
-def run(work: Coroutine[Any, Any, str]) -> str:
-    return asyncio.run(work)
+def run(work: Steps[str]) -> str:
+    return asyncio.run(drive_on(work))
 
 
 def evaluate(
@@ -142,7 +143,7 @@ def evaluate(
     sender: str = "a@b.example",
     client: Client | None = None,
     helo: str = "client.example",
-    check: Callable[[Evaluation, engine.Lists], Coroutine[Any, Any, str]] = engine.check_recipient,
+    check: Callable[[Evaluation, engine.Lists], Steps[str]] = engine.check_recipient,
     **lists: str,
 ) -> tuple[str, Evaluation]:
     """The reply ("" for yes) and what else came of it."""
