@@ -5,12 +5,13 @@ import os
 import re
 import time
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Protocol
 
 from tubepost.common.mail import dsn as codes
 from tubepost.common.mail import header
 from tubepost.common.mail.addresslist import extract_addresses
 from tubepost.common.wire.delivery import Job, RecipientStatus
+from tubepost.common.wire.envelope import Envelope
 from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
 from tubepost.common.config import Config
@@ -157,8 +158,19 @@ class Outcomes:
         return status.model_copy(update={"status": kind, "dsn": dsn, "text": text or status.text})
 
 
+class Logged(Protocol):
+    """A job, or a message that qmgr holds."""
+
+    @property
+    def queue_id(self) -> str: ...
+    @property
+    def envelope(self) -> Envelope: ...
+    @property
+    def active_time(self) -> float: ...
+
+
 def log_status(
-    job: Job,
+    job: Logged,
     recipient: QueuedRecipient,
     status: RecipientStatus,
     *,

@@ -1,12 +1,35 @@
-"""The scheduler's limits of a transport, from its parameters."""
+"""The scheduler's limits of a transport, from its parameters and its line in master.cf."""
 
-from tubepost.common.config import Config
+from collections.abc import Mapping
+
+from tubepost.common.config import Config, ConfigError, master_cf
 
 from tubepost.services.qmgr.schedule import Feedback, Limits, parse_feedback
 
 
-def limits_of(config: Config, transport: str) -> Limits:
-    """Raises ConfigError."""
+def deliveries_at_once(config: Config, directory: str) -> Mapping[str, int]:
+    """How many deliveries each transport may have under way, by name; 0: no limit.
+
+    In Postfix each takes a process, so maxproc in ``directory``/master.cf is the limit. Here a process takes many; an
+    administrator who writes a maxproc still means deliveries. Who does mean processes sets client_limit beside it, with
+    -o, and gets as many deliveries in each. Faults in master.cf are the master's to tell.
+    """
+    found: dict[str, int] = {}
+    for entry in master_cf.read(f"{directory}/master.cf")[0]:
+        if entry.type != "unix":
+            continue
+        try:
+            own = config.with_overrides(dict(entry.overrides))
+            processes = own.default_process_limit if entry.maxproc is None else entry.maxproc
+            each = own.client_limit if "client_limit" in dict(entry.overrides) else 1
+        except ConfigError:
+            continue
+        found[entry.service] = processes * each
+    return found
+
+
+def limits_of(config: Config, transport: str, deliveries: int = 0) -> Limits:
+    """``deliveries``: at one time, 0 for no limit. Raises ConfigError."""
 
     def number(suffix: str) -> int:
         return config.transport_int(transport, suffix)
@@ -32,4 +55,5 @@ def limits_of(config: Config, transport: str) -> Limits:
         slot_discount=number("delivery_slot_discount"),
         minimum_slots=number("minimum_delivery_slots"),
         dead_time=config.minimal_backoff_time,
+        deliveries=deliveries,
     )

@@ -1,9 +1,15 @@
-"""A message in the active queue, as qmgr holds it. Pure."""
+"""A message in the active queue, and all of them together, as qmgr holds them. Pure."""
 
 from dataclasses import dataclass, field
 
 from tubepost.common.wire.bounce import Entry as LogEntry
+from tubepost.common.wire.delivery import RecipientStatus
 from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.wire.qmgr import QueuedRecipient
+from tubepost.common.wire.verify import PROBE
+
+Result = tuple[QueuedRecipient, RecipientStatus, bool]
+"""What became of a recipient in this round. True: it was a duplicate, of which nobody is told."""
 
 
 @dataclass(eq=False, slots=True)
@@ -18,21 +24,27 @@ class ActiveMessage:
     content_length: int
     recipient_count: int
     active_time: float
-    from_deferred: bool = False
+    first_round: bool = True
+    """False when it was tried before and deferred."""
     warned: bool = False
     forced_expire: bool = False
+    flushed: bool = False
+    """A person wants it tried now: defer_transports do not hold it up."""
     outstanding: int = 0
     unread: int = 0
+    settling: bool = False
     finishing: bool = False
+    redirected: bool = False
     deferred: int = 0
     """Recipients to be tried again."""
     bounced: bool = False
     """There is a bounce log."""
-    traced: bool = False
-    """There is a trace log: a success report is due."""
+    given_up: bool = False
+    """A recipient failed because the message's time is over."""
     defer_logged: bool = False
-    fd: int = -1
-    """Open for marking, while the message has several recipients or one that failed."""
+    """There is a defer log of an earlier round."""
+    results: list[Result] = field(default_factory=list)
+    """Outcomes that are not written down yet."""
     seen: set[tuple[str, str]] = field(default_factory=set)
     """Recipients of this round: duplicates are delivered once (duplicate_filter_limit)."""
     defer_entries: list[LogEntry] = field(default_factory=list)
@@ -43,12 +55,52 @@ class ActiveMessage:
         return self.envelope.sender
 
     @property
-    def probe(self) -> bool:
-        """An address verification probe: it is reported to verify, never bounced."""
+    def verifying(self) -> bool:
+        """A probe of address verification: it is reported to verify, never bounced."""
         return self.envelope.origin.log_ident == PROBE
 
+    @property
+    def trial(self) -> bool:
+        """sendmail -bv: its sender is told what would become of it."""
+        return self.envelope.trace == "probe"
 
-PROBE = "verify-probe"
+    @property
+    def probe(self) -> bool:
+        """Not to be delivered."""
+        return self.envelope.trace == "probe" or self.envelope.origin.log_ident == PROBE
+
+    @property
+    def tracing(self) -> bool:
+        """All outcomes of this round are reported to the sender (sendmail -bv, or -v and its first round)."""
+        trace = self.envelope.trace
+        return trace == "probe" or (trace == "deliver" and self.first_round)
+
+
+@dataclass(slots=True)
+class ActiveQueue:
+    """All active messages, and how many more there may be."""
+
+    message_limit: int
+    """qmgr_message_active_limit."""
+    recipient_limit: int
+    """qmgr_message_recipient_limit."""
+    recipient_minimum: int
+    """qmgr_message_recipient_minimum: what each message may have in memory in any case."""
+    portion_limit: int
+    """default_recipient_limit."""
+    messages: dict[str, ActiveMessage] = field(default_factory=dict)
+    recipients: int = 0
+    """In memory, of all messages."""
+
+    @property
+    def room(self) -> bool:
+        """For one more message. Recipients do not count here (Postfix): a big list must not keep single mail out."""
+        return len(self.messages) < self.message_limit
+
+    @property
+    def portion(self) -> int:
+        """How many recipients of a message may be read now."""
+        return max(self.recipient_minimum, min(self.portion_limit, self.recipient_limit - self.recipients))
 
 
 def wants(recipient: Recipient, event: str) -> bool:

@@ -4,9 +4,10 @@ In the order that common/spool/STATES.md demands: a failure is in the bounce log
 the report is queued before the log and the file go.
 """
 
+import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from tubepost.common.wire import bounce, flush, verify
 from tubepost.common.wire.base import Done
@@ -19,15 +20,21 @@ from tubepost.common.system import log
 from tubepost.common.bus import BusError
 from tubepost.common.spool import Damaged, Incomplete, Spool, open_queue_file
 from tubepost.common.spool.queuefile import WARNED, mark_done, set_flag
-from tubepost.common.skeleton.deliveries import delay
+from tubepost.common.skeleton import deliveries
 from tubepost.common.skeleton.process import Process
 
 from tubepost.services.qmgr.backoff import Lifetimes, expired, next_try, warning_due
-from tubepost.services.qmgr.message import ActiveMessage, wants
+from tubepost.services.qmgr.message import ActiveMessage, Result, wants
 
 _ACTIONS = {"sent": "delivered", "expanded": "expanded", "bounced": "failed", "deferred": "delayed"}
+_GOOD = ("sent", "deliverable", "expanded")
+_SERVICES: dict[str, bounce.Kind] = {"failure": "bounce", "delay": "defer", "success": "trace", "verbose": "trace"}
 # A message whose report could not be queued is kept for at least this long, seconds.
 _REPORT_RETRY = 60.0
+# Reasons of deferral that are held of one message before they are written to its log.
+_DEFER_ENTRIES = 1000
+# Sites of one message that flush is told of.
+_SITES = 100
 
 
 class Outcome:
@@ -37,11 +44,11 @@ class Outcome:
         self._process = process
         self._spool = spool
         self._released = released
-        self._under_way = 0
         config = process.config
         self._config = config
         self._soft = config.soft_bounce
         self._flush_sites = bool(config.fast_flush_domains)
+        self._digits = config.delay_logging_resolution_limit
         self._lifetimes = Lifetimes(
             config.minimal_backoff_time,
             config.maximal_backoff_time,
@@ -50,104 +57,145 @@ class Outcome:
             config.delay_warning_time,
         )
 
-    @property
-    def busy(self) -> bool:
-        return self._under_way > 0
-
-    def close(self) -> None:
-        """Nothing is held between outcomes."""
-
     # -- the common end ----------------------------------------------------------------------------------------------
 
     def is_plain(self, message: ActiveMessage, recipient: Recipient, status: RecipientStatus) -> bool:
         """Delivered, the only recipient, nothing to report or to clean up."""
         return (
             status.status == "sent"
-            and not message.from_deferred
             and not message.bounced
-            and not message.traced
-            and not message.probe
+            and not message.defer_logged
+            and not message.envelope.trace
+            and not message.verifying
             and not message.deferred
-            and (not recipient.notify or "SUCCESS" not in recipient.notify)
+            # With NOTIFY there may be a trace log, also one that cleanup wrote.
+            and not recipient.notify
         )
 
     def remove(self, message: ActiveMessage) -> None:
         """The message is done with."""
         if not self._spool.remove("active", message.queue_id):
             log.warning(f"{message.queue_id}: was already gone from the active queue")
-        self._close(message)
         log.info(f"{message.queue_id}: removed")
         self._released(message)
 
-    def _close(self, message: ActiveMessage) -> None:
-        if message.fd >= 0:
-            os.close(message.fd)
-            message.fd = -1
+    # -- recipients --------------------------------------------------------------------------------------------------
 
-    # -- one recipient -----------------------------------------------------------------------------------------------
-
-    async def record(
-        self, message: ActiveMessage, queued: QueuedRecipient, status: RecipientStatus, silent: bool = False
-    ) -> None:
-        """Write down what became of a recipient. Never raises: what cannot be written leaves it to be tried again."""
-        self._under_way += 1
+    async def record(self, message: ActiveMessage, results: Sequence[Result]) -> None:
+        """Write down what became of recipients. Never raises: what cannot be written leaves them to be tried again."""
         try:
-            await self._record(message, queued, status, silent)
+            if message.verifying:
+                await self._verified(message, results)
+            elif message.trial:
+                await self._tried(message, results)
+            else:
+                await self._record(message, results)
         except (BusError, OSError) as error:
-            log.warning(f"{message.queue_id}: outcome for <{queued.recipient.address}> cannot be recorded: {error}")
-            message.deferred += 1
-        finally:
-            self._under_way -= 1
+            some = results[0][0].recipient.address
+            log.warning(
+                f"{message.queue_id}: the outcome for <{some}> ({len(results)} recipients in all) cannot be recorded: "
+                f"{error}; they are tried again"
+            )
+            message.deferred += len(results)
 
-    async def _record(
-        self, message: ActiveMessage, queued: QueuedRecipient, status: RecipientStatus, silent: bool
-    ) -> None:
-        recipient = queued.recipient
-        kind = status.status
-        if message.probe:
-            await self._verified(message, queued, status)
+    async def _record(self, message: ActiveMessage, results: Sequence[Result]) -> None:
+        failed: dict[int, LogEntry] = {}
+        traced: list[LogEntry] = []
+        waiting: list[LogEntry] = []
+        done: list[int] = []
+        for queued, status, silent in results:
+            recipient = queued.recipient
+            kind = status.status
+            if kind == "bounced" and self._soft:
+                kind = "deferred"
+            if kind == "deferred" and self._gives_up(message):
+                kind = "bounced"
+            action = "relayed" if status.relayed and kind == "sent" else _ACTIONS.get(kind, "delivered")
+            if not silent and self._is_traced(message, recipient, status, kind):
+                traced.append(self._entry(recipient, status, action))
+            if kind == "deferred":
+                waiting.append(self._entry(recipient, status, action))
+                continue
+            if kind == "bounced":
+                failed[queued.offset] = self._entry(recipient, status, action)
+            else:
+                done.append(queued.offset)
+        message.deferred += len(waiting)
+        message.defer_entries += waiting
+        # What is delivered first: that a log cannot be written must not have it delivered again.
+        self._mark(message, done)
+        if failed:
+            await self._fail(message, failed)
+        if traced:
+            await self._trace(message, traced)
+        if len(message.defer_entries) >= _DEFER_ENTRIES:
+            await self._log_deferred(message)
+
+    async def _fail(self, message: ActiveMessage, failed: dict[int, LogEntry]) -> None:
+        """By offset. Without its line in the log a failure is not one yet: the recipient is tried again."""
+        try:
+            await self._append("bounce", message, list(failed.values()))
+        except BusError as error:
+            log.warning(f"{message.queue_id}: the bounce log cannot be written: {error}; kept for later")
+            message.deferred += len(failed)
             return
-        if kind == "bounced" and self._soft:
-            kind = "deferred"
-        if kind == "deferred" and self._gives_up(message):
-            kind = "bounced"
-        if kind == "deferred":
-            message.deferred += 1
-            message.defer_entries.append(self._entry(recipient, status, "delayed"))
-            return
-        if kind == "bounced":
-            await self._append("bounce", message, [self._entry(recipient, status, "failed")])
-            message.bounced = True
-        elif not silent and recipient.notify and wants(recipient, "SUCCESS") and not status.dsn_passed:
-            action = "relayed" if status.relayed else _ACTIONS.get(kind, "delivered")
-            await self._append("trace", message, [self._entry(recipient, status, action)])
-            message.traced = True
-        self._mark(message, queued)
+        message.bounced = True
+        self._mark(message, failed)
+
+    def _is_traced(self, message: ActiveMessage, recipient: Recipient, status: RecipientStatus, kind: str) -> bool:
+        if message.tracing:
+            return True
+        good = kind in ("sent", "expanded")
+        return good and bool(recipient.notify) and wants(recipient, "SUCCESS") and not status.dsn_passed
+
+    async def _trace(self, message: ActiveMessage, entries: list[LogEntry]) -> None:
+        """What is delivered stays delivered when this cannot be written: a report less is better than mail twice."""
+        try:
+            await self._append("trace", message, entries)
+        except (BusError, OSError) as error:
+            log.warning(f"{message.queue_id}: the trace log cannot be written: {error}; the report lacks recipients")
 
     def _gives_up(self, message: ActiveMessage) -> bool:
-        if message.forced_expire:
-            return True
-        return expired(message.envelope.arrival_time, time.time(), message.sender, self._lifetimes)
+        """Only mail that has just been tried in vain comes here: the last try is after the end of its time."""
+        message.given_up = message.forced_expire or expired(
+            message.envelope.arrival_time, time.time(), message.sender, self._lifetimes
+        )
+        return message.given_up
 
-    def _mark(self, message: ActiveMessage, queued: QueuedRecipient) -> None:
-        if message.fd < 0:
-            message.fd = os.open(self._spool.path("active", message.queue_id), os.O_WRONLY | os.O_CLOEXEC)
-        mark_done(message.fd, queued.offset)
+    def _mark(self, message: ActiveMessage, offsets: Collection[int]) -> None:
+        if not offsets:
+            return
+        fd = os.open(self._spool.path("active", message.queue_id), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            for offset in offsets:
+                mark_done(fd, offset)
+        finally:
+            os.close(fd)
 
     def _entry(self, recipient: Recipient, status: RecipientStatus, action: str) -> LogEntry:
         return LogEntry(recipient=recipient, status=status, action=action, time=time.time())  # type: ignore[arg-type]
 
-    async def _verified(self, message: ActiveMessage, queued: QueuedRecipient, status: RecipientStatus) -> None:
-        outcomes = {"sent": "ok", "deliverable": "ok", "expanded": "ok", "deferred": "defer"}
+    async def _verified(self, message: ActiveMessage, results: Sequence[Result]) -> None:
         client = self._process.client(self._config.address_verify_service_name)
-        await client.call(
-            verify.Update(
+        for queued, status, _ in results:
+            outcome = "ok" if status.status in _GOOD else "defer" if status.status == "deferred" else "bounce"
+            update = verify.Update(
                 address=queued.recipient.original or queued.recipient.address,
-                status=outcomes.get(status.status, "bounce"),  # type: ignore[arg-type]
+                status=outcome,  # type: ignore[arg-type]
                 reason=f"{status.dsn} {status.text}",
-            ),
-            Done,
-        )
+            )
+            await client.call(update, Done)
+
+    async def _tried(self, message: ActiveMessage, results: Sequence[Result]) -> None:
+        """sendmail -bv: the sender is told, and there is no second try."""
+        entries = [
+            self._entry(queued.recipient, status, "deliverable" if status.status in _GOOD else "undeliverable")
+            for queued, status, silent in results
+            if not silent
+        ]
+        if entries:
+            await self._append("trace", message, entries)
+        self._mark(message, [queued.offset for queued, _, _ in results])
 
     # -- the logs of bounce ------------------------------------------------------------------------------------------
 
@@ -169,8 +217,7 @@ class Outcome:
         await client.call(Purge(kind=kind, queue_id=message.queue_id), Done)
 
     async def _send(self, kind: str, message: ActiveMessage) -> None:
-        services: dict[str, bounce.Kind] = {"failure": "bounce", "delay": "defer", "success": "trace"}
-        client = self._process.client(self._service(services[kind]))
+        client = self._process.client(self._service(_SERVICES[kind]))
         await client.call(
             Send(
                 kind=kind,  # type: ignore[arg-type]
@@ -186,35 +233,28 @@ class Outcome:
 
     async def finish(self, message: ActiveMessage, jitter: float) -> None:
         """Every recipient has its outcome of this round: reports, then away or to deferred. ``jitter``: 0 … 1."""
-        self._under_way += 1
         try:
             await self._finish(message, jitter)
         except (BusError, OSError) as error:
             log.warning(f"{message.queue_id}: a report or log could not be written: {error}; kept for later")
             self._defer(message, time.time() + max(_REPORT_RETRY, self._lifetimes.minimal))
-        finally:
-            self._under_way -= 1
 
     async def _finish(self, message: ActiveMessage, jitter: float) -> None:
         now = time.time()
-        if message.probe:
+        if message.verifying:
             self.remove(message)
             return
-        if message.defer_logged:
-            # The log of earlier rounds says nothing any more.
-            await self._purge("defer", message)
-            message.defer_logged = False
-        if message.defer_entries:
-            await self._append("defer", message, message.defer_entries)
-            message.defer_entries = []
+        await self._log_deferred(message)
         if message.bounced:
-            if self._gives_up(message):
+            if message.given_up:
                 verb = "force-expired" if message.forced_expire else "expired"
                 log.info(f"{message.queue_id}: from=<{message.sender}>, status={verb}, returned to sender")
             await self._send("failure", message)
             message.bounced = False
+        if message.tracing:
+            await self._send("verbose", message)
         if not message.deferred:
-            if message.traced or os.path.exists(self._spool.path("trace", message.queue_id)):
+            if os.path.exists(self._spool.path("trace", message.queue_id)):
                 await self._send("success", message)
             self.remove(message)
             return
@@ -224,6 +264,15 @@ class Outcome:
             self._set_warned(message)
         self._tell_flush(message)
         self._defer(message, next_try(arrival, now, self._lifetimes, jitter))
+
+    async def _log_deferred(self, message: ActiveMessage) -> None:
+        if message.defer_logged:
+            # The log of earlier rounds says nothing any more.
+            await self._purge("defer", message)
+            message.defer_logged = False
+        if message.defer_entries:
+            entries, message.defer_entries = message.defer_entries, []
+            await self._append("defer", message, entries)
 
     def _set_warned(self, message: ActiveMessage) -> None:
         fd = os.open(self._spool.path("active", message.queue_id), os.O_WRONLY | os.O_CLOEXEC)
@@ -242,15 +291,13 @@ class Outcome:
     def _waiting(self, message: ActiveMessage) -> list[tuple[int, str]]:
         try:
             with open_queue_file(self._spool.path("active", message.queue_id)) as file:
-                return [(offset, recipient.address) for offset, done, recipient, _ in file.recipients() if not done][
-                    :100
-                ]
+                waiting = ((offset, recipient.address) for offset, done, recipient, _ in file.recipients() if not done)
+                return list(itertools.islice(waiting, _SITES))
         except (OSError, Damaged, Incomplete):
             return []
 
     def _defer(self, message: ActiveMessage, when: float) -> None:
         path = self._spool.path("active", message.queue_id)
-        self._close(message)
         try:
             os.utime(path, (when, when))
             self._spool.move(message.queue_id, "active", "deferred")
@@ -264,13 +311,5 @@ class Outcome:
 
     def log_status(self, message: ActiveMessage, queued: QueuedRecipient, status: RecipientStatus) -> None:
         """Of a recipient that no agent was asked to deliver to."""
-        now = time.time()
-        arrival = message.envelope.arrival_time
-        recipient = queued.recipient
-        original = recipient.original
-        orig_to = f" orig_to=<{original}>," if original and original != recipient.address else ""
-        log.info(
-            f"{message.queue_id}: to=<{recipient.address}>,{orig_to} relay=none, delay={delay(now - arrival)}, "
-            f"delays={delay(message.active_time - arrival)}/{delay(now - message.active_time)}/0/0, "
-            f"dsn={status.dsn}, status={status.status} ({status.text})"
-        )
+        word = "undeliverable" if message.probe else ""
+        deliveries.log_status(message, queued, status, begun=time.time(), word=word, digits=self._digits)

@@ -75,6 +75,8 @@ class Limits:
     slot_discount: int = 50
     minimum_slots: int = 3
     dead_time: float = 300.0
+    deliveries: int = 0
+    """At one time, to all destinations together: the processes that master.cf allows."""
 
     @property
     def first_window(self) -> float:
@@ -298,6 +300,8 @@ class Transport:
             return None
         limits = self.limits
         if limits.transport_rate_delay and self.busy:
+            return None
+        if 0 < limits.deliveries <= self.busy:
             return None
         self.wake(now)
         while self._ready:
