@@ -4,6 +4,7 @@ An address is asked as a whole first, then by its parts, in the order of the man
 transport(5), access(5). Tables of patterns are asked for the whole address only.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from enum import Flag, auto
 from typing import NamedTuple, Protocol
@@ -63,7 +64,12 @@ class Found(NamedTuple):
 class Locality(Protocol):
     """Which domains are this system's: ``match.LocalDomains``."""
 
+    @property
+    def immediate(self) -> bool: ...
+
     def search(self, domain: str) -> Steps[bool]: ...
+
+    def find(self, domain: str) -> bool: ...
 
 
 # Plain numbers: a Flag's own arithmetic would cost more than the search.
@@ -76,6 +82,9 @@ _DOMAIN = Strategy.DOMAIN.value
 _PARENT_DOMAINS = Strategy.PARENT_DOMAINS.value
 _DOT_PARENT_DOMAINS = Strategy.DOT_PARENT_DOMAINS.value
 _LOCAL_PART_AT = Strategy.LOCAL_PART_AT.value
+_DEFAULT = DEFAULT.value
+# What needs no quoting and no unquoting: nearly every address.
+_PLAIN = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*)@([A-Za-z0-9.-]+)")
 
 
 def search(
@@ -148,8 +157,8 @@ async def find(
     maps: Maps, address: str, *, delimiter: str = "", strategy: Strategy = DEFAULT, local: Locality | None = None
 ) -> Found | None:
     """The first hit for an address, or None. Raises TableError. See ``search`` for the arguments."""
-    if not maps.tables:
-        return None
+    if maps.immediate and (local is None or local.immediate):
+        return find_now(maps, address, delimiter=delimiter, strategy=strategy, local=local)
     return await run(search(maps, address, delimiter=delimiter, strategy=strategy, local=local))
 
 
@@ -159,7 +168,22 @@ def find_now(
     """As ``find``, for immediate tables only."""
     if not maps.tables:
         return None
+    plain = _PLAIN.fullmatch(address)
+    if plain is not None and strategy.value == _DEFAULT:
+        local_part, domain = plain.groups()
+        if not any(character in local_part for character in delimiter):
+            return _find_plain(maps, address, local_part, domain, local)
     return run_now(search(maps, address, delimiter=delimiter, strategy=strategy, local=local))
+
+
+def _find_plain(maps: Maps, address: str, local_part: str, domain: str, local: Locality | None) -> Found | None:
+    """The DEFAULT search, without generators, for an address that has no extension and nothing to unquote."""
+    value = maps.find(address)
+    if value is None and local is not None and local.find(domain):
+        value = maps.find(local_part, True)
+    if value is None:
+        value = maps.find(f"@{domain}", True)
+    return None if value is None else Found(value, "")
 
 
 def parent_names(name: str, dotted: bool = False) -> Iterable[str]:

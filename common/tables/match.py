@@ -17,6 +17,8 @@ from tubepost.common.tables.words import SyntaxFault, logical_lines, split_list
 
 # Files that include files: more than this is a circle.
 _DEPTH_LIMIT = 20
+# Verdicts of a list without tables, which hold as long as the list does: the same clients and domains come again.
+_KNOWN_LIMIT = 1000
 
 
 class _Run:
@@ -36,7 +38,7 @@ class _Run:
 class _MatchList:
     """``bool()``: not empty. ``immediate``: the ``_now`` form works."""
 
-    __slots__ = ("_parents", "_runs", "immediate", "title")
+    __slots__ = ("_known", "_parents", "_runs", "immediate", "title")
     _networks = False
     _domains = False
 
@@ -55,6 +57,8 @@ class _MatchList:
         items = split_list(patterns) if isinstance(patterns, str) else list(patterns)
         self._add(items, True, environment, 0)
         self.immediate = all(run.table is None or run.table.immediate for run in self._runs)
+        plain = all(run.table is None and not run.fault for run in self._runs)
+        self._known: dict[tuple[str, str], bool] | None = {} if plain else None
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -106,6 +110,22 @@ class _MatchList:
             last.networks.setdefault((version, mask), set()).add(number)
         else:
             last.names.add(item)
+
+    def _match_now(self, name: str, address: str) -> bool:
+        known = self._known
+        if known is None:
+            return run_now(self._search(name, address))
+        verdict = known.get((name, address))
+        if verdict is None:
+            if len(known) >= _KNOWN_LIMIT:
+                known.clear()
+            verdict = known[name, address] = run_now(self._search(name, address))
+        return verdict
+
+    async def _match(self, name: str, address: str) -> bool:
+        if self._known is not None:
+            return self._match_now(name, address)
+        return await run(self._search(name, address))
 
     def _search(self, name: str, address: str) -> Steps[bool]:
         name = name.casefold()
@@ -167,11 +187,11 @@ class StringList(_MatchList):
 
     async def match(self, text: str) -> bool:
         """Raises TableError."""
-        return await run(self._search(text, ""))
+        return await self._match(text, "")
 
     def match_now(self, text: str) -> bool:
         """As ``match``, when ``immediate``."""
-        return run_now(self._search(text, ""))
+        return self._match_now(text, "")
 
 
 class DomainList(StringList):
@@ -192,11 +212,11 @@ class AddressList(_MatchList):
 
     async def match(self, address: str) -> bool:
         """``address`` as text, without brackets. Raises TableError."""
-        return await run(self._search("", address))
+        return await self._match("", address)
 
     def match_now(self, address: str) -> bool:
         """As ``match``, when ``immediate``."""
-        return run_now(self._search("", address))
+        return self._match_now("", address)
 
 
 class HostList(_MatchList):
@@ -211,11 +231,11 @@ class HostList(_MatchList):
 
     async def match(self, name: str, address: str) -> bool:
         """``name``: ``unknown`` or empty when not known. Raises TableError."""
-        return await run(self._search(name, address))
+        return await self._match(name, address)
 
     def match_now(self, name: str, address: str) -> bool:
         """As ``match``, when ``immediate``."""
-        return run_now(self._search(name, address))
+        return self._match_now(name, address)
 
 
 class LocalDomains:
@@ -242,6 +262,15 @@ class LocalDomains:
     @property
     def immediate(self) -> bool:
         return self._list.immediate
+
+    def find(self, domain: str) -> bool:
+        """As ``search``, when ``immediate``. Raises TableError."""
+        folded = domain.casefold()
+        if self._origin and folded == self._origin:
+            return True
+        if domain.startswith("[") or domain.endswith("."):
+            return run_now(self.search_destination(domain))
+        return bool(domain) and self._list.match_now(folded)
 
     def search(self, domain: str) -> Steps[bool]:
         """For ``address.find``: also $myorigin."""

@@ -13,6 +13,14 @@ _ENHANCED = re.compile(r"[45]\.\d+\.\d+")
 # RFC 5321 4.5.3.1.5: 512 with CR LF.
 _REPLY_LIMIT = 510
 
+# The order of the disconnect line, and what stands before each count in it.
+_PLACES = {verb: place for place, verb in enumerate((*VERBS, *sorted(UNIMPLEMENTED), UNKNOWN))}
+_SHOWN = {verb: f" {verb.lower()}=" for verb in _PLACES}
+
+
+def _place(item: tuple[str, list[int]]) -> int:
+    return _PLACES[item[0]]
+
 
 class Ledger:
     """What ``protocol.Machine`` builds on: it says, counts and remembers, and decides nothing."""
@@ -48,9 +56,9 @@ class Ledger:
         """What is to be sent now."""
         if not self.output:
             return b""
-        output = "".join(self.output).encode("utf-8")
-        self.output.clear()
-        return output
+        output = self.output
+        self.output = []
+        return (output[0] if len(output) == 1 else "".join(output)).encode("utf-8")
 
     def resume(self) -> None:
         """The driver has slept as ``Pause`` said: the reply that was held back goes out."""
@@ -66,15 +74,10 @@ class Ledger:
         """`` ehlo=1 mail=1 rcpt=0/1 commands=2/3``, for the disconnect line."""
         parts = []
         good = total = 0
-        for verb in (*VERBS, *sorted(UNIMPLEMENTED), UNKNOWN):
-            counts = self.counts.get(verb)
-            if counts is None:
-                continue
-            good += counts[0]
-            total += counts[1]
-            parts.append(
-                f" {verb.lower()}={counts[0]}" if counts[0] == counts[1] else f" {verb.lower()}={counts[0]}/{counts[1]}"
-            )
+        for verb, (accepted, said) in sorted(self.counts.items(), key=_place):
+            good += accepted
+            total += said
+            parts.append(f"{_SHOWN[verb]}{accepted}" if accepted == said else f"{_SHOWN[verb]}{accepted}/{said}")
         parts.append(f" commands={good}" if good == total and total else f" commands={good}/{total}")
         if self.noted_bare_newline:
             parts.append(" notes=bare_lf")
@@ -124,7 +127,14 @@ class Ledger:
         if reply[0] in "45":
             reply = self._finish_refusal(reply)
         if settings.keep_history:
-            self.history.extend(f"Out: {line}" for line in reply.split("\r\n"))
+            if "\r\n" in reply:
+                self.history.extend(f"Out: {line}" for line in reply.split("\r\n"))
+            else:
+                self.history.append(f"Out: {reply}")
+        self._say(reply)
+
+    def _say(self, reply: str) -> None:
+        settings = self.settings
         # Postfix: the more errors, the slower the answers.
         if self.errors >= settings.soft_error_limit and settings.error_sleep_time > 0:
             self.held.append(f"{reply}\r\n")

@@ -48,6 +48,10 @@ _ASKS = frozenset(
     }
 )
 _HEADER = re.compile(r"[!-9;-~]+:")
+# Clients of different kinds are offered different things; a table of client addresses must not fill memory.
+_EHLO_REPLIES_LIMIT = 100
+# Looked at with every command: plain names cost less than an Enum's attributes.
+_CLOSED, _CONTENT, _CHUNK = State.CLOSED, State.CONTENT, State.CHUNK
 
 
 class Machine(Ledger):
@@ -95,10 +99,9 @@ class Machine(Ledger):
 
     def receive(self, data: bytes) -> None:
         """Take in what the client sent."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
-        rest = self._buffered()
-        if rest:
+        if self._position < len(self._buffer):
             self._buffer = self._buffer[self._position :] + data if self._position else self._buffer + data
         else:
             self._buffer = data
@@ -118,7 +121,7 @@ class Machine(Ledger):
     @property
     def in_content(self) -> bool:
         """True while message content is due."""
-        return self.state is State.CONTENT or self.state is State.CHUNK or self._skipped is not None
+        return self.state is _CONTENT or self.state is _CHUNK or self._skipped is not None
 
     @property
     def content_due(self) -> int:
@@ -133,30 +136,30 @@ class Machine(Ledger):
         """The next event, or None when more input is needed (or the session is over)."""
         if self._asked is not None:
             raise RuntimeError(f"{type(self._asked).__name__} was not answered")
-        if self.held and not self.ready:
-            raise RuntimeError("resume() is due before the next event")
         ready = self.ready
-        while True:
-            if ready:
-                event = ready.popleft()
-                if type(event) in _ASKS:
-                    self._asked = event
-                return event
-            if self.state is State.CLOSED:
+        if self.held and not ready:
+            raise RuntimeError("resume() is due before the next event")
+        while not ready:
+            state = self.state
+            if state is _CLOSED:
                 return None
-            if self.in_content:
+            if state is _CONTENT or state is _CHUNK or self._skipped is not None:
                 if not self._next_content():
                     return None
-                continue
-            if self.errors >= self.settings.hard_error_limit:
+            elif self.errors >= self.settings.hard_error_limit:
                 self.troubles.add("protocol")
                 self.reply(f"421 4.7.0 {self.settings.myhostname} Error: too many errors")
                 self.close("too many errors")
-                continue
-            line = self._next_line()
-            if line is None:
-                return None
-            self._command(line)
+            else:
+                line = self._next_line()
+                if line is None:
+                    return None
+                if line:
+                    self._command(line)
+        event = ready.popleft()
+        if event.__class__ in _ASKS:
+            self._asked = event
+        return event
 
     def accept(self, text: str = "") -> None:
         """Yes to the event that asked. ``text``: the queue id for EndOfContent."""
@@ -311,8 +314,7 @@ class Machine(Ledger):
         return True
 
     def _command(self, line: bytes) -> None:
-        if not line:
-            return
+        settings = self.settings
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError:
@@ -320,11 +322,11 @@ class Machine(Ledger):
             self.count(UNKNOWN, 0, 1)
             self.wrong("500 5.5.2 Error: bad UTF-8 syntax", "protocol")
             return
-        if self.settings.keep_history:
+        if settings.keep_history:
             self.history.append(f"In:  {text}")
-        if self.settings.command_filter is not None:
+        if settings.command_filter is not None:
             try:
-                other = self.settings.command_filter(text.lstrip(" \t"))
+                other = settings.command_filter(text.lstrip(" \t"))
             except LookupError as error:
                 self.logs.append(("warning", f"{self.client}: smtpd_command_filter: {error}"))
                 self.break_down()
@@ -338,7 +340,7 @@ class Machine(Ledger):
             self.count(UNKNOWN, 0, 1)
             self.wrong("500 5.5.2 Error: bad syntax", "protocol")
             return
-        if self.settings.is_noop(verb):
+        if settings.is_noop is not None and settings.is_noop(verb):
             self.count_junk()
             self.reply("250 2.0.0 Ok")
             return
@@ -346,7 +348,7 @@ class Machine(Ledger):
         if known is None and verb not in UNIMPLEMENTED:
             self.where = UNKNOWN
             self.count(UNKNOWN, 0, 1)
-            if _HEADER.match(verb) or self.settings.is_forbidden(verb):
+            if _HEADER.match(verb) or (settings.is_forbidden is not None and settings.is_forbidden(verb)):
                 shown = UNPRINTABLE.sub("?", text[:100])
                 self.logs.append(("warning", f"non-SMTP command from {self.client}: {shown}"))
                 self.reply("221 2.7.0 Error: I can break rules, too. Goodbye.")
@@ -364,7 +366,7 @@ class Machine(Ledger):
             self.wrong(f"{'500 5.5.2' if unknown else '502 5.5.1'} Error: command {state}", "protocol")
             return
         self.where = verb
-        if (known.last or self.protocol != "ESMTP") and self._buffered() and self._flag_pipelining():
+        if (known.last or self.protocol != "ESMTP") and self._position < len(self._buffer) and self._flag_pipelining():
             return
         out_of_order = OUT_OF_ORDER.get((self.state, verb))
         if out_of_order is not None:
@@ -388,7 +390,17 @@ class Machine(Ledger):
         self.protocol = "ESMTP"
         if self.withheld and not self.withheld_silently:
             self.logs.append(("info", f"discarding EHLO keywords: {' '.join(sorted(self.withheld))}"))
-        self.reply(extensions.format_reply(self.settings.myhostname, keywords(self)).decode("utf-8")[:-2])
+        made = self.settings.ehlo_replies
+        key = (self.verp_allowed, self.xclient_allowed, self.xforward_allowed, self.withheld)
+        known = made.get(key)
+        if known is None:
+            reply = extensions.format_reply(self.settings.myhostname, keywords(self)).decode("utf-8")[:-2]
+            if len(made) >= _EHLO_REPLIES_LIMIT:
+                made.clear()
+            known = made[key] = reply, tuple(f"Out: {line}" for line in reply.split("\r\n"))
+        if self.settings.keep_history:
+            self.history.extend(known[1])
+        self._say(known[0])
 
     def _begin_content(self, chunking: bool) -> None:
         settings = self.settings

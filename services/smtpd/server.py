@@ -127,7 +127,7 @@ class Smtpd(stream.Service):
             verp_delimiters=config.default_verp_delimiters,
             verp_delimiter_filter=config.verp_delimiter_filter,
             command_filter=self._filter_command if outside.command_filter else None,
-            is_noop=self._is_noop,
+            is_noop=self._is_noop if outside.noop_commands else None,
             is_forbidden=self._is_forbidden,
         )
 
@@ -141,8 +141,7 @@ class Smtpd(stream.Service):
             raise LookupError(str(error)) from error
 
     def _is_noop(self, verb: str) -> bool:
-        names = self.outside.noop_commands
-        return bool(names) and self._is_named(names.match_now, verb)
+        return self._is_named(self.outside.noop_commands.match_now, verb)
 
     def _is_forbidden(self, verb: str) -> bool:
         return self._is_named(self.outside.forbidden_commands.match_now, verb)

@@ -4,10 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
-def _never(_verb: str) -> bool:
-    return False
-
-
 @dataclass(slots=True)
 class Settings:
     """One a process. Names as in main.cf without the ``smtpd_`` prefix; sizes in bytes, times in seconds."""
@@ -42,10 +38,12 @@ class Settings:
     verp_delimiter_filter: str = "-=+"
     command_filter: Callable[[str], str | None] | None = None
     """smtpd_command_filter: another line in place of this one, or None. May raise LookupError: cannot tell now."""
-    is_noop: Callable[[str], bool] = field(default=_never)
+    is_noop: Callable[[str], bool] | None = None
     """Does smtpd_noop_commands name this verb?"""
-    is_forbidden: Callable[[str], bool] = field(default=_never)
+    is_forbidden: Callable[[str], bool] | None = None
     """Does smtpd_forbidden_commands name this (unknown) verb?"""
+    ehlo_replies: dict[tuple[object, ...], tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    """EHLO's replies that were made so far, with their lines for the transcript: by what may differ in them."""
 
     def __post_init__(self) -> None:
         if not self.banner:

@@ -13,6 +13,9 @@ UNKNOWN = "UNKNOWN"
 class State(Enum):
     """Where a mail transaction stands (RFC 5321 3.3)."""
 
+    # Enum's own hashes the name, in Python, at every command.
+    __hash__ = object.__hash__
+
     READY = "no transaction"
     MAIL = "sender given"
     RCPT = "at least one recipient accepted"

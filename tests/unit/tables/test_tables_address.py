@@ -47,6 +47,39 @@ def asked(address: str, strategy: Strategy, local: LocalDomains | None = LOCAL) 
     return table.keys
 
 
+@given(
+    st.text(st.sampled_from('ab+.@"\\ P[]ü'), min_size=1, max_size=12),
+    st.sampled_from(["", "@here.test", "@Here.test.", "@origin.test", "@d.test", "@[127.0.0.1]", "@"]),
+    st.sampled_from(["", "+", "+b"]),
+    st.sets(st.integers(0, 4)),
+)
+def test_the_short_way_asks_and_finds_the_same(local: str, domain: str, delimiter: str, hits: set[int]) -> None:
+    """``find_now`` against the general search, whatever is found at whichever question."""
+
+    class Hits(Recorder):
+        __slots__ = ()
+
+        def _find(self, key: str) -> str | None:
+            self.keys.append(key)
+            return "found" if len(self.keys) in hits else None
+
+    maps = Maps("", ENVIRONMENT)
+    results = []
+    for find in (search.find_now, lambda *a, **k: run_now(search.search(*a, **k))):
+        table = Hits()
+        maps.tables = (table,)
+        results.append((find(maps, local + domain, delimiter=delimiter, local=LOCAL), table.keys))
+    assert results[0] == results[1]
+
+
+def test_a_list_remembers_no_more_than_it_may() -> None:
+    hosts = HostList("mynetworks", "192.0.2.0/24, .inside.test", ENVIRONMENT)
+    for number in range(3000):
+        assert hosts.match_now(f"h{number}.inside.test", "203.0.113.1")
+        assert not hosts.match_now("unknown", f"198.51.100.{number % 256}")
+    assert hosts._known is not None and len(hosts._known) <= 1000
+
+
 def test_order_of_keys() -> None:
     assert asked("u+e@d.test", search.DEFAULT) == ["u+e@d.test", "u@d.test", "@d.test"]
     assert asked("u+e@here.test", search.DEFAULT) == ["u+e@here.test", "u@here.test", "u+e", "u", "@here.test"]
