@@ -8,6 +8,8 @@ from tubepost.master.table import Service
 
 # A child that has said nothing since its birth for this long is taken for hung at its start, seconds.
 BIRTH_TIMEOUT = 30.0
+# Two of them would deliver the same messages of active/: a new one waits until the one before has ended.
+QUEUE_MANAGER = "qmgr"
 
 
 @dataclass(slots=True)
@@ -50,7 +52,9 @@ class ServiceState:
 
     @property
     def serving(self) -> int:
-        """Processes that count against the limit: leaving ones do not."""
+        """Processes that count against the limit: leaving ones do not, but for the queue manager."""
+        if self.service.program == QUEUE_MANAGER:
+            return self.pending + len(self.children)
         return self.pending + sum(1 for child in self.children.values() if not child.leaving and not child.stopping)
 
     @property
@@ -62,6 +66,11 @@ class ServiceState:
     @property
     def at_limit(self) -> bool:
         return 0 < self.limit <= self.serving
+
+    @property
+    def full(self) -> bool:
+        """Nobody takes more, and nobody may be started: whoever comes now has to wait."""
+        return self.available == 0 and self.at_limit
 
     def watching(self, now: float) -> bool:
         """True when the master itself must look at the listening socket: nobody else will answer."""
@@ -118,6 +127,11 @@ class ServiceState:
             for pid, child in self.children.items()
             if now - child.heard > (heartbeat_timeout if child.ready else max(BIRTH_TIMEOUT, heartbeat_timeout))
         ]
+
+    def excuse(self, seconds: float) -> None:
+        """For so long the master itself did not listen."""
+        for child in self.children.values():
+            child.heard += seconds
 
     def wakeup_due(self, now: float) -> bool:
         service = self.service

@@ -6,10 +6,13 @@ Only the owner of the socket file may connect (mode 0600): root, or the one who 
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tubepost.common.system.control import NAME
+
+from tubepost.master import measure
+from tubepost.master.children import ServiceState
 
 _LINE_LIMIT = 256
 _CLIENTS = 8
@@ -55,3 +58,29 @@ class Control:
             os.unlink(self._path)
         except FileNotFoundError:
             pass
+
+
+def rows(states: Iterable[ServiceState], now: float) -> list[dict[str, Any]]:
+    """One a service, for the answer to ``status``. ``memory`` in KiB, ``throttled`` in seconds from ``now``."""
+    found = []
+    for state in states:
+        service = state.service
+        children = state.children.values()
+        found.append(
+            {
+                "service": service.name,
+                "type": service.kind,
+                "program": service.program,
+                "processes": len(state.children),
+                "maxproc": state.limit,
+                "sessions": sum(child.sessions for child in children),
+                "limit": service.client_limit * (state.limit or 0),
+                "requests": state.requests + sum(child.served for child in children),
+                "restarts": state.restarts,
+                "memory": sum(measure.memory_of(child.pid) for child in children),
+                "stress": state.stressed_since is not None,
+                "throttled": max(0, round(state.throttled_until - now)),
+                "pids": [child.pid for child in children],
+            }
+        )
+    return found

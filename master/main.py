@@ -1,6 +1,5 @@
 """The master's life: start, the loop, reload, stop."""
 
-import fcntl
 import grp
 import os
 import pwd
@@ -16,9 +15,9 @@ from tubepost.common.wire.master import EXIT_CONFIG, STATUS_LIMIT, Birth, Order,
 from tubepost.common.system import log
 from tubepost.common.config import Config, ConfigError, layout, load
 
-from tubepost.master import measure, pressure, sockets, table
-from tubepost.master.children import Child, ServiceState
-from tubepost.master.control import Control
+from tubepost.master import control, measure, pressure, sockets, table
+from tubepost.master.children import QUEUE_MANAGER, Child, ServiceState
+from tubepost.master.locks import AlreadyRunning, QueueLock, lock_instance
 from tubepost.master.signals import Signals
 from tubepost.master.spawn import Template
 
@@ -37,6 +36,8 @@ _STOP_PHASES = (
     ("cleanup", "bounce", "rewrite", "trivial-rewrite", "proxymap", "anvil"),
 )
 _LOG_PROGRAMS = ("log", "postlogd")
+# Always there, whether somebody knocks or not.
+_KEPT = (QUEUE_MANAGER, *_LOG_PROGRAMS)
 
 
 class Master:
@@ -93,7 +94,8 @@ class Master:
         if os.geteuid() == 0:
             os.chown(config.data_directory, self._uid, self._gid)
         os.chdir(root)
-        self._lock = self._take_lock(os.path.join(config.process_id_directory, "master.pid"))
+        self._lock = lock_instance(os.path.join(config.process_id_directory, "master.pid"))
+        self._queue_lock = QueueLock(os.path.join(config.process_id_directory, "queue.lock"))
         sockets.sweep()
         self._subreaper()
         self._output = os.dup(1)
@@ -108,7 +110,7 @@ class Master:
         log.setup(f"{config.syslog_name}/master", path=f"public/{config.postlog_service_name}")
         # The log program may be behind, or not there yet: the master waits for nobody, and flushes in its loop.
         log.use_loop(lambda _: None)
-        self._control = Control(config.process_id_directory)
+        self._control = control.Control(config.process_id_directory)
         register = os.path.join(config.process_id_directory, "register")
         if os.path.exists(register):
             os.unlink(register)
@@ -125,19 +127,9 @@ class Master:
             folders,
             f"{config.syslog_name}/template",
             f"public/{config.postlog_service_name}",
+            self._queue_lock.fd,
         )
         self._selector.register(self._template.socket, selectors.EVENT_READ, self._on_template)
-
-    def _take_lock(self, path: str) -> int:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(fd, 32).decode("ascii", "replace").strip()
-            raise AlreadyRunning(f"another master (process {holder}) runs this instance") from None
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid():10d}\n".encode())
-        return fd
 
     def _subreaper(self) -> None:
         """Children of a template that died come to us, not to process 1."""
@@ -153,6 +145,7 @@ class Master:
         for state in self._states.values():
             if state.service.program in _LOG_PROGRAMS:
                 self._spawn(state)
+        self._ticked = time.monotonic()
         next_tick = 0.0
         while True:
             now = time.monotonic()
@@ -172,7 +165,11 @@ class Master:
     def _tick(self, now: float) -> bool:
         """Every half second. True when all is over."""
         self._reap_orphans()
+        # What stopped the master (a frozen container, a debugger) kept it from hearing: that is nobody's silence.
+        frozen, self._ticked = now - self._ticked - _TICK, now
         for state in self._states.values():
+            if frozen > _TICK:
+                state.excuse(frozen)
             for pid in state.overdue(now, self._config.heartbeat_timeout):
                 log.warning(f"{state.service.name}: process {state.service.program}[{pid}] does not answer: killed")
                 state.children[pid].heard = now
@@ -187,11 +184,10 @@ class Master:
         for state in self._states.values():
             if state.wakeup_due(now):
                 self._wake(state)
-            if state.stressed_since is not None and state.serving < (state.limit or 1 << 30):
-                if now - state.stressed_since > _STRESS_CALM:
-                    self._set_stress(state, False)
-            elif state.stressed_since is not None:
+            if state.stressed_since is not None and state.full:
                 state.stressed_since = now
+            elif state.stressed_since is not None and now - state.stressed_since > _STRESS_CALM:
+                self._set_stress(state, False)
         if now >= self._next_pressure:
             self._next_pressure = now + self._config.pressure_interval
             self._look_at_pressure()
@@ -204,7 +200,9 @@ class Master:
         if self._ready_fd < 0:
             return
         for state in self._states.values():
-            if state.service.program in ("qmgr", *_LOG_PROGRAMS) and not any(c.ready for c in state.children.values()):
+            if state.service.program == QUEUE_MANAGER and not self._queue_lock.held:
+                continue
+            if state.service.program in _KEPT and not any(c.ready for c in state.children.values()):
                 return
         fd, self._ready_fd = self._ready_fd, -1
         try:
@@ -216,13 +214,13 @@ class Master:
     def _balance(self, now: float) -> None:
         """Start what process_min_avail wants, and look at the sockets that no child looks at."""
         for key, state in self._states.items():
-            if state.service.program in _LOG_PROGRAMS:
+            if state.service.program in _KEPT:
                 if state.serving == 0 and now >= state.throttled_until:
                     self._spawn(state)
                 continue
             for _ in range(state.missing(now)):
                 self._spawn(state)
-            if state.available == 0 and state.at_limit and state.service.kind == "inet":
+            if state.full and state.service.kind == "inet":
                 self._full(state, now)
             wanted = state.watching(now)
             if wanted == (key in self._watched):
@@ -281,6 +279,9 @@ class Master:
 
     def _spawn(self, state: ServiceState) -> None:
         service = state.service
+        if service.program == QUEUE_MANAGER and not self._queue_lock.take():
+            self._wait_for_queue(state)
+            return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         overrides = service.overrides
@@ -327,6 +328,16 @@ class Master:
             theirs.close()
             if own_path:
                 listeners[-1].close()
+
+    def _wait_for_queue(self, state: ServiceState) -> None:
+        now = time.monotonic()
+        state.throttled_until = now + _TICK
+        if now - state.full_warned > _FULL_WARNING:
+            state.full_warned = now
+            log.warning(
+                f"{state.service.name}: the queue manager of a master that was killed is finishing its deliveries: "
+                "mail is accepted, and delivered once that process has ended"
+            )
 
     def _unborn(self, token: int, reason: str) -> None:
         state, control, _, own_path = self._births.pop(token)
@@ -443,27 +454,6 @@ class Master:
 
     def _status(self) -> dict[str, Any]:
         """What ``tubepost status`` prints."""
-        rows = []
-        for state in self._states.values():
-            service = state.service
-            children = state.children.values()
-            rows.append(
-                {
-                    "service": service.name,
-                    "type": service.kind,
-                    "program": service.program,
-                    "processes": len(state.children),
-                    "maxproc": state.limit,
-                    "sessions": sum(child.sessions for child in children),
-                    "limit": service.client_limit * (state.limit or 0),
-                    "requests": state.requests + sum(child.served for child in children),
-                    "restarts": state.restarts,
-                    "memory": sum(measure.memory_of(child.pid) for child in children),
-                    "stress": state.stressed_since is not None,
-                    "throttled": max(0, round(state.throttled_until - time.monotonic())),
-                    "pids": [child.pid for child in children],
-                }
-            )
         return {
             "pid": os.getpid(),
             "template": self._template.pid,
@@ -472,7 +462,7 @@ class Master:
             "memory": measure.memory_of(os.getpid()) + measure.memory_of(self._template.pid),
             "pressure_level": self._level,
             "stopping": self._stopping_since is not None,
-            "services": rows,
+            "services": control.rows(self._states.values(), time.monotonic()),
         }
 
     # -- reload ------------------------------------------------------------------------------------------------------
@@ -584,10 +574,6 @@ def _remove_socket(path: str) -> None:
             os.unlink(path)
         except FileNotFoundError:
             pass
-
-
-class AlreadyRunning(RuntimeError):
-    """The lock of the instance is held."""
 
 
 def _kill(pid: int, number: int) -> None:

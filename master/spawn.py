@@ -24,6 +24,8 @@ from tubepost.common.wire.master import EXIT_BOOT, Birth
 from tubepost.common.system import log
 from tubepost.common.system.register import Register
 
+from tubepost.master.children import QUEUE_MANAGER
+
 _LIMIT = 65_536
 _FDS = 64
 # What children would import at their first need: by then they may not be allowed to read it, and it is shared here.
@@ -43,18 +45,24 @@ _PRELOAD = (
 class Template:
     """The master's end."""
 
-    def __init__(self, register_path: str, preload: Sequence[str], tag: str, log_path: str) -> None:
+    def __init__(
+        self, register_path: str, preload: Sequence[str], tag: str, log_path: str, queue_lock: int = -1
+    ) -> None:
+        """``queue_lock``: descriptor that queue managers, and no other children, inherit (``locks.QueueLock``)."""
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         log.flush()
         self.pid = os.fork()
         if self.pid == 0:
             code = EXIT_BOOT
             try:
-                self.socket.close()
+                # The master's listening sockets, locks and talks with its children are nothing to those forked here:
+                # they would keep closed ports open, and one of them that is broken into could take others' callers.
                 log.reset_after_fork()
+                signal.set_wakeup_fd(-1)
+                _close_all_but(0, 1, 2, theirs.fileno(), queue_lock)
                 log.setup(tag, path=log_path)
                 log.use_loop(lambda _: None)
-                code = _serve(theirs, register_path, preload)
+                code = _serve(theirs, register_path, preload, queue_lock)
             except BaseException as error:
                 text = f"the template process failed: {type(error).__name__}: {error}"
                 log.fatal(text)
@@ -102,7 +110,17 @@ def program_of(folder: str) -> Callable[[Birth], None]:
     return cast(Callable[[Birth], None], module.main)
 
 
-def _serve(control: socket.socket, register_path: str, preload: Sequence[str]) -> int:
+def _close_all_but(*kept: int) -> None:
+    """What Python objects of the master stand for is closed under them; this process never uses or frees them."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the listing's own
+
+
+def _serve(control: socket.socket, register_path: str, preload: Sequence[str], queue_lock: int) -> int:
     # The terminal's Ctrl-C is for the master, which then stops everything in order.
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -145,7 +163,7 @@ def _serve(control: socket.socket, register_path: str, preload: Sequence[str]) -
             descriptors = array.array("i")
             for _, _, data in ancillary:
                 descriptors.frombytes(data[: len(data) - len(data) % 4])
-            _fork(control, register, programs, text, list(descriptors), (wake_read, wake_write), selector)
+            _fork(control, register, programs, text, list(descriptors), (wake_read, wake_write, queue_lock), selector)
             for fd in descriptors:
                 os.close(fd)
 
@@ -178,7 +196,7 @@ def _fork(
     programs: dict[str, Callable[[Birth], None]],
     text: bytes,
     descriptors: list[int],
-    own: tuple[int, int],
+    own: tuple[int, int, int],
     selector: selectors.EpollSelector,
 ) -> None:
     token, fields = json.loads(text)
@@ -219,8 +237,11 @@ def _fork(
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         selector.close()
         control.close()
-        for fd in own:
-            os.close(fd)
+        wake_read, wake_write, queue_lock = own
+        os.close(wake_read)
+        os.close(wake_write)
+        if queue_lock >= 0 and birth.program != QUEUE_MANAGER:
+            os.close(queue_lock)
         log.reset_after_fork()
         main(birth)
     except BaseException as error:
