@@ -8,6 +8,7 @@ from typing import Any
 
 from tubepost.common.wire.base import Done, Message, Refused
 from tubepost.common.wire.delivery import Job, RecipientStatus, Report
+from tubepost.common.wire.peers import USER
 from tubepost.common.wire.qmgr import Arrived, Flush, FlushMessage, QueuedRecipient, Scan
 from tubepost.common.wire.rewrite import Resolved
 from tubepost.common.system import log
@@ -112,7 +113,7 @@ class QueueManager(request.Service):
     async def _refusal(self, request: "Request[Flush] | Request[FlushMessage] | Request[Scan]") -> Refused | None:
         """authorized_flush_users counts for people; our own programs ask for themselves."""
         caller = request.caller
-        if caller.program != "user":
+        if caller.program != USER:
             return None
         config = self.config
         user = await forbidden(

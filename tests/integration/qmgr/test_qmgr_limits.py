@@ -1,0 +1,73 @@
+"""Limits of a real system: deliveries of a transport, messages in memory, and what they must not hold up."""
+
+import os
+import pwd
+import smtplib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.fakes.instance import Instance
+
+USER = "daemon" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+MAIN = {
+    "relay_domains": "list.test, other.test",
+    "transport_maps": "inline:{ {list.test=cmd:} {other.test=cmd:} }",
+    "cmd_destination_recipient_limit": "1",
+    "smtpd_recipient_limit": "10000",
+    "smtpd_recipient_overshoot_limit": "10000",
+    "notify_classes": "",
+}
+
+
+def piped(limit: str, script: str, main: dict[str, str] | None = None) -> Instance:
+    lines = [f"cmd unix - n n - {limit} pipe", f"    user={USER} argv=/bin/sh -c {{{script}}} sh $recipient"]
+    instance = Instance(main=MAIN | (main or {}), master=lines)
+    os.chmod(instance.root, 0o777)
+    return instance
+
+
+def test_maxproc_limits_the_deliveries_of_a_transport(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o777)
+    for parent in (tmp_path, *tmp_path.parents[:-2]):
+        os.chmod(parent, parent.stat().st_mode | 0o011)
+    # Each command counts those that run beside it.
+    script = f"mkdir {tmp_path}/$$$$; ls {tmp_path} | wc -l; sleep 0.05; rmdir {tmp_path}/$$$$"
+    with piped("3", script) as instance:
+        instance.send([f"r{number}@list.test" for number in range(40)], sender="")
+        lines = instance.log.wait(r"delivered via cmd service \((\d+)\)", 40)
+        seen = [int(line[1]) for line in lines]
+        assert max(seen) == 3
+
+
+def test_a_single_mail_overtakes_a_big_list() -> None:
+    # More recipients than may be in memory: the single mail is taken up all the same.
+    limits = {"qmgr_message_recipient_limit": "1000"}
+    with piped("2", "sleep 0.02", limits) as instance:
+        instance.send([f"r{number}@list.test" for number in range(5000)], sender="")
+        instance.log.wait("status=sent", 30)
+        start = len(instance.log.lines)
+        instance.send("single@other.test", sender="")
+        instance.log.wait(r"to=<single@other\.test>, .*status=sent", start=start)
+        overtaken = instance.log.count(r"to=<r\d+@list\.test>, .*status=sent")
+        assert overtaken < 1000
+        instance.kill()
+
+
+def test_a_burst_beyond_the_active_limit_does_not_wait_for_a_scan() -> None:
+    count, senders = 1000, 4
+    with Instance(main={"qmgr_message_active_limit": "5", "in_flow_delay": "0"}) as instance:
+
+        def burst(_: int) -> None:
+            with smtplib.SMTP("127.0.0.1", instance.port, timeout=60) as client:
+                for _ in range(count // senders):
+                    client.sendmail("a@example.org", ["alice@example.test"], "Subject: x\n\nbody\n")
+
+        with ThreadPoolExecutor(senders) as pool:
+            list(pool.map(burst, range(senders)))
+        sent = time.monotonic()
+        instance.log.wait(r"to=<alice@example\.test>, .*status=sent", count, timeout=60)
+        # A scan looks at no file that is younger than five seconds.
+        assert time.monotonic() - sent < 5
+        assert len(instance.messages("alice")) == count
+        assert instance.queued("incoming") == []
