@@ -1,5 +1,6 @@
 """Serves TCP clients: smtpd. Many sessions a process; a full one leaves new connections to others or in the backlog."""
 
+import _socket
 import asyncio
 import socket
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from tubepost.common.skeleton import process
 
 # Connections taken in one turn of the loop, so that a flood does not starve the sessions that are there.
 _ACCEPT_BURST = 16
+_AF_INET6 = int(socket.AF_INET6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,15 @@ class Service(process.Service):
 
     def connected(self, peer: Peer) -> asyncio.Protocol:
         raise NotImplementedError
+
+
+class _Accepted(socket.socket):
+    """A connection whose family and type are plain numbers: making enums of them, again and again as the event loop
+    asks, took longer than accept itself.
+    """
+
+    family = _socket.socket.family  # type: ignore[assignment]
+    type = _socket.socket.type  # type: ignore[assignment]
 
 
 class StreamLoop:
@@ -76,11 +87,12 @@ class StreamLoop:
                 self._loop.remove_reader(listener.fileno())
 
     def _take(self, listener: socket.socket) -> None:
+        family = int(listener.family)
         for _ in range(_ACCEPT_BURST):
             if self.full or not self._accepting:
                 return
             try:
-                connection, address = listener.accept()
+                fd, address = listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -88,7 +100,8 @@ class StreamLoop:
                 self.accept(False)
                 self._loop.call_later(1.0, self.accept, True)
                 return
-            connection.setblocking(False)
+            # The event loop makes it non-blocking.
+            connection = _Accepted(family, socket.SOCK_STREAM, 0, fd)
             self.sessions += 1
             self.served += 1
             if self.full:
@@ -97,14 +110,16 @@ class StreamLoop:
 
     async def _begin(self, connection: socket.socket, address: tuple[str, int]) -> None:
         try:
-            local = connection.getsockname()
-            if connection.family == socket.AF_INET6 and address[0].startswith("::ffff:"):
-                # A mapped IPv4 client is an IPv4 client to every table and log.
-                address = (address[0][7:], address[1])
-                local = (str(local[0]).removeprefix("::ffff:"), local[1])
-            peer = Peer(
-                str(address[0]).partition("%")[0], int(address[1]), str(local[0]), int(local[1]), connection.family
-            )
+            client, port = address[:2]
+            host, local_port = connection.getsockname()[:2]
+            family = connection.family
+            if family == _AF_INET6:
+                if client.startswith("::ffff:"):
+                    # A mapped IPv4 client is an IPv4 client to every table and log.
+                    client = client[7:]
+                    host = host.removeprefix("::ffff:")
+                client = client.partition("%")[0]
+            peer = Peer(client, port, host, local_port, family)
             protocol = self.service.connected(peer)
             await self._loop.connect_accepted_socket(lambda: protocol, connection)
         except OSError as error:

@@ -106,8 +106,9 @@ class Reader:
 
     def _feed_lax(self, data: bytes) -> tuple[bytes, bytes]:
         virtual = b"\n" if self._at_start else b""
-        buffer = virtual + self._held + data
-        start, end = _find_lax_end(buffer)
+        buffer = virtual + self._held + data if virtual or self._held else data
+        first = buffer.find(b"\n.")
+        start, end = _find_lax_end(buffer, first) if first >= 0 else (-1, -1)
         rest = b""
         if start >= 0:
             self.finished = True
@@ -128,20 +129,27 @@ class Reader:
             self._held = buffer[held_from:]
             segment = buffer[:held_from]
         content = segment.replace(b"\r\n", b"\n")
-        if b"\r\n" in content:
+        # One byte is searched for at many times the speed of two.
+        if b"\r" in content and b"\r\n" in content:
             content = _LAX_LINE_END.sub(b"\n", segment)
-        if b"\n." in content:
+        if first >= 0 and first != start and b"\n." in content:
             content = content.replace(b"\n.", b"\n")
-        return content[len(virtual) :], rest
+        return content[1:] if virtual else content, rest
 
 
-def _find_lax_end(buffer: bytes) -> tuple[int, int]:
-    """Where the first end of data begins and ends; -1 without one. The expression costs ten times a plain search."""
-    if b"\n.\r\r" in buffer:
-        found = _LAX_END.search(buffer)
+def _find_lax_end(buffer: bytes, first: int) -> tuple[int, int]:
+    """Where the first end of data begins and ends; -1 without one. ``first``: of all ``LF "."``.
+
+    The expression costs ten times a plain search.
+    """
+    if len(buffer) == first + 4 and buffer.endswith(b"\r\n"):
+        # Nearly every message: the end is the only such place, and nothing follows.
+        return first, first + 4
+    if buffer.find(b"\n.\r\r", first) >= 0:
+        found = _LAX_END.search(buffer, first)
         return found.span() if found is not None else (-1, -1)
-    proper = buffer.find(b"\n.\r\n")
-    bare = buffer.find(b"\n.\n", 0, proper + 1 if proper >= 0 else len(buffer))
+    proper = buffer.find(b"\n.\r\n", first)
+    bare = buffer.find(b"\n.\n", first, proper + 1 if proper >= 0 else len(buffer))
     if bare >= 0:
         return bare, bare + 3
     return (proper, proper + 4) if proper >= 0 else (-1, -1)

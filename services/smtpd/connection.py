@@ -210,11 +210,19 @@ class Connection(asyncio.Protocol):
             self._reading = True
             if self.transport is not None:
                 self.transport.resume_reading()
-        self._begin_wait()
+        # As _begin_wait and _end_wait, in line: every command comes through here.
+        self._waiting_since = now = self.loop.time()
+        if not self.request_since:
+            self.request_since = now
+            self._request_bytes = 0
+        if self.timer is None:
+            self.timer = self.loop.call_later(self.config.smtpd_timeout, self._tick)
         self._wants_input = True
         yield None
         self._wants_input = False
-        self._end_wait()
+        self._waiting_since = 0.0
+        if self._late:
+            self._end_wait()
         if self._eof and not machine.waiting_input:
             raise Gone("lost connection")
 

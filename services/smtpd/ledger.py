@@ -100,8 +100,18 @@ class Ledger:
         return frozenset(self.troubles), self.history
 
     def ok(self, verb: str, reply: str) -> None:
-        self.count(verb, 1, 0)
-        self.reply(reply)
+        counts = self.counts.get(verb)
+        if counts is None:
+            self.counts[verb] = [1, 0]
+        else:
+            counts[0] += 1
+        settings = self.settings
+        if self.errors >= settings.soft_error_limit or reply[0] != "2":
+            self.reply(reply)
+            return
+        if settings.keep_history:
+            self.history.append(f"Out: {reply}")
+        self.output.append(f"{reply}\r\n")
 
     def wrong(self, reply: str, trouble: str = "") -> None:
         if trouble:

@@ -151,7 +151,7 @@ class Machine(Ledger):
                 self.reply(f"421 4.7.0 {self.settings.myhostname} Error: too many errors")
                 self.close("too many errors")
             else:
-                line = self._next_line()
+                line = self._next_line() if self._position < len(self._buffer) else None
                 if line is None:
                     return None
                 if line:
@@ -355,7 +355,11 @@ class Machine(Ledger):
                 self.close()
                 return
         else:
-            self.count(verb, 0, 1)
+            counts = self.counts.get(verb)
+            if counts is None:
+                self.counts[verb] = [0, 1]
+            else:
+                counts[1] += 1
         if self.access_denied and verb != "QUIT":
             # RFC 5321 3.1: a server that said 554 answers 503 to all but QUIT.
             self.wrong(f"503 5.7.0 Error: access denied for {self.client}")

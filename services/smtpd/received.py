@@ -1,6 +1,11 @@
 """The Received: field that the server puts on top (RFC 5321 4.4), in Postfix's form. Pure."""
 
+from functools import lru_cache
+
 from tubepost.common.mail.date import format_date
+
+# Many messages come in one second.
+_format_date = lru_cache(4)(format_date)
 
 
 def format_received(
@@ -28,6 +33,6 @@ def format_received(
         f"Received: from {helo or client_name} ({client_name} [{address}])\n"
         f"\tby {myhostname} ({mail_name}) with {protocol}{identity}"
     )
-    date = format_date(time, offset, zone)
+    date = _format_date(int(time), offset, zone)
     # RFC 5321 7.6: with several recipients FOR would tell each of them about another.
     return f"{by}\n\tfor <{recipient}>; {date}" if recipient else f"{by};\n\t{date}"

@@ -86,7 +86,7 @@ class Session(Connection):
         client, machine, config, outside = self.client, self.machine, self.config, self.server.outside
         if config.smtpd_peername_lookup and not outside.knows_client(client):
             yield outside.name_client(client)
-        self._name = machine.client = client.identity
+        machine.client = client.identity
         log.info(f"connect from {machine.client}")
         try:
             yield from self._know_client()
@@ -208,7 +208,7 @@ class Session(Connection):
         self._take_logs()
         if self._reason:
             self._log_end(self._reason)
-        log.info(f"disconnect from {self.client.identity}{machine.statistics()}")
+        log.info(f"disconnect from {machine.client}{machine.statistics()}")
         if self._counted:
             self.server.anvil.tell(anvil.Disconnect(service=self.server.process.name, client=self._anvil_name()))
         notices = machine.notices
@@ -524,6 +524,14 @@ class Session(Connection):
 
     def _origin(self) -> Origin:
         client, forwarded, machine = self.client, self._forwarded, self.machine
+        if not forwarded:
+            return Origin(
+                client_name=client.name,
+                client_address=client.address,
+                client_port=client.port,
+                helo=machine.helo,
+                protocol=machine.protocol,
+            )
         return Origin(
             client_name=forwarded.get("NAME", client.name),
             client_address=forwarded.get("ADDR", client.address),
