@@ -152,7 +152,10 @@ def commit(batch: list[_Job]) -> None:
     _sync([job for job in batch if job.error is None])
     for job in batch:
         if job.fd >= 0:
-            os.close(job.fd)
+            try:
+                os.close(job.fd)
+            except OSError as error:
+                job.error = job.error or error
 
 
 def _sync(jobs: list[_Job]) -> None:
@@ -161,7 +164,10 @@ def _sync(jobs: list[_Job]) -> None:
     if len(jobs) > 1 and _may_syncfs and time.monotonic() >= _avoid_until:
         by_device: dict[int, list[_Job]] = {}
         for job in jobs:
-            by_device.setdefault(os.fstat(job.fd).st_dev, []).append(job)
+            try:
+                by_device.setdefault(os.fstat(job.fd).st_dev, []).append(job)
+            except OSError as trouble:
+                job.error = trouble
         for together in by_device.values():
             begun = time.monotonic()
             if _syncfs(together[-1].fd) != 0:  # type: ignore[misc]

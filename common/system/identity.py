@@ -40,7 +40,8 @@ def act_as(uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
     event loop: there use it only around a piece of work without await, and end with ``act_as(-1, -1)``.
     """
     wanted = (uid, gid, groups)
-    if getattr(_thread, "identity", _NOBODY_ASKED) == wanted or os.geteuid() != 0:
+    # A new thread is at first who the thread was that started it: unknown here, so it is set.
+    if getattr(_thread, "identity", None) == wanted or os.geteuid() != 0:
         return
     if uid < 0:
         _library.setfsuid(ctypes.c_uint(0))

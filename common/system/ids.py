@@ -7,6 +7,7 @@ the file exists, so it can be created under its final name with O_EXCL.
 
 import os
 import re
+import threading
 import time
 
 _ALPHABET = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
@@ -17,6 +18,7 @@ _PATTERN = re.compile(rf"{_DIGIT}{{6}}{_DIGIT}{{4}}z[{_ALPHABET[:-1]}]{{1,8}}")
 _MICROS = slice(6, 10)
 
 _last_microsecond = 0
+_lock = threading.Lock()
 
 
 def _encode(number: int, base: int, width: int) -> str:
@@ -30,9 +32,9 @@ def _encode(number: int, base: int, width: int) -> str:
 def new_queue_id() -> str:
     """A queue id that no other call on this machine has returned."""
     global _last_microsecond
-    now = time.time_ns() // 1000
-    # A clock that was set back, or two calls in one microsecond: go on from the last one.
-    _last_microsecond = now = max(now, _last_microsecond + 1)
+    with _lock:
+        # A clock that was set back, or two calls in one microsecond: go on from the last one.
+        _last_microsecond = now = max(time.time_ns() // 1000, _last_microsecond + 1)
     seconds, micros = divmod(now, 1_000_000)
     return f"{_encode(seconds, 52, 6)}{_encode(micros, 52, 4)}z{_encode(os.getpid(), 51, 1)}"
 

@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\ud800-\udfff]")
+# Besides control characters: what some readers take for a line end, and what turns the direction of text on a screen.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # RFC 5424 leaves 64 KiB as the largest useful syslog line; Postfix cuts at 2000 bytes.
 _LINE_LIMIT = 4000
 # Kept while the log program does not read; beyond it lines are dropped and counted.
@@ -162,7 +163,8 @@ def flush() -> None:
         return
     state.flushed = time.time()
     lines = state.lines
-    if state.lost:
+    # Told once there is room again: a notice with each try would itself fill the memory.
+    if state.lost and len(lines) < _BACKLOG_LINES:
         told = f"warning: {state.lost} log lines were lost: the log program did not keep up"
         lines.append((int(state.flushed * 1e6), f"{timestamp(state.flushed)} {state.head or _head()}{told}\n"))
         state.lost = 0
@@ -200,9 +202,8 @@ def _send(lines: list[tuple[int, str]]) -> bool:
                 sock.close()
                 raise
             state.sock = sock
-        if state.schedule is None:
-            # With no loop to come back (a process that starts or ends) wait a little for the log program.
-            state.sock.settimeout(_PATIENCE)
+        # With no loop to come back (a process that starts or ends) wait a little for the log program; a loop never.
+        state.sock.settimeout(_PATIENCE if state.schedule is None else 0.0)
         state.sock.send(data)
         return True
     except (BlockingIOError, TimeoutError):

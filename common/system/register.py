@@ -1,13 +1,17 @@
 """The register of children: which process id is which program, so that a kernel-verified pid names its caller.
 
-A file of fixed records in the instance's ``pid`` directory, written only by the template (which forks the children) and
-read by all. A child's record is there before the child runs its first line of program, and is cleared before the
-child is reaped, so its pid cannot have gone to another process.
+A file of fixed records in the instance's ``pid`` directory, written by the template and by the children that it forks
+(under a lock: two that begin at once must not take the same record), and read by all. A child's record is there before
+the child runs its first line of program, and is cleared before the child is reaped, so its pid cannot have gone to
+another process.
 """
 
+import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _RECORD = struct.Struct("=i28s32s")  # pid, program, service
 _COUNT = 4096
@@ -28,38 +32,70 @@ class Register:
             if write:
                 os.ftruncate(fd, SIZE)
             self._map = mmap.mmap(fd, SIZE, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        self._fd = fd if write else -1
+        if not write:
+            os.close(fd)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # lockf, not flock: a forked child shares the open file, and so would share a flock.
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
     def _slots(self, pid: int) -> "range":
         return range(pid, pid + _COUNT)
 
     def add(self, pid: int, program: str, service: str) -> None:
+        """What the register said of an earlier process of this number is forgotten. Raises RegisterFull."""
         record = _RECORD.pack(pid, program.encode()[:28], service.encode()[-32:])
-        for slot in self._slots(pid):
-            at = slot % _COUNT * _RECORD.size
-            if _RECORD.unpack_from(self._map, at)[0] <= 0:
-                self._map[at : at + _RECORD.size] = record
-                return
+        with self._locked():
+            self._remove(pid)
+            for slot in self._slots(pid):
+                at = slot % _COUNT * _RECORD.size
+                if _RECORD.unpack_from(self._map, at)[0] <= 0:
+                    self._map[at : at + _RECORD.size] = record
+                    return
         raise RegisterFull(f"more than {_COUNT} processes")
 
     def remove(self, pid: int) -> None:
+        with self._locked():
+            self._remove(pid)
+
+    def _remove(self, pid: int) -> None:
         for slot in self._slots(pid):
-            at = slot % _COUNT * _RECORD.size
-            found = _RECORD.unpack_from(self._map, at)[0]
-            if found == pid:
-                # -1, not 0: a search goes on over a freed record.
-                self._map[at : at + _RECORD.size] = _RECORD.pack(-1, b"", b"")
-                return
+            found = self._pid_at(slot)
             if found == 0:
                 return
+            if found != pid:
+                continue
+            # -1, not 0: a search goes on over a freed record. But at the end of a run of records the freed ones are
+            # made free again, or after some thousand births every search would read the whole register.
+            self._set_free(slot, -1)
+            while self._pid_at(slot) == -1 and self._pid_at(slot + 1) == 0:
+                self._set_free(slot, 0)
+                slot -= 1
+            return
+
+    def _pid_at(self, slot: int) -> int:
+        pid: int = _RECORD.unpack_from(self._map, slot % _COUNT * _RECORD.size)[0]
+        return pid
+
+    def _set_free(self, slot: int, mark: int) -> None:
+        at = slot % _COUNT * _RECORD.size
+        self._map[at : at + _RECORD.size] = _RECORD.pack(mark, b"", b"")
 
     def find(self, pid: int) -> tuple[str, str] | None:
         """(program, service) of a child of this instance's master, or None."""
         for slot in self._slots(pid):
             found, program, service = _RECORD.unpack_from(self._map, slot % _COUNT * _RECORD.size)
             if found == pid:
-                return program.rstrip(b"\0").decode(), service.rstrip(b"\0").decode()
+                return program.rstrip(b"\0").decode(), service.rstrip(b"\0").decode("utf-8", "replace")
             if found == 0:
                 return None
         return None
@@ -71,3 +107,6 @@ class Register:
 
     def close(self) -> None:
         self._map.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -72,7 +72,10 @@ _VERBS = {order: Order(order) for order in ("stop", "wake", "stress-on", "stress
 
 def decode_status(data: bytes) -> Status:
     """Raises ValueError: children are not trusted to speak well."""
-    fields = json.loads(data)
+    try:
+        fields = json.loads(data)
+    except RecursionError:
+        raise ValueError("not a status") from None
     match fields:
         case [bool(available), int(sessions), int(served), bool(ready), bool(leaving), str(note)]:
             return Status(available, sessions, served, ready, leaving, note[:200])
