@@ -5,7 +5,7 @@ PORT_OFFSET ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run install test-install test unit integration interop crash lint types load fuzz soak bench docs clean
+.PHONY: run install test-install test unit integration interop crash container-test lint types load fuzz soak bench docs clean
 
 run: install
 	@$(BIN)/tubepost init $(ROOT) --port-offset $(PORT_OFFSET)
@@ -33,6 +33,9 @@ unit: test-install
 
 integration interop crash: test-install
 	$(BIN)/python -m pytest -q tests/$@
+
+container-test: test-install
+	sh .ci/container-test
 
 lint: test-install
 	$(BIN)/ruff check .

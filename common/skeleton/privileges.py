@@ -65,7 +65,10 @@ _AGENT_CAPABILITIES = _FILE_CAPABILITIES | {
 }
 
 
-_SEEING = frozenset({privileges.DAC_READ_SEARCH})
+def _seeing() -> frozenset[int]:
+    """The right to read others' files; in a container that lacks it, that to override (Landlock forbids the writing)."""
+    wanted = privileges.DAC_READ_SEARCH
+    return frozenset({wanted if privileges.permitted() >> wanted & 1 else privileges.DAC_OVERRIDE})
 
 
 def policy_of(program: str) -> Policy:
@@ -102,7 +105,7 @@ def _change_account(birth: Birth, config: Config, policy: Policy) -> None:
     except KeyError:
         raise config.bad_value("mail_owner", f"there is no account {config.mail_owner}") from None
     if owner.pw_uid:
-        privileges.become(owner.pw_uid, owner.pw_gid, _SEEING if policy.sees else frozenset())
+        privileges.become(owner.pw_uid, owner.pw_gid, _seeing() if policy.sees else frozenset())
     else:
         # An instance for trying out, made by root: root in name only.
         privileges.keep_capabilities(_AGENT_CAPABILITIES if policy.root else _FILE_CAPABILITIES)

@@ -45,7 +45,7 @@ def keep_capabilities(kept: frozenset[int]) -> None:
 
 def _set_capabilities(kept: frozenset[int]) -> None:
     # In a container we may have been given fewer from the start.
-    bits = sum(1 << number for number in kept) & _permitted()
+    bits = sum(1 << number for number in kept) & permitted()
     low, high = bits & 0xFFFFFFFF, bits >> 32
     header = struct.pack("=Ii", _CAPSET_VERSION, 0)
     data = struct.pack("=IIIIII", low, low, 0, high, high, 0)
@@ -53,7 +53,8 @@ def _set_capabilities(kept: frozenset[int]) -> None:
         raise OSError(ctypes.get_errno(), "capset failed")
 
 
-def _permitted() -> int:
+def permitted() -> int:
+    """The capabilities that this process may use, a bit each."""
     with open("/proc/self/status", "rb") as file:
         for line in file:
             if line.startswith(b"CapPrm:"):
