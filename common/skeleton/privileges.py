@@ -66,7 +66,7 @@ _AGENT_CAPABILITIES = _FILE_CAPABILITIES | {
 
 
 def _seeing() -> frozenset[int]:
-    """The right to read others' files; in a container that lacks it, that to override (Landlock forbids the writing)."""
+    """The right to read others' files; in a container that lacks it, to override (Landlock forbids the writing)."""
     wanted = privileges.DAC_READ_SEARCH
     return frozenset({wanted if privileges.permitted() >> wanted & 1 else privileges.DAC_OVERRIDE})
 

@@ -74,7 +74,8 @@ def test_the_container_takes_mail_keeps_it_over_a_restart_and_stops_cleanly(cont
         with pytest.raises(smtplib.SMTPRecipientsRefused):
             client.sendmail("a@example.org", ["x@example.net"], "Subject: no relay\n\n")
     container.inside("printf 'Subject: hi\\n\\nfrom inside\\n' | sendmail bob@example.test")
-    wait = "for n in $(seq 300); do ls /srv/tubepost/mail/example.test/{0}/new/* >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1"
+    found = "ls /srv/tubepost/mail/example.test/{0}/new/* >/dev/null 2>&1"
+    wait = f"for n in $(seq 300); do {found} && exit 0; sleep 0.1; done; exit 1"
     for user in ("alice", "bob"):
         container.inside(wait.format(user))
     assert "Mail queue is empty" in container.inside("mailq")
