@@ -62,7 +62,7 @@ class DataContent(Content):
         """(content to pass on, what follows the end of data)."""
         content, rest = self._reader.feed(data)
         self.bare_newline = self._reader.bare_newline
-        return self._take(content, content.count(b"\n"), last=self._reader.finished), rest
+        return self._take(content, self._reader.lines, last=self._reader.finished), rest
 
 
 class ChunkContent(Content):

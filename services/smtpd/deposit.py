@@ -55,24 +55,23 @@ class Message:
             except BusError as error:
                 self._fail(error)
                 return
-        await self._send(whole=False)
+        await self._send()
 
-    async def _send(self, *, whole: bool) -> None:
+    async def _send(self) -> None:
         upload = self._upload
         assert upload is not None
-        data = b"".join(self._chunks)
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._held = 0
+        # In equal parts: what is left over need not be copied to the front of the next.
+        size = -(-len(data) // -(-len(data) // CHUNK_SIZE)) if data else 0
         position = 0
-        end = len(data) if whole else len(data) - len(data) % CHUNK_SIZE
         try:
-            while position < end and not upload.answered:
-                await upload.send(data[position : min(position + CHUNK_SIZE, end)])
-                position += CHUNK_SIZE
+            while position < len(data) and not upload.answered:
+                await upload.send(data[position : position + size])
+                position += size
         except BusError as error:
             self._fail(error)
-            return
-        rest = data[end:]
-        self._chunks = [rest] if rest else []
-        self._held = len(rest)
 
     def _fail(self, error: BusError) -> None:
         # The client goes on sending until it has sent all; it is told then.
@@ -89,7 +88,7 @@ class Message:
             if self._upload is None:
                 content = b"".join(self._chunks)
                 return await self._client.call(self._build(content.isascii()), Deposited, payload=content)
-            await self._send(whole=True)
+            await self._send()
             if self._error is not None:
                 raise self._error
             return await self._upload.finish()

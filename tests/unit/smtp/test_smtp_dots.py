@@ -47,6 +47,7 @@ def play(data: bytes, sizes: list[int], policy: str) -> tuple[bytes, bytes | Non
         size = sizes[index % len(sizes)]
         index += 1
         content, rest = reader.feed(data[position : position + size])
+        assert reader.lines == content.count(b"\n")
         position += size
         out.append(content)
         if reader.finished:
@@ -58,6 +59,10 @@ def play(data: bytes, sizes: list[int], policy: str) -> tuple[bytes, bytes | Non
 def test_any_cut_gives_what_the_model_gives(data: bytes, sizes: list[int], policy: str) -> None:
     data = data + b"tail\r\n.\r\nQUIT\r\n"
     assert play(data, sizes, policy) == model(data, lax=policy == "no")
+    # Whole, and up to the end alone: the shortest way through the reader.
+    assert play(data, [len(data)], policy) == model(data, lax=policy == "no")
+    short = data[: -len(b"QUIT\r\n")]
+    assert play(short, [len(short)], policy) == model(short, lax=policy == "no")
 
 
 @given(HOSTILE, st.lists(st.integers(1, 7), min_size=1, max_size=5), st.booleans())
