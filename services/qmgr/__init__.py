@@ -10,7 +10,14 @@ Description
     removes. It alone moves queue files between queues (postsuper apart).
 
     ``active`` and the recipients in memory are bounded (qmgr_message_active_limit, qmgr_message_recipient_limit): what
-    does not fit waits on disk. Recipients of a big list are read in portions.
+    does not fit waits on disk. Recipients of a big list are read in portions; each message may have
+    qmgr_message_recipient_minimum of them in memory, so that a list does not keep other mail out.
+
+    A transport has at most as many deliveries under way as maxproc of its line in master.cf says (times client_limit
+    where that is set on the line). Mail past maximal_queue_lifetime is tried once more and then returned; what
+    ``postsuper -e`` marked is returned without a try. ``sendmail -bv`` and ``-v`` get a report of the first round.
+
+    Users may flush, or ask for a scan, when authorized_flush_users matches them.
 
 Standards
     RFC 3461 (DSN: which reports are due): yes. RFC 3463 (status codes): yes.
