@@ -17,7 +17,7 @@ import click
 
 from tubepost.common.wire.peers import CALLS, USER
 from tubepost.common.system import control
-from tubepost.common.config import Config, ConfigError, Fault, layout, load, master_cf
+from tubepost.common.config import Config, ConfigError, Fault, inspect, layout, load, master_cf
 from tubepost.common.config.instance import write_instance
 from tubepost.common.skeleton.privileges import POLICIES, policy_of
 
@@ -246,7 +246,10 @@ def _status_lines(answer: dict[str, Any]) -> list[str]:
 @click.pass_obj
 def check(directory: str) -> None:
     """Check configuration and permissions; every fault in one pass. Exit status 0 when nothing is wrong."""
-    config = _config(directory)
+    try:
+        config = inspect(directory)
+    except ConfigError as error:
+        raise _fail(str(error), EX_CONFIG) from None
     faults = _faults(directory, config)
     words = [f"{fault.severity}: {fault}" for fault in faults]
     words += [f"warning: {text}" for text in _directory_faults(config)]
