@@ -197,13 +197,14 @@ class Connection(asyncio.Protocol):
         if self.process.hurried.is_set() and not machine.in_content:
             machine.shut_down()
             return
-        while self._full and not self.lost:
-            # A client that does not read its replies gets no more of them.
+        if self._full and not self.lost:
+            # A client that does not read its replies gets no more of them. What it sent meanwhile comes next.
             self._begin_wait()
             self._wants_room = True
             yield None
             self._wants_room = False
             self._end_wait()
+            return
         if self._eof:
             raise Gone("lost connection")
         if not self._reading:
