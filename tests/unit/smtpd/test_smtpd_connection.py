@@ -91,7 +91,9 @@ class Acceptor(Connection):
         config = SimpleNamespace(smtpd_timeout=300.0, smtpd_per_request_deadline=False, smtpd_min_data_rate=500)
         hurried = SimpleNamespace(is_set=lambda: False)
         super().__init__(cast("Any", SimpleNamespace(config=config, loop=loop, hurried=hurried)))
-        self.machine = Machine(Settings("mx.example", forbid_unauth_pipelining=False), "c[192.0.2.1]")
+        self.machine = Machine(
+            Settings("mx.example", forbid_unauth_pipelining=False, junk_command_limit=1_000_000), "c[192.0.2.1]"
+        )
         self.content = b""
         self.reason = "none"
 
