@@ -45,21 +45,11 @@ SUFFIXES: dict[str, AnyParameter] = {
     "destination_recipient_limit": _declare(
         Integer, "$default_destination_recipient_limit", "Most recipients in one delivery."
     ),
-    "extra_recipient_limit": _declare(
-        Integer, "$default_extra_recipient_limit", "Recipients that may be kept in memory for preempting messages."
-    ),
     "initial_destination_concurrency": _declare(
         Integer, "$initial_destination_concurrency", "Concurrency that a destination starts with.", low=1
     ),
     "minimum_delivery_slots": _declare(
         Integer, "$default_minimum_delivery_slots", "Messages that can earn fewer slots are never preempted."
-    ),
-    "recipient_limit": _declare(Integer, "$default_recipient_limit", "Recipients kept in memory for this transport."),
-    "recipient_refill_delay": _declare(
-        Time, "$default_recipient_refill_delay", "Longest wait before more recipients of a message are read.", low=1
-    ),
-    "recipient_refill_limit": _declare(
-        Integer, "$default_recipient_refill_limit", "Recipients read at a time once some were delivered.", low=1
     ),
     "time_limit": _declare(Time, "$command_time_limit", "Longest run of a command that this transport starts.", low=1),
     "transport_rate_delay": _declare(

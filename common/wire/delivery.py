@@ -28,8 +28,6 @@ class Job(Message):
     """When the message entered the active queue; with arrival_time and now it gives delays=a/b/c/d."""
     probe: bool = False
     """Address verification: go as far as RCPT, do not deliver (Postfix DEL_REQ_FLAG_MTA_VRFY)."""
-    trace: bool = False
-    """sendmail -v: deliver and report."""
 
 
 class RecipientStatus(Message):

@@ -37,9 +37,7 @@ class Qmgr(Settings):
     default_destination_rate_delay = Time("0s", "Pause between deliveries to one destination.")
     default_transport_rate_delay = Time("0s", "Pause between deliveries of one transport.")
     default_recipient_limit = Integer("20000", "Recipients in memory for one transport.", low=1)
-    default_extra_recipient_limit = Integer("1000", "Recipients in memory for messages that preempt others.")
     default_recipient_refill_limit = Integer("100", "Recipients read at a time once some were delivered.", low=1)
-    default_recipient_refill_delay = Time("5s", "Longest wait before more recipients of a message are read.", low=1)
     default_delivery_slot_cost = Integer(
         "5", "Recipients that earn one slot for preempting another message; 0: no preemption."
     )

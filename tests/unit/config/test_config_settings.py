@@ -93,7 +93,7 @@ def test_transports() -> None:
     with pytest.raises(KeyError):
         config.transport_int("any", "no_such_suffix")
     with pytest.raises(ConfigError, match="line 1"):
-        from_text("x_recipient_limit = many").transport_int("x", "recipient_limit")
+        from_text("x_destination_recipient_limit = many").transport_int("x", "destination_recipient_limit")
 
 
 @pytest.mark.parametrize("suffix", transports.SUFFIXES)
@@ -135,8 +135,8 @@ def test_overrides_of_a_service() -> None:
 def test_check_finds_all() -> None:
     config = from_text(
         "smtpd_timout = 1\nsmtpd_timeout = x\nmydestination = $mine\nmine = a\nbiff = maybe\n"
-        "smtpd_restriction_classes = strict\nstrict = reject_unauth_destination\nother = 1\nslow_recipient_limit = 2\n"
-        "gone_recipient_limit = 2\nmine = b\nqueue_run_delay = ${x\n"
+        "smtpd_restriction_classes = strict\nstrict = reject_unauth_destination\nother = 1\nslow_destination_recipient_limit = 2\n"
+        "gone_destination_recipient_limit = 2\nmine = b\nqueue_run_delay = ${x\n"
     )
     found = {(fault.line, fault.name, fault.severity) for fault in config.check(frozenset({"slow"}))}
     assert found == {
@@ -144,7 +144,7 @@ def test_check_finds_all() -> None:
         (2, "smtpd_timeout", "error"),
         (5, "biff", "error"),
         (8, "other", "warning"),
-        (10, "gone_recipient_limit", "warning"),
+        (10, "gone_destination_recipient_limit", "warning"),
         (11, "mine", "warning"),
         (12, "queue_run_delay", "error"),
     }

@@ -35,7 +35,8 @@ def test_every_parameter_is_used() -> None:
     unused = [
         parameter.name
         for parameter in declarations(Parameters)
-        if not {parameter.name, parameter.attribute} & words and parameter.name not in FREE
+        if not {parameter.name, parameter.attribute} & words
+        and parameter.name not in FREE
         # Read under a name that is put together: qmgr's <transport>_…, rewrite's address_verify_….
         and split_name(parameter.name) is None
         and parameter.name.removeprefix("address_verify_") not in words

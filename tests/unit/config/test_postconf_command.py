@@ -61,7 +61,7 @@ def test_classes(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "mine =\n"
     run(directory, "-qH", "-C", "service")
     names = capsys.readouterr().out.split()
-    assert "slow_recipient_limit" in names
+    assert "slow_destination_recipient_limit" in names
     assert "mail_time_limit" in names
     assert "slow_time_limit" not in names
     run(directory, "-dH")
