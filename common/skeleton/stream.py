@@ -13,6 +13,7 @@ from tubepost.common.skeleton import process
 # Connections taken in one turn of the loop, so that a flood does not starve the sessions that are there.
 _ACCEPT_BURST = 16
 _AF_INET6 = int(socket.AF_INET6)
+_ANY = frozenset({"0.0.0.0", "::"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class StreamLoop:
         self._loop = process.loop
         self._limit = process.config.client_limit
         self._sockets: list[socket.socket] = []
+        self._beginning: dict[int, asyncio.Task[None]] = {}
+        self._bound: dict[int, tuple[str, int]] = {}
         self._accepting = False
         self._changed: Callable[[], None] = lambda: None
         self.sessions = 0
@@ -71,6 +74,7 @@ class StreamLoop:
             listener = socket.socket(fileno=fd)
             listener.setblocking(False)
             self._sockets.append(listener)
+            self._bound[listener.fileno()] = listener.getsockname()[:2]
         self.accept(True)
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -88,6 +92,7 @@ class StreamLoop:
 
     def _take(self, listener: socket.socket) -> None:
         family = int(listener.family)
+        bound = self._bound[listener.fileno()]
         for _ in range(_ACCEPT_BURST):
             if self.full or not self._accepting:
                 return
@@ -106,12 +111,17 @@ class StreamLoop:
             self.served += 1
             if self.full:
                 self._changed()
-            self._process.spawn(self._loop.create_task(self._begin(connection, address)))
+            # Held here, as the event loop holds no task; it takes itself out.
+            number = self.served
+            self._beginning[number] = self._loop.create_task(self._begin(number, connection, address, bound))
 
-    async def _begin(self, connection: socket.socket, address: tuple[str, int]) -> None:
+    async def _begin(
+        self, number: int, connection: socket.socket, address: tuple[str, int], bound: tuple[str, int]
+    ) -> None:
         try:
             client, port = address[:2]
-            host, local_port = connection.getsockname()[:2]
+            # A socket that listens on one address need not be asked which of ours the client came to.
+            host, local_port = bound if bound[0] not in _ANY else connection.getsockname()[:2]
             family = connection.family
             if family == _AF_INET6:
                 if client.startswith("::ffff:"):
@@ -126,6 +136,8 @@ class StreamLoop:
             log.debug(f"connection ended before it began: {error}")
             connection.close()
             self._ended()
+        finally:
+            del self._beginning[number]
 
     def _ended(self) -> None:
         self.sessions -= 1

@@ -102,14 +102,15 @@ class Connection(asyncio.Protocol):
         self._request_bytes += size
         machine = self.machine
         if self._pieces or (self._wants_input and machine.in_content):
-            self._pieces.append(data)
-            self._pieces_size += size
-            if self._wants_input and self._pieces_size < _PORTION and not self._may_decide(data):
-                if self._pieces_timer is None:
+            ends = self._may_decide(data)
+            if self._pieces or not ends:
+                self._pieces.append(data)
+                self._pieces_size += size
+                if not self._wants_input or self._pieces_size >= _PORTION or ends:
+                    self._hand_over()
+                elif self._pieces_timer is None:
                     self._pieces_timer = self.loop.call_later(_PORTION_WAIT, self._hand_over)
                 return
-            self._hand_over()
-            return
         machine.receive(data)
         if self._wants_input:
             self._wants_input = False
@@ -123,7 +124,7 @@ class Connection(asyncio.Protocol):
         """Could this piece end the content, as far as can be seen cheaply?"""
         due = self.machine.content_due
         if due:
-            return self._pieces_size >= due
+            return self._pieces_size + len(data) >= due
         # The end of data cut in two is left to the timer, unless the second part is very small.
         return len(data) < 5 or b"\n.\r\n" in data or b"\n.\n" in data
 
