@@ -14,6 +14,8 @@ from dataclasses import dataclass
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 _SIMPLE = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)>(?:[ \t]+(.*))?")
 _DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_SEVERAL = re.compile(r"[ \t,]")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = re.compile(r"([\"\\])")
 # RFC 5321 4.1.2: At-domain *( "," At-domain ) ":"
@@ -187,6 +189,9 @@ def _external_local(local: str, *, strict: bool) -> str:
         raise AddressError("a local part that must be quoted is not")
     if "<" in local or ">" in local:
         raise AddressError("an angle bracket in an address")
+    if _SEVERAL.search(_QUOTED_PAIR.sub("", _QUOTED.sub("", local))):
+        # Postfix reads "a b@c" and "a,b@c" as two addresses.
+        raise AddressError("more than one address")
     return quote_local(_QUOTED_PAIR.sub(r"\1", local.replace('"', "") if '\\"' not in local else local))
 
 

@@ -8,6 +8,7 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -20,28 +21,29 @@ POSTFIX = shutil.which("postfix", path="/usr/sbin:/usr/bin")
 UNUSABLE = "" if POSTFIX is not None and os.geteuid() == 0 else "needs Debian's Postfix, and root to start it"
 """Why it cannot be used here; empty: it can."""
 
-_MAIN = """compatibility_level = 3.6
-queue_directory = {root}/spool
-data_directory = {root}/data
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mail.peer.test
-mydomain = peer.test
-mydestination =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-smtpd_peername_lookup = no
-disable_dns_lookups = yes
-alias_maps =
-alias_database =
-virtual_mailbox_domains = peer.test
-virtual_mailbox_maps = inline:{{user@peer.test=user/,other@peer.test=other/,postmaster@peer.test=postmaster/}}
-virtual_mailbox_base = {root}/mail
-virtual_uid_maps = static:65534
-virtual_gid_maps = static:65534
-maillog_file = /dev/stdout
-"""
+_MAIN = {
+    "compatibility_level": "3.6",
+    "queue_directory": "{root}/spool",
+    "data_directory": "{root}/data",
+    "mail_owner": "postfix",
+    "setgid_group": "postdrop",
+    "myhostname": "mail.peer.test",
+    "mydomain": "peer.test",
+    "mydestination": "",
+    "inet_interfaces": "127.0.0.1",
+    "inet_protocols": "ipv4",
+    "mynetworks": "127.0.0.0/8",
+    "smtpd_peername_lookup": "no",
+    "disable_dns_lookups": "yes",
+    "alias_maps": "",
+    "alias_database": "",
+    "virtual_mailbox_domains": "peer.test",
+    "virtual_mailbox_maps": "inline:{user@peer.test=user/,other@peer.test=other/,postmaster@peer.test=postmaster/}",
+    "virtual_mailbox_base": "{root}/mail",
+    "virtual_uid_maps": "static:65534",
+    "virtual_gid_maps": "static:65534",
+    "maillog_file": "/dev/stdout",
+}
 
 
 class PostfixPeer:
@@ -57,8 +59,9 @@ class PostfixPeer:
         owner = pwd.getpwnam("postfix")
         os.chown(self.root / "data", owner.pw_uid, owner.pw_gid)
         os.chown(self.root / "mail", 65534, 65534)
-        settings = "".join(f"{name} = {value}\n" for name, value in (main or {}).items())
-        (self.root / "conf" / "main.cf").write_text(_MAIN.format(root=self.root) + settings)
+        settings = {**_MAIN, **(main or {})}
+        text = "".join(f"{name} = {value}\n" for name, value in settings.items())
+        (self.root / "conf" / "main.cf").write_text(text.replace("{root}", str(self.root)))
         stock = Path("/usr/share/postfix/master.cf.dist").read_text()
         stock = re.sub(r"^smtp(\s+)inet", rf"127.0.0.1:{self.port}\1inet", stock, flags=re.M)
         # Nothing is chrooted: the queue directory has no /etc of its own.
@@ -79,8 +82,23 @@ class PostfixPeer:
             start_new_session=True,
         )
         self.log = Log(self._process.stdout)
-        self.log.wait(r"master\[\d+\]: daemon started")
+        try:
+            self._wait_open()
+        except TimeoutError:
+            self.__exit__()
+            raise AssertionError("Postfix did not start:\n" + "\n".join(self.log.lines)) from None
         return self
+
+    def _wait_open(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                    connection.recv(100)
+                return
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        raise TimeoutError
 
     def __exit__(self, *_: object) -> None:
         # The process that was started is a script; the master is its child, and a child of nobody without it.

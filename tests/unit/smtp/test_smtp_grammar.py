@@ -63,12 +63,19 @@ def test_paths_that_are_none(text: str, strict: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["FROM: <a@b.example>", "FROM:a@b.example", "FROM : <a@b.example>", "FROM:<a b@b.example>"]
+    "text", ["FROM: <a@b.example>", "FROM:a@b.example", "FROM : <a@b.example>", 'FROM:<a"b"@b.example>']
 )
 def test_what_only_strict_envelopes_refuse(text: str) -> None:
-    assert command.parse_path_command(text, "FROM:").address in ("a@b.example", '"a b"@b.example')
+    assert command.parse_path_command(text, "FROM:").address in ("a@b.example", "ab@b.example")
     with pytest.raises(command.CommandError):
         command.parse_path_command(text, "FROM:", strict=True)
+
+
+@pytest.mark.parametrize("text", ["<a b@c.example>", "<a,b@c.example>", '<"a" b@c.example>', "<a, b>"])
+def test_two_addresses_are_none(text: str) -> None:
+    with pytest.raises(command.AddressError):
+        command.parse_path_command("TO:" + text, "TO:")
+    assert command.parse_path('<"a, b"@c.example>') == '"a, b"@c.example'
 
 
 @given(st.text(st.sampled_from('ab.@"\\<> :,[]\t%\u00e9'), max_size=20), st.booleans())
