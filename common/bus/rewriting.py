@@ -94,6 +94,8 @@ class RewriteClient:
 
     async def rewrite_all(self, context: Context, addresses: Sequence[str]) -> list[str]:
         """Several addresses, in order, with one question at most."""
+        if all(map(_STANDARD.fullmatch, addresses)):
+            return list(addresses)
         results = [self.known(context, address) for address in addresses]
         asked = [
             (index, self._ask_rewrite(context, addresses[index]))

@@ -18,6 +18,8 @@ _PATTERN = re.compile(rf"{_DIGIT}{{6}}{_DIGIT}{{4}}z[{_ALPHABET[:-1]}]{{1,8}}")
 _MICROS = slice(6, 10)
 
 _last_microsecond = 0
+_last_seconds = (0, _ALPHABET[0] * 6)
+"""A second, and the characters that stand for it."""
 _lock = threading.Lock()
 
 
@@ -29,14 +31,34 @@ def _encode(number: int, base: int, width: int) -> str:
     return "".join(reversed(digits))
 
 
+_PAIRS = tuple(_encode(number, 52, 2) for number in range(52 * 52))
+"""The two characters of each number below 2704."""
+
+
+def _learn_process() -> None:
+    global _process
+    _process = _encode(os.getpid(), 51, 1)
+
+
+_process = ""
+# Asking the kernel for each message would cost as much as all the rest.
+_learn_process()
+os.register_at_fork(after_in_child=_learn_process)
+
+
 def new_queue_id() -> str:
     """A queue id that no other call on this machine has returned."""
-    global _last_microsecond
+    global _last_microsecond, _last_seconds
     with _lock:
         # A clock that was set back, or two calls in one microsecond: go on from the last one.
         _last_microsecond = now = max(time.time_ns() // 1000, _last_microsecond + 1)
     seconds, micros = divmod(now, 1_000_000)
-    return f"{_encode(seconds, 52, 6)}{_encode(micros, 52, 4)}z{_encode(os.getpid(), 51, 1)}"
+    known, text = _last_seconds
+    if known != seconds:
+        text = _encode(seconds, 52, 6)
+        _last_seconds = seconds, text
+    high, low = divmod(micros, 52 * 52)
+    return f"{text}{_PAIRS[high]}{_PAIRS[low]}z{_process}"
 
 
 def is_queue_id(text: str) -> bool:

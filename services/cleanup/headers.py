@@ -1,5 +1,6 @@
 """The header of a message: dropped, rewritten and missing fields, hop count, recipients to extract. Pure."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from tubepost.common.mail import address as addresses
@@ -29,6 +30,11 @@ _RESENT = frozenset(
 )  # fmt: skip
 _DESTINATIONS = frozenset({b"to", b"resent-to", b"cc", b"resent-cc"})
 _ADDRESS_FIELDS = SENDERS | RECIPIENTS
+# A field on one line with one address that is in standard form: no setting of rewriting touches it. It is what most
+# mail has, and a tenth of the cost of taking the field apart. Possessive throughout: no input makes it go back.
+_ADDRESS = rb"[A-Za-z0-9_=+/*'-]++(?:\.[A-Za-z0-9_=+/*'-]++)*+@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++"
+_PHRASE = rb"(?:[A-Za-z0-9_'-]++[ \t]++)*+|\"[ !#-\[\]-~]*+\"[ \t]*+"
+_STANDARD_FIELD = re.compile(rb"[!-9;-~]++:[ \t]*+(?:(?:%b)<%b>|%b)[ \t\r]*+\n" % (_PHRASE, _ADDRESS, _ADDRESS))
 # RFC 5322 2.1.1: where a generated field is folded.
 _FOLD_AT = 78
 
@@ -44,6 +50,7 @@ async def clean_header(
     context = _context(message, policy)
     limit = policy.header_size_limit
     drop = policy.drop_headers
+    mapped = policy.maps_header_addresses(message.deposit.aliases)
     seen: set[bytes] = set()
     out: list[bytes] = []
     rewrite: list[int] = []
@@ -56,7 +63,7 @@ async def clean_header(
             hops += 1
         elif name in drop:
             continue
-        elif context and name in _ADDRESS_FIELDS:
+        elif context and name in _ADDRESS_FIELDS and (mapped or not _STANDARD_FIELD.fullmatch(raw)):
             rewrite.append(len(out))
         out.append(raw)
     message.hops = hops

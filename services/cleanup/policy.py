@@ -94,6 +94,10 @@ class Policy:
     smtputf8_autodetect: frozenset[str] = field(default_factory=frozenset)
     """Deposit sources whose mail may turn out to need SMTPUTF8."""
 
+    def maps_header_addresses(self, aliases: bool) -> bool:
+        """Whether an address of the header that is in standard form may become another one."""
+        return aliases and bool(self.sender_maps or self.recipient_maps or self.masquerade_domains)
+
     def reads_body(self, filters: bool) -> bool:
         """Whether the body has to be looked into at all."""
         if self.strict_7bit_headers or self.strict_8bitmime_body or self.strict_mime_encoding_domain:
