@@ -72,7 +72,8 @@ def delay(seconds: float, digits: int = 2) -> str:
     """
     if seconds < 0.000001:
         return "0"
-    places = min(digits, 1 - math.floor(math.log10(seconds)))
+    # Below a second the second digit stands behind the point in any case.
+    places = digits if seconds < 1 and digits <= 2 else min(digits, 1 - math.floor(math.log10(seconds)))
     if places <= 0:
         return f"{seconds:.0f}"
     return f"{seconds:.{places}f}".rstrip("0").rstrip(".")
@@ -196,8 +197,11 @@ def log_status(
     relay = status.relay or "none"
     if uses > 1:
         relay += f", conn_use={uses}"
-    spans = (job.active_time - arrival, begun - job.active_time, ready - begun, now - ready)
-    delays = "/".join([delay(span, digits) for span in spans])
+    connecting = "0" if connected is None else delay(ready - begun, digits)
+    delays = (
+        f"{delay(job.active_time - arrival, digits)}/{delay(begun - job.active_time, digits)}/{connecting}/"
+        f"{delay(now - ready, digits)}"
+    )
     log.info(
         f"{job.queue_id}: to=<{address}>,{orig_to} relay={relay}, delay={delay(now - arrival, digits)}, "
         f"delays={delays}, dsn={status.dsn}, status={word or status.status} ({status.text})"

@@ -13,6 +13,7 @@ from tubepost.common.mailbox.maildir import MaildirStore
 from tubepost.common.mailbox.mbox import Locking, MboxStore, Rules, from_line
 from tubepost.common.spool import Spool
 from tubepost.common.tables import Maps, TableError, address
+from tubepost.common.tables.static import StaticTable
 from tubepost.common.skeleton import worker
 from tubepost.common.skeleton.deliveries import Outcomes, delivery_head, open_content, status_of
 from tubepost.common.skeleton.process import Process
@@ -37,6 +38,10 @@ class Virtual(worker.Agent):
         self._original = config.enable_original_recipient
         self._limit = config.virtual_mailbox_limit
         self._root = os.geteuid() == 0
+        self._minimum_uid = config.virtual_minimum_uid
+        # With static: tables, as most have them, every mailbox has the same owner.
+        uid, gid = _constant(self._uids, self._minimum_uid), _constant(self._gids, 1)
+        self._same_owner = None if uid is None or gid is None else (uid, gid)
         self._outcomes = Outcomes(
             config, config.virtual_delivery_status_filter, self._tables, "virtual_delivery_status_filter"
         )
@@ -138,7 +143,9 @@ class Virtual(worker.Agent):
         """uid and gid of the mailbox; -1 for one's own, where this process cannot choose. Raises TableError."""
         if not self._root:
             return -1, -1
-        uid = await self._id(self._uids, recipient, self.config.virtual_minimum_uid)
+        if self._same_owner is not None:
+            return self._same_owner
+        uid = await self._id(self._uids, recipient, self._minimum_uid)
         return uid, await self._id(self._gids, recipient, 1)
 
     async def _id(self, maps: Maps, recipient: str, least: int) -> int:
@@ -146,6 +153,16 @@ class Virtual(worker.Agent):
         if found is None:
             raise TableError(f"recipient {recipient}: not found in {maps.title}")
         value = found.value
-        if not (value.isascii() and value.isdigit() and len(value) <= 10 and least <= int(value) <= _LARGEST_ID):
+        if not _is_id(value, least):
             raise TableError(f"recipient {recipient}: bad id {value} in {maps.title}: {least} or more is needed")
         return int(value)
+
+
+def _is_id(value: str, least: int) -> bool:
+    return value.isascii() and value.isdigit() and len(value) <= 10 and least <= int(value) <= _LARGEST_ID
+
+
+def _constant(maps: Maps, least: int) -> int | None:
+    """The id that a table gives for whatever it is asked; None when it depends, or is none."""
+    first = maps.tables[0] if maps.tables else None
+    return int(first.value) if isinstance(first, StaticTable) and _is_id(first.value, least) else None

@@ -33,10 +33,20 @@ _ERRORS = {
 }
 
 
+def _learn_process() -> None:
+    global _process
+    _process = os.getpid()
+
+
+_process = 0
+_learn_process()
+os.register_at_fork(after_in_child=_learn_process)
+
+
 def unique_name(now: float) -> str:
     """A file name that no other delivery makes: seconds, microseconds, process, counter, host."""
     seconds = int(now)
-    return f"{seconds}.M{int((now - seconds) * 1e6):06d}P{os.getpid()}Q{next(_counter)}.{_host}"
+    return f"{seconds}.M{int((now - seconds) * 1e6):06d}P{_process}Q{next(_counter)}.{_host}"
 
 
 def copy_content(content: Content, fd: int) -> None:
@@ -56,12 +66,12 @@ class MaildirStore:
     """Mailboxes are directories below ``base``; missing ones are made."""
 
     def __init__(self, base: str, commit: GroupCommit) -> None:
-        self._base = base
+        self._base = base.rstrip("/")
         self._commit = commit
 
     async def deliver(self, mailbox: str, content: Content, *, uid: int = -1, gid: int = -1) -> None:
         """See Store. ``mailbox``: a path below ``base``, or an absolute one."""
-        folder = os.path.join(self._base, mailbox)
+        folder = mailbox if mailbox.startswith("/") else f"{self._base}/{mailbox}"
         name = unique_name(time.time())
         temporary, final = f"{folder}/tmp/{name}", f"{folder}/new/{name}"
 
