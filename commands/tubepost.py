@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pwd
+import select
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tubepost.common.config import Config, ConfigError, Fault, inspect, layout, 
 from tubepost.common.config.instance import write_instance
 from tubepost.common.skeleton.privileges import POLICIES, policy_of
 
-EX_CONFIG, EX_UNAVAILABLE = 78, 69
+EX_CONFIG, EX_UNAVAILABLE, EX_NOPERM = 78, 69, 77
 _DEFAULT_DIRECTORY = "/etc/tubepost"
 
 
@@ -65,6 +66,13 @@ def _master_pid(config: Config) -> int:
     except (FileNotFoundError, ValueError):
         pass
     return 0
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except PermissionError:
+        raise _fail(f"only the account that started process {pid}, or root, may do this", EX_NOPERM) from None
 
 
 def _master_command(directory: str, ready_fd: int) -> list[str]:
@@ -154,10 +162,19 @@ def start(directory: str) -> None:
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         stdout=output,
+        # What it says until it is ready is passed on. Afterwards nothing of ours stays open in it: whoever waits for
+        # the end of our output (a pipe, a remote shell) must not wait for the mail system's.
+        stderr=subprocess.PIPE,
     )
     os.close(write)
-    with os.fdopen(read, "rb") as ready:
+    assert master.stderr is not None
+    with os.fdopen(read, "rb", buffering=0) as ready, master.stderr:
+        said = True
+        while ready not in (found := select.select([ready, master.stderr] if said else [ready], [], [])[0]):
+            said = bool(text := os.read(found[0].fileno(), 65_536))
+            click.echo(text, err=True, nl=False)
         if not ready.read(1):
+            click.echo(master.stderr.read(), err=True, nl=False)
             raise click.exceptions.Exit(master.wait())
     click.echo(f"tubepost started (process {master.pid})")
 
@@ -170,7 +187,7 @@ def stop(directory: str) -> None:
     pid = _master_pid(config)
     if not pid:
         raise _fail("this instance does not run", 1)
-    os.kill(pid, signal.SIGTERM)
+    _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + config.stop_timeout + 15
     while _master_pid(config):
         if time.monotonic() > deadline:
@@ -192,7 +209,7 @@ def reload(directory: str) -> None:
     pid = _master_pid(config)
     if not pid:
         raise _fail("this instance does not run", 1)
-    os.kill(pid, signal.SIGHUP)
+    _signal(pid, signal.SIGHUP)
 
 
 @main.command()

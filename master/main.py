@@ -342,7 +342,7 @@ class Master:
     def _unborn(self, token: int, reason: str) -> None:
         state, control, _, own_path = self._births.pop(token)
         control.close()
-        _remove_socket(own_path)
+        sockets.remove(own_path)
         state.pending -= 1
         state.throttled_until = time.monotonic() + state.service.throttle_time
         log.warning(f"{state.service.name}: {reason}; no new process for {state.service.throttle_time:.0f}s")
@@ -355,7 +355,7 @@ class Master:
             for token in tuple(self._births):
                 state, control, _, own_path = self._births.pop(token)
                 control.close()
-                _remove_socket(own_path)
+                sockets.remove(own_path)
                 state.pending -= 1
             self._template_ended = time.monotonic()
             log.warning("the template process ended: a new one is started, children go on")
@@ -405,7 +405,7 @@ class Master:
         if state is None:
             return
         control = self._controls.pop(pid)
-        _remove_socket(self._own_paths.pop(pid, ""))
+        sockets.remove(self._own_paths.pop(pid, ""))
         try:
             self._selector.unregister(control)
         except KeyError:
@@ -539,6 +539,10 @@ class Master:
     def _next_phase(self, now: float) -> None:
         self._phase += 1
         self._phase_since = now
+        if self._phase == len(_STOP_PHASES):
+            # While there is still a log program to write it.
+            log.info("stopped")
+            log.flush()
         for pid in self._in_phase(self._phase):
             state = self._owners[pid]
             if child := state.children.get(pid):
@@ -564,16 +568,6 @@ class Master:
         """After the loop: nothing of us stays."""
         self._template.close()
         self._control.close()
-        log.info("stopped")
-        log.use_loop(None)
-
-
-def _remove_socket(path: str) -> None:
-    if path:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
 
 
 def _kill(pid: int, number: int) -> None:

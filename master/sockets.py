@@ -135,3 +135,12 @@ def sweep(directories: tuple[str, ...] = ("private", "public")) -> None:
         for entry in os.scandir(directory):
             if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
                 os.unlink(entry.path)
+
+
+def remove(path: str) -> None:
+    """A socket of ``open_path`` that nobody listens on any more; empty: none."""
+    if path:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass

@@ -74,16 +74,19 @@ def run(program: str, make: Callable[[Process], Loop], birth: Birth | None = Non
             verbose=birth.verbose,
             path="" if alone else os.path.join(config.queue_directory, "public", config.postlog_service_name),
         )
+        _check_overrides(birth, config)
         os.chdir(config.queue_directory)
         register = _register(config)
         confine(birth, config)
         code = _loop(birth, config, register, make)
     except ConfigError as error:
+        _to_standard_error(birth)
         log.fatal(str(error))
         code = EXIT_CONFIG
     except KeyboardInterrupt:
         code = 0
     except Exception as error:
+        _to_standard_error(birth)
         log.fatal(f"{type(error).__name__}: {error}")
         if birth.verbose or alone:
             traceback.print_exc()
@@ -94,9 +97,24 @@ def run(program: str, make: Callable[[Process], Loop], birth: Birth | None = Non
     os._exit(code) if not alone else sys.exit(code)
 
 
+def _to_standard_error(birth: Birth) -> None:
+    """The last words of the log program itself: nobody would read them in its own socket."""
+    if birth.kind == "unix-dgram":
+        log.setup(f"postfix/{birth.program}")
+
+
 def _display_name(birth: Birth) -> str:
     """What the log calls it: ``relay/smtp`` is one word in Postfix's log, ``postfix/relay/smtp``, only on request."""
     return birth.program
+
+
+def _check_overrides(birth: Birth, config: Config) -> None:
+    """A wrong -o of master.cf is found at the start, not by the first client. Raises ConfigError."""
+    for name, _ in birth.overrides:
+        try:
+            config.get(name)
+        except KeyError:
+            pass  # a name of the administrator's own
 
 
 def _register(config: Config) -> Register | None:
@@ -159,7 +177,11 @@ def _loop(birth: Birth, config: Config, register: Register | None, make: "Callab
     except ImportError:
         runner = asyncio.run
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
-    return runner(_live(birth, config, register, make))
+    try:
+        return runner(_live(birth, config, register, make))
+    finally:
+        # It may have ended by an exception, and what is to be said about that needs no loop.
+        log.use_loop(None)
 
 
 async def _live(birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]") -> int:

@@ -157,6 +157,10 @@ class StreamLoop:
 
     def leave(self) -> None:
         self.accept(False)
+        # Closed, not only left alone: sessions may last, and the port must not stay open behind the master's back.
+        for listener in self._sockets:
+            listener.close()
+        self._sockets.clear()
 
     def close(self) -> None:
         self.accept(False)

@@ -112,6 +112,7 @@ class Instance:
                 file.write("\n" + "\n".join(master) + "\n")
         self.rebuild_aliases()
         self.process: subprocess.Popen[bytes] | None = None
+        self.master = [sys.executable, "-I", "-m", "tubepost.master"]
         self.log: Log
 
     def set_main(self, changes: dict[str, str]) -> None:
@@ -131,7 +132,7 @@ class Instance:
     def start(self) -> "Instance":
         read, write = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "tubepost.master", "-c", str(self.conf), "--ready-fd", str(write)],
+            [*self.master, "-c", str(self.conf), "--ready-fd", str(write)],
             pass_fds=(write,),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
