@@ -13,6 +13,10 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
 
+    def __eq__(self, other: object) -> bool:
+        # Asked for each message that is sent, to leave defaults out. There are no private or extra fields here.
+        return self is other or (type(self) is type(other) and self.__dict__ == other.__dict__)
+
 
 class Done(Message):
     """The plain answer: it was done."""

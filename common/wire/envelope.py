@@ -6,8 +6,6 @@ brackets; the empty string is the null sender.
 
 from typing import Literal
 
-from pydantic import Field
-
 from tubepost.common.wire.base import Message
 
 Encoding = Literal["7bit", "8bit", "binary"]
@@ -43,7 +41,7 @@ class Envelope(Message):
     """RFC 3461 4.3."""
     envid: str = ""
     """RFC 3461 4.4, decoded from xtext."""
-    origin: Origin = Field(default_factory=Origin)
+    origin: Origin = Origin()
     content_filter: str = ""
     """``transport:nexthop`` that overrides routing (FILTER action, content_filter)."""
     redirect: str = ""
