@@ -49,9 +49,14 @@ def create(root: str, uid: int, gid: int, maildrop_gid: int) -> list[str]:
 
 
 def check(root: str, uid: int, maildrop_gid: int) -> list[str]:
-    """What is wrong with the directories, in words that say what to do. Without root only existence and modes."""
+    """What is wrong with the directories, in words that say what to do. Without root only existence and modes.
+
+    Nothing is wrong with a queue that was never started: the first start makes the directories.
+    """
     faults = []
     privileged = os.geteuid() == 0
+    if os.path.isdir(root) and not any(os.path.lexists(os.path.join(root, path)) for path, *_ in LAYOUT if path != "."):
+        return []
     for path, mode, owner, group in LAYOUT:
         full = os.path.normpath(os.path.join(root, path))
         try:
