@@ -151,7 +151,7 @@ def test_another_account_is_for_good() -> None:
     def work() -> None:
         privileges.become(NOBODY, NOBODY)
         assert os.getresuid() == (NOBODY,) * 3 and os.getresgid() == (NOBODY,) * 3 and os.getgroups() == []
-        assert privileges._permitted() == 0
+        assert privileges.permitted() == 0
         refused(errno.EPERM, lambda: os.setuid(0))
         refused(errno.EACCES, lambda: open("/etc/shadow", "rb").close())
 
@@ -169,7 +169,7 @@ def test_kept_capabilities_are_those_and_no_others(tmp_path: Path) -> None:
 
     def work() -> None:
         privileges.become(NOBODY, NOBODY, frozenset({privileges.DAC_READ_SEARCH}))
-        assert privileges._permitted() == 1 << privileges.DAC_READ_SEARCH
+        assert privileges.permitted() == 1 << privileges.DAC_READ_SEARCH
         assert secret.read_text() == "x"
         refused(errno.EACCES, lambda: secret.write_text("y"))
 
@@ -180,7 +180,7 @@ def test_kept_capabilities_are_those_and_no_others(tmp_path: Path) -> None:
 def test_root_without_its_power() -> None:
     def work() -> None:
         privileges.keep_capabilities(frozenset({privileges.CHOWN}))
-        assert privileges._permitted() & ~(1 << privileges.CHOWN) == 0
+        assert privileges.permitted() & ~(1 << privileges.CHOWN) == 0
         refused(errno.EPERM, lambda: os.setuid(NOBODY))
 
     confined(work)
