@@ -339,6 +339,20 @@ class Client:
         answer: AnyMessage = await self._result(lane, number, pending)
         return answer
 
+    def ask(
+        self, message: Message, reply: type[AnyMessage], *, deadline: float | None = None
+    ) -> "asyncio.Future[AnyMessage]":
+        """``call`` for who has no task to wait in: the future ends with the answer, or with what ``call`` raises."""
+        lane = self._lane()
+        number, pending = self._register(lane, (reply, Refused), deadline)
+        future: asyncio.Future[Any] = pending.future
+        try:
+            lane.send([frames.head(frames.CALL, number) + frames.encode(message)])
+        except Unavailable as error:
+            lane.pending.pop(number, None)
+            future.set_exception(error)
+        return future
+
     async def _result(self, lane: _Lane, number: int, pending: _Pending) -> Any:
         try:
             return await pending.future

@@ -45,6 +45,7 @@ class Process:
         self.wake: Callable[[], None] = lambda: None
         """Have ``woken`` called; set by ``life``."""
         self._tasks: set[asyncio.Task[object]] = set()
+        self._clients: dict[str, Client] = {}
 
     @property
     def stress(self) -> bool:
@@ -63,7 +64,11 @@ class Process:
 
     def client(self, service: str) -> Client:
         """The client for a service of this instance, by its name in master.cf."""
-        return self.bus.client(socket_path(self.config, service), deadline=self.config.ipc_timeout)
+        client = self._clients.get(service)
+        if client is None:
+            client = self.bus.client(socket_path(self.config, service), deadline=self.config.ipc_timeout)
+            self._clients[service] = client
+        return client
 
     def spawn(self, work: "asyncio.Task[object]") -> None:
         """Hold on to a background task until it ends."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tubepost.common.wire.base import Done, Message, Refused
@@ -329,7 +330,7 @@ class QueueManager(request.Service):
         if self.process.stopping.is_set():
             return
         while (entry := transport.select(now)) is not None:
-            self._finish_first(self._deliver(transport, entry))
+            self._deliver(transport, entry)
         if transport.jobs and (at := transport.next_time(now)) is not None:
             self._alarm(at)
 
@@ -346,7 +347,8 @@ class QueueManager(request.Service):
         self._timer = None
         self._pump_all()
 
-    async def _deliver(self, transport: Transport, entry: Entry) -> None:
+    def _deliver(self, transport: Transport, entry: Entry) -> None:
+        """Without a task: the answer calls ``_delivered``."""
         message: ActiveMessage = entry.job.message
         job = Job(
             queue_id=message.queue_id,
@@ -359,22 +361,23 @@ class QueueManager(request.Service):
             active_time=message.active_time,
             probe=message.probe,
         )
-        report: Report | None = None
-        trouble: BusError | None = None
-        try:
-            report = await self.process.client(transport.name).call(job, Report)
-        except BusError as error:
-            trouble = error
+        self._under_way += 1
+        answer = self.process.client(transport.name).ask(job, Report)
+        answer.add_done_callback(partial(self._delivered, transport, entry))
+
+    def _delivered(self, transport: Transport, entry: Entry, answer: "asyncio.Future[Report]") -> None:
+        self._under_way -= 1
         now = time.time()
         transport.finished(entry, now)
-        if report is None:
+        trouble = answer.exception()
+        if trouble is not None:
             self._agent_failed(transport, entry, trouble)
         else:
-            self._reported(transport, entry, report, now)
+            self._reported(transport, entry, answer.result(), now)
         self._pump(transport, now)
         self._intake.feed_soon()
 
-    def _agent_failed(self, transport: Transport, entry: Entry, trouble: BusError | None) -> None:
+    def _agent_failed(self, transport: Transport, entry: Entry, trouble: BaseException) -> None:
         """No report: the agent died or is not there. This job waits; the transport too, when it looks hopeless."""
         log.warning(f"transport {transport.name}: {trouble}")
         why = RecipientStatus(
