@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from tubepost.common.smtp import extensions
 from tubepost.common.wire import anvil, flush
 from tubepost.common.wire.cleanup import QUEUE_ID_MARK, Deposit
-from tubepost.common.wire.envelope import Envelope, Origin, Recipient
+from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system import ids, log
 from tubepost.common.bus.errors import BusError, Refusal
 from tubepost.common.config.expand import ExpandError, expand
@@ -22,6 +22,7 @@ from tubepost.common.skeleton.stream import Peer
 from tubepost.services.smtpd import events
 from tubepost.services.smtpd.connection import Connection, Gone
 from tubepost.services.smtpd.deposit import Message, Refused
+from tubepost.services.smtpd.origin import forwarded_text, origin_of
 from tubepost.services.smtpd.protocol import Machine
 from tubepost.services.smtpd.received import format_received
 from tubepost.services.smtpd.restrictions import engine
@@ -382,7 +383,7 @@ class Session(Connection):
                 return
             queue_id = deposited.queue_id
         self.message = None
-        log.info(f"{queue_id}: client={self.client.identity}{self._forwarded_text()}", asked)
+        log.info(f"{queue_id}: client={machine.client}{forwarded_text(self._forwarded)}", asked)
         evaluation.troubles.clear()
         self._forget_mail()
         machine.accept(queue_id)
@@ -501,7 +502,7 @@ class Session(Connection):
             smtputf8=mail.smtputf8,
             ret=_RETS[mail.ret],
             envid=mail.envid,
-            origin=self._origin(),
+            origin=origin_of(client, machine.helo, machine.protocol, self._forwarded),
             content_filter=effects.content_filter or config.content_filter,
             redirect=effects.redirect,
             verp=mail.verp,
@@ -521,33 +522,6 @@ class Session(Connection):
             hold=effects.hold,
             prepend=(*effects.prepend, received),
         )
-
-    def _origin(self) -> Origin:
-        client, forwarded, machine = self.client, self._forwarded, self.machine
-        if not forwarded:
-            return Origin(
-                client_name=client.name,
-                client_address=client.address,
-                client_port=client.port,
-                helo=machine.helo,
-                protocol=machine.protocol,
-            )
-        return Origin(
-            client_name=forwarded.get("NAME", client.name),
-            client_address=forwarded.get("ADDR", client.address),
-            client_port=forwarded.get("PORT", client.port),
-            helo=forwarded.get("HELO", machine.helo),
-            protocol=forwarded.get("PROTO", machine.protocol),
-            log_ident=forwarded.get("IDENT", ""),
-        )
-
-    def _forwarded_text(self) -> str:
-        forwarded = self._forwarded
-        text = f", orig_queue_id={forwarded['IDENT']}" if forwarded.get("IDENT") else ""
-        if "NAME" in forwarded or "ADDR" in forwarded:
-            address = forwarded.get("ADDR", "unknown")
-            text += f", orig_client={forwarded.get('NAME', 'unknown')}[{address}]"
-        return text
 
     def _rewrite_context(self) -> "Steps[Literal['local', 'remote']]":
         """local_header_rewrite_clients."""

@@ -1,0 +1,21 @@
+"""What XFORWARD changes in the envelope and the log."""
+
+from tubepost.services.smtpd.origin import forwarded_text, origin_of
+from tubepost.services.smtpd.restrictions.evaluation import Client
+
+CLIENT = Client("192.0.2.1", "1234", name="c.example")
+
+
+def test_without_xforward() -> None:
+    origin = origin_of(CLIENT, "helo.example", "ESMTP", {})
+    assert (origin.client_name, origin.client_port, origin.helo) == ("c.example", "1234", "helo.example")
+    assert (origin.protocol, origin.log_ident) == ("ESMTP", "")
+    assert forwarded_text({}) == ""
+
+
+def test_what_xforward_says_goes_before() -> None:
+    said = {"NAME": "o.example", "IDENT": "4ABC", "PROTO": "SMTP"}
+    origin = origin_of(CLIENT, "helo.example", "ESMTP", said)
+    assert (origin.client_name, origin.client_address, origin.protocol) == ("o.example", "192.0.2.1", "SMTP")
+    assert (origin.helo, origin.log_ident) == ("helo.example", "4ABC")
+    assert forwarded_text(said) == ", orig_queue_id=4ABC, orig_client=o.example[unknown]"
