@@ -132,7 +132,13 @@ class Expansion:
         self.expanded = ""
 
     async def run(self, attributes: Attributes) -> bool:
-        return await self._recipient(attributes)
+        done = await self._recipient(attributes)
+        if not self.statuses and not self.forwards and self._seen.dropped:
+            # Lists that name but each other: the mail would go to nobody, and nobody would know.
+            given = attributes.recipient.address
+            self._world.warn(f"alias database loop for {given}")
+            return await self._end(attributes, "5.4.6", f"alias database loop for {given}")
+        return done
 
     async def _end(self, attributes: Attributes, dsn: str, text: str) -> bool:
         return self._add(await self._world.settle(attributes, dsn, text))

@@ -57,10 +57,12 @@ class Attributes:
 class Seen:
     """Destinations of one recipient that were served already; at most ``limit`` (0: any number) are remembered."""
 
-    __slots__ = ("_limit", "_seen")
+    __slots__ = ("_limit", "_seen", "dropped")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self.dropped = False
+        """Something was here before."""
         self._seen: set[str] = set()
 
     def __contains__(self, what: str) -> bool:
@@ -70,6 +72,7 @@ class Seen:
         """True when it was here before; from now on it was."""
         key = what.casefold()
         if key in self._seen:
+            self.dropped = True
             return True
         if not self._limit or len(self._seen) < self._limit:
             self._seen.add(key)

@@ -339,6 +339,12 @@ def test_a_probe_delivers_nothing() -> None:
     ]
 
 
+def test_lists_that_name_but_each_other_are_a_loop() -> None:
+    world = World({"a": ":include:/l", "b": "a"}, {"/l": "b"})
+    run(world, "a@here")
+    assert what(world) == ["5.4.6 alias database loop for a@here"]
+
+
 def test_a_home_that_is_not_there_waits_where_it_is_required() -> None:
     world = World()
     run(world, "eve@here", require_home_directory=True)
