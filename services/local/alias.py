@@ -93,7 +93,7 @@ def _special(word: str) -> Target | None:
         return Target(Kind.FILE, value)
     if value[: len(_INCLUDE)].lower() == _INCLUDE:
         return Target(Kind.INCLUDE, value[len(_INCLUDE) :].strip())
-    if first == '"' and value.startswith("\\"):
+    if first == '"' and value.startswith("\\") and len(value) > 1:
         return Target(Kind.USER, value[1:])
     return None
 
