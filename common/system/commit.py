@@ -33,6 +33,8 @@ if _sync_file_range is not None:  # another C library: the sync itself does all 
 _SYNCFS_REPORTS = (5, 8)
 # A syncfs that took longer had others' data to write: sync file by file for this long, seconds.
 _SLOW, _AVOID = 0.25, 60.0
+# A larger file was written over a longer time, before this batch: only its own fsync tells of what failed then.
+_LARGE = 262_144
 _syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 
 
@@ -165,12 +167,17 @@ def _sync(jobs: list[_Job]) -> None:
         by_device: dict[int, list[_Job]] = {}
         for job in jobs:
             try:
-                by_device.setdefault(os.fstat(job.fd).st_dev, []).append(job)
+                found = os.fstat(job.fd)
+                if found.st_size > _LARGE:
+                    os.fsync(job.fd)
+                else:
+                    by_device.setdefault(found.st_dev, []).append(job)
             except OSError as trouble:
                 job.error = trouble
         for together in by_device.values():
             begun = time.monotonic()
-            if _syncfs(together[-1].fd) != 0:  # type: ignore[misc]
+            # By the file that was opened first: a failed write is told only to who had the file system open before it.
+            if _syncfs(together[0].fd) != 0:  # type: ignore[misc]
                 error = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
                 for job in together:
                     job.error = error
