@@ -20,7 +20,9 @@ from tubepost.common.wire.peers import CALLS, USER
 from tubepost.common.system import control
 from tubepost.common.config import Config, ConfigError, Fault, inspect, layout, load, master_cf
 from tubepost.common.config.instance import write_instance
-from tubepost.common.skeleton.privileges import POLICIES, policy_of
+from tubepost.common.skeleton.privileges import POLICIES, is_program
+
+from tubepost.commands.configuration_faults import restriction_faults, table_faults
 
 EX_CONFIG, EX_UNAVAILABLE, EX_NOPERM = 78, 69, 77
 _DEFAULT_DIRECTORY = "/etc/tubepost"
@@ -113,6 +115,7 @@ def run(directory: str) -> None:
     config = _config(directory)
     if pid := _master_pid(config):
         raise _fail(f"this instance runs already (process {pid})", EX_UNAVAILABLE)
+    _refuse_errors(directory, config, "not started")
     begun = time.monotonic()
     read, write = os.pipe()
     master = subprocess.Popen(_master_command(directory, write), pass_fds=(write,))
@@ -154,6 +157,7 @@ def start(directory: str) -> None:
     config = _config(directory)
     if pid := _master_pid(config):
         raise _fail(f"this instance runs already (process {pid})", EX_UNAVAILABLE)
+    _refuse_errors(directory, config, "not started")
     read, write = os.pipe()
     output = subprocess.DEVNULL if config.maillog_file != "/dev/stdout" else None
     master = subprocess.Popen(
@@ -201,11 +205,7 @@ def stop(directory: str) -> None:
 def reload(directory: str) -> None:
     """Have the running system read its configuration again; no session is dropped."""
     config = _config(directory)
-    errors = [fault for fault in _faults(directory, config) if fault.severity == "error"]
-    if errors:
-        for fault in errors:
-            click.echo(str(fault), err=True)
-        raise _fail("not reloaded: the configuration has errors", EX_CONFIG)
+    _refuse_errors(directory, config, "not reloaded")
     pid = _master_pid(config)
     if not pid:
         raise _fail("this instance does not run", 1)
@@ -283,6 +283,7 @@ def _faults(directory: str, config: Config) -> list[Fault]:
     found = list(faults)
     names = frozenset(entry.service for entry in entries)
     found += config.check(names)
+    found += [*restriction_faults(config), *table_faults(config)]
     for entry in entries:
         own = config.with_overrides(dict(entry.overrides))
         for name, _ in entry.overrides:
@@ -292,9 +293,18 @@ def _faults(directory: str, config: Config) -> list[Fault]:
                 pass
             except ConfigError as error:
                 found.append(Fault(entry.file, entry.line, entry.name, str(error)))
-        if entry.command not in POLICIES and policy_of(entry.command) not in POLICIES.values():
+        if not is_program(entry.command):
             found.append(Fault(entry.file, entry.line, entry.name, f"there is no program {entry.command}"))
     return found
+
+
+def _refuse_errors(directory: str, config: Config, what: str) -> None:
+    """A program that meets one of these would end, or refuse mail, each time that it is needed."""
+    errors = [fault for fault in _faults(directory, config) if fault.severity == "error"]
+    if errors:
+        for fault in errors:
+            click.echo(str(fault), err=True)
+        raise _fail(f"{what}: the configuration has errors", EX_CONFIG)
 
 
 def _directory_faults(config: Config) -> list[str]:

@@ -76,6 +76,11 @@ def policy_of(program: str) -> Policy:
     return POLICIES.get(_ALIASES.get(program, program), Policy())
 
 
+def is_program(program: str) -> bool:
+    """Is there a program of this name in master.cf's last column?"""
+    return program in POLICIES or program in _ALIASES
+
+
 def confine(birth: Birth, config: Config) -> None:
     """Drop what this program does not need. Raises OSError, ConfigError: a program that cannot be confined ends."""
     policy = policy_of(birth.program)
