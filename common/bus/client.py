@@ -19,6 +19,8 @@ _LANES = 4
 # Messages that may wait in one lane for a callee that does not read.
 _HIGH_WATER = 4096
 _SWEEP = 1.0
+# Until what a full lane did not take is tried again, seconds.
+_FULL_PAUSE = 0.02
 # Between two tries to reach a service whose socket is not there, seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
@@ -50,9 +52,9 @@ class _Lane:
         self.pending: dict[int, _Pending] = {}
         self.leaving = False
         self.closed = False
-        self._checking = False
+        self._scheduled = False
         self._queued: list[list[Any]] = []
-        """Until a worker has said where it is."""
+        """Until the end of this turn of the loop, or until a worker has said where it is."""
         self.socket: zmq.Socket[bytes] | None = None
         self._fd = -1
         self._line: socket.socket | None = None
@@ -112,14 +114,7 @@ class _Lane:
         dealer.connect(f"ipc://{path}")
         self._fd = dealer.getsockopt(zmq.FD)
         self.loop.add_reader(self._fd, self.drain)
-        queued, self._queued = self._queued, []
-        for parts in queued:
-            try:
-                self.send(parts)
-            except Unavailable as error:
-                self.fail(str(error))
-                return
-        self.drain()
+        self._turn()
 
     def _hang_up(self) -> None:
         if self._line is not None:
@@ -128,30 +123,48 @@ class _Lane:
             self._line = None
 
     def send(self, parts: list[Any]) -> None:
-        """Raises Unavailable when too much waits already."""
-        if self.socket is None:
-            if self.closed or len(self._queued) >= _HIGH_WATER:
-                raise Unavailable(f"{self._client.path} does not answer")
-            self._queued.append(parts)
+        """At the end of this turn of the loop: what is said in one turn wakes ZeroMQ's thread, and the callee, once.
+
+        Raises Unavailable when too much waits already.
+        """
+        if self.closed or len(self._queued) >= _HIGH_WATER:
+            raise Unavailable(
+                f"{self._client.path} does not {'answer' if self.socket is None else 'read its requests'}"
+            )
+        self._queued.append(parts)
+        if not self._scheduled and self.socket is not None:
+            self._scheduled = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self.closed:
             return
         try:
-            if len(parts) == 1:
-                self.socket.send(parts[0], zmq.NOBLOCK)
-            else:
-                self.socket.send_multipart(parts, zmq.NOBLOCK)
-        except zmq.Again:
-            raise Unavailable(f"{self._client.path} does not read its requests") from None
+            self._hand_over()
         except zmq.ZMQError as error:
-            raise Unavailable(f"{self._client.path}: {error}") from None
+            self.fail(str(error))
+            return
+        if self._queued and not self._scheduled:
+            self._scheduled = True
+            self.loop.call_later(_FULL_PAUSE, self._turn)
         # Sending can swallow the descriptor's edge for an answer that is already here.
-        if not self._checking:
-            self._checking = True
-            self.loop.call_soon(self._check)
+        self.drain()
 
-    def _check(self) -> None:
-        self._checking = False
-        if not self.closed:
-            self.drain()
+    def _hand_over(self) -> None:
+        """Give ZeroMQ what is queued, as far as it takes it. Raises ZMQError."""
+        dealer = self.socket
+        assert dealer is not None
+        queued, self._queued = self._queued, []
+        for place, parts in enumerate(queued):
+            try:
+                if len(parts) == 1:
+                    dealer.send(parts[0], zmq.NOBLOCK)
+                else:
+                    dealer.send_multipart(parts, zmq.NOBLOCK)
+            except zmq.Again:
+                self._queued = queued[place:]
+                return
 
     def drain(self) -> None:
         """Take every answer that is there."""
@@ -250,6 +263,10 @@ class _Lane:
             self._redial.cancel()
         if self.socket is not None:
             self.loop.remove_reader(self._fd)
+            try:
+                self._hand_over()  # the last words of a process that ends
+            except zmq.ZMQError:
+                pass
             self.socket.close()
         self._hang_up()
 

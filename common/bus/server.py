@@ -141,7 +141,8 @@ class Server:
         self.on_gone: Callable[[Caller], None] = lambda caller: None
         """Called when a calling process has ended."""
         self._accepting = False
-        self._checking = False
+        self._said: list[tuple[bytes, bytes]] = []
+        """Routing and frame, to go out at the end of this turn of the loop."""
         self.leaving = False
         self._gatekeeper = Gatekeeper(context, loop)
         router = self._socket = context.socket(zmq.ROUTER)
@@ -382,20 +383,29 @@ class Server:
             request._task.cancel()
 
     def send(self, peer: _Peer, kind: bytes, tag: bytes, part: bytes) -> None:
-        """Never waits: an answer that its caller does not read (or is gone) is dropped."""
-        try:
-            self._socket.send(peer.routing, _FIRST_OF_TWO)
-            self._socket.send(kind + tag + part, zmq.NOBLOCK)
-        except zmq.ZMQError:
-            return
-        # Sending can swallow the descriptor's edge for a request that is already here.
-        if not self._checking:
-            self._checking = True
-            self.loop.call_soon(self._check)
+        """At the end of this turn of the loop: the answers of one turn wake ZeroMQ's thread, and the caller, once.
 
-    def _check(self) -> None:
-        self._checking = False
-        self.drain()
+        Never waits: an answer that its caller does not read (or is gone) is dropped.
+        """
+        if not self._said:
+            self.loop.call_soon(self._turn)
+        self._said.append((peer.routing, kind + tag + part))
+
+    def _turn(self) -> None:
+        if not self._socket.closed:
+            self._hand_over()
+            # Sending can swallow the descriptor's edge for a request that is already here.
+            self.drain()
+
+    def _hand_over(self) -> None:
+        said, self._said = self._said, []
+        send = self._socket.send
+        for routing, frame in said:
+            try:
+                send(routing, _FIRST_OF_TWO)
+                send(frame, zmq.NOBLOCK)
+            except zmq.ZMQError:
+                continue
 
     # -- leaving -----------------------------------------------------------------------------------------------------
 
@@ -413,6 +423,7 @@ class Server:
 
     def close(self) -> None:
         self.accept(False)
+        self._hand_over()  # before the lines end: an end says that no answer comes any more
         self._knocks.close()
         for fd in tuple(self._lines):
             self._drop_line(fd)

@@ -292,3 +292,104 @@ def test_the_end_of_a_caller_is_told_and_its_requests_are_dropped(tmp_path: Path
             await call
 
     run(work, tmp_path)
+
+
+def test_what_is_told_just_before_the_end_arrives(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        told: list[str] = []
+        ends.serve({rewrite.Rewrite: lambda request: told.append(request.message.address)})
+        client = ends.bus.client("svc")
+        assert client.tell(ASK)
+        await until(lambda: told == ["a@b"])
+        for number in range(5):
+            assert client.tell(rewrite.Rewrite(context="local", address=str(number)))
+        ends.bus.close()
+        await until(lambda: len(told) == 6)
+        assert told == ["a@b", "0", "1", "2", "3", "4"]
+
+    run(work, tmp_path)
+
+
+def test_what_was_taken_arrives_in_order_though_the_worker_does_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tubepost.common.bus.client._HIGH_WATER", 20)
+    monkeypatch.setattr("tubepost.common.bus.server._HIGH_WATER", 20)
+
+    async def work(ends: Ends) -> None:
+        told: list[int] = []
+        server = ends.serve({rewrite.Rewrite: lambda request: told.append(int(request.message.address))})
+        client = ends.bus.client("svc")
+        assert client.tell(rewrite.Rewrite(context="local", address="0"))
+        await until(lambda: told == [0])
+        ends.server_bus.loop.remove_reader(server._fd)
+        taken = [0]
+        refused = 0
+        number = 0
+        while refused < 100:
+            number += 1
+            if client.tell(rewrite.Rewrite(context="local", address=str(number))):
+                taken.append(number)
+            else:
+                refused += 1
+                await asyncio.sleep(0)
+        assert len(taken) > 20
+        ends.server_bus.loop.add_reader(server._fd, server.drain)
+        server.drain()
+        await until(lambda: len(told) == len(taken))
+        assert told == taken
+
+    run(work, tmp_path)
+
+
+def test_a_turn_of_the_loop_may_say_only_so_much(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        told: list[str] = []
+        ends.serve({rewrite.Rewrite: lambda request: told.append(request.message.address)})
+        client = ends.bus.client("svc")
+        client.tell(ASK)
+        await until(lambda: bool(told))
+        taken = sum(client.tell(ASK) for _ in range(5000))
+        assert taken == 4096
+        await until(lambda: len(told) == 1 + taken)
+
+    run(work, tmp_path)
+
+
+def test_who_asks_without_a_task_is_answered_all_the_same(tmp_path: Path) -> None:
+    async def answer(request: Request[rewrite.Rewrite]) -> Message:
+        if request.message.address == "no":
+            return Refused(reason="no")
+        if request.message.address == "late":
+            await asyncio.sleep(60)
+        return rewrite.Rewritten(address=request.message.address)
+
+    async def work(ends: Ends) -> None:
+        ends.serve({rewrite.Rewrite: answer})
+        client = ends.bus.client("svc")
+        heard: list[str] = []
+        future = client.ask(ASK, rewrite.Rewritten)
+        future.add_done_callback(lambda done: heard.append(done.result().address))
+        await until(lambda: heard == ["a@b"])
+        with pytest.raises(Refusal):
+            await client.ask(rewrite.Rewrite(context="local", address="no"), rewrite.Rewritten)
+        late = client.ask(rewrite.Rewrite(context="local", address="late"), rewrite.Rewritten)
+        await asyncio.sleep(0.01)
+        ends.bus.close()
+        with pytest.raises(Unavailable):
+            await late
+
+    run(work, tmp_path)
+
+
+def test_who_asks_more_than_may_wait_is_told_by_the_future(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        client = ends.bus.client("svc")  # nobody serves
+        asked = [client.ask(ASK, rewrite.Rewritten) for _ in range(4 * 4096 + 10)]
+        await asyncio.sleep(0)
+        assert sum(future.done() for future in asked) == 10
+        ends.bus.close()
+        for future in asked:
+            assert isinstance(future.exception(), Unavailable)
+
+    run(work, tmp_path)
