@@ -109,9 +109,7 @@ class Console:
         """The user's name when the list does not have it, else empty. ``owner``: root and mail_owner always may."""
         patterns: Sequence[str] = getattr(self.config, parameter)
         return asyncio.run(
-            forbidden(
-                parameter, patterns, os.getuid(), self.environment(), self.config.mail_owner if owner else ""
-            )
+            forbidden(parameter, patterns, os.getuid(), self.environment(), self.config.mail_owner if owner else "")
         )
 
     # -- messages ----------------------------------------------------------------------------------------------------

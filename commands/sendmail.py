@@ -267,9 +267,7 @@ def _may_help(program: str) -> bool:
         return False
 
 
-def _run_postdrop(
-    program: str, console: Console, chunks: Iterator[bytes], posting: Callable[[], Posting]
-) -> None:
+def _run_postdrop(program: str, console: Console, chunks: Iterator[bytes], posting: Callable[[], Posting]) -> None:
     """Its complaints go to our standard error; its status becomes ours. Input cut short makes it forget the message."""
     try:
         process = subprocess.Popen([program, "-c", console.directory, "-r"], stdin=subprocess.PIPE)

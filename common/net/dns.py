@@ -103,7 +103,6 @@ class FilterError(Exception):
     """The filter cannot tell now: the question is to be asked again later."""
 
 
-
 def parse_servers(texts: Sequence[str]) -> tuple[Server, ...]:
     """``192.0.2.1``, ``192.0.2.1:5353``, ``[2001:db8::1]:53``. Raises ValueError."""
     servers = []

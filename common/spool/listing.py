@@ -101,9 +101,7 @@ def _in_log_order(portion: list[tuple[int, Recipient]], delayed: _Reasons) -> li
     if not delayed.order:
         return [_waiting(recipient, "", "") for _, recipient in portion]
     by_offset = dict(portion)
-    first = [
-        _waiting(by_offset.pop(offset), why, "") for offset, _, why in delayed.order if offset in by_offset
-    ]
+    first = [_waiting(by_offset.pop(offset), why, "") for offset, _, why in delayed.order if offset in by_offset]
     return first + [_waiting(recipient, "", "") for recipient in by_offset.values()]
 
 

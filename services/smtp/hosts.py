@@ -124,9 +124,7 @@ async def _by_host(target: Target, resolver: Resolver, rules: Rules, own: frozen
 
 
 def _ordered(candidates: Sequence[Candidate], rules: Rules) -> list[Candidate]:
-    return order(
-        candidates, shuffle=rules.shuffle, prefer=rules.prefer, limit=rules.limit, balance=rules.balance
-    )
+    return order(candidates, shuffle=rules.shuffle, prefer=rules.prefer, limit=rules.limit, balance=rules.balance)
 
 
 async def _addresses(host: str, resolver: Resolver, rules: Rules) -> tuple[tuple[str, ...], Trouble | None]:

@@ -167,9 +167,7 @@ class Conversation:
             # The connection was kept: is it still alive, and in its initial state? (RFC 5321 4.1.1.5)
             self._command(Stage.RSET, "RSET")
         if manner.xforward and "XFORWARD" in server.keywords:
-            first, second = commands.xforward_commands(
-                mail.envelope.origin, server.keywords["XFORWARD"], mail.queue_id
-            )
+            first, second = commands.xforward_commands(mail.envelope.origin, server.keywords["XFORWARD"], mail.queue_id)
             if first:
                 self._command(Stage.XFORWARD_NAME, first)
             if second:
@@ -386,9 +384,7 @@ class Conversation:
         server = self.server
         words = reply.lines[0].split()
         if words and words[0].lower() == self.manner.hostname.lower() and self._watch_loops:
-            self.notes.append(
-                f"host {server.relay} replied to HELO/EHLO with my own hostname {self.manner.hostname}"
-            )
+            self.notes.append(f"host {server.relay} replied to HELO/EHLO with my own hostname {self.manner.hostname}")
             self.failure = Trouble(
                 "5.4.6" if server.best else "4.4.6", f"mail for {self._nexthop} loops back to myself", throttle=True
             )
@@ -471,9 +467,7 @@ class Conversation:
             self._expected.clear()
             self.phase = Phase.CLOSED
             return
-        result: Result = (
-            Sent(reply.enhanced or "2.0.0", printable(reply.text)) if good else self._say(reply, Stage.DOT)
-        )
+        result: Result = Sent(reply.enhanced or "2.0.0", printable(reply.text)) if good else self._say(reply, Stage.DOT)
         if self.manner.lmtp:
             del self._accepted[0]
             results[index] = result

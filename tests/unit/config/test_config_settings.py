@@ -135,7 +135,8 @@ def test_overrides_of_a_service() -> None:
 def test_check_finds_all() -> None:
     config = from_text(
         "smtpd_timout = 1\nsmtpd_timeout = x\nmydestination = $mine\nmine = a\nbiff = maybe\n"
-        "smtpd_restriction_classes = strict\nstrict = reject_unauth_destination\nother = 1\nslow_destination_recipient_limit = 2\n"
+        "smtpd_restriction_classes = strict\nstrict = reject_unauth_destination\nother = 1\n"
+        "slow_destination_recipient_limit = 2\n"
         "gone_destination_recipient_limit = 2\nmine = b\nqueue_run_delay = ${x\n"
     )
     found = {(fault.line, fault.name, fault.severity) for fault in config.check(frozenset({"slow"}))}

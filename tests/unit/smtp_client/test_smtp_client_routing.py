@@ -193,5 +193,3 @@ def test_utf8_orcpt_is_escaped_where_the_server_lacks_smtputf8() -> None:
     server = Server("h", "a", keywords={"DSN": ()})
     command = envelope.rcpt_command(person, "x@y", server, smtputf8=True, quote=True)
     assert command == "RCPT TO:<x@y> ORCPT=utf-8;\\x{F6}@d"
-
-
