@@ -46,6 +46,7 @@ class Process:
         """Have ``woken`` called; set by ``life``."""
         self._tasks: set[asyncio.Task[object]] = set()
         self._clients: dict[str, Client] = {}
+        self._tokens = 0
 
     @property
     def stress(self) -> bool:
@@ -89,7 +90,13 @@ class Process:
             await asyncio.sleep(self.config.in_flow_delay)
 
     def outflow(self, tokens: int) -> None:
-        """qmgr: so many messages were taken up from incoming."""
+        """qmgr: so many messages were taken up from incoming. It is told at the end of this turn of the loop."""
+        if not self._tokens:
+            self.loop.call_soon(self._pour)
+        self._tokens += tokens
+
+    def _pour(self) -> None:
+        tokens, self._tokens = self._tokens, 0
         fd = self.birth.flow[1]
         if fd >= 0:
             try:
