@@ -20,6 +20,8 @@ from collections.abc import Callable
 
 # sync_file_range(2): initiate write-out of dirty pages, do not wait.
 _SYNC_FILE_RANGE_WRITE = 2
+# A commit within so many gathering times says that there is more to come.
+_BUSY = 5
 # A batch is bounded, so that one process never holds more than this many descriptors for it.
 _BATCH = 64
 
@@ -68,10 +70,15 @@ def start_write_back(fd: int) -> None:
 
 
 class GroupCommit:
-    """Runs jobs in ``threads`` threads, a batch a thread at a time. To be used from one event loop."""
+    """Runs jobs in ``threads`` threads, a batch a thread at a time. To be used from one event loop.
 
-    def __init__(self, threads: int = 1) -> None:
+    ``gather``: seconds that a job waits for others to join it, when there was a commit a moment ago.
+    """
+
+    def __init__(self, threads: int = 1, gather: float = 0.0) -> None:
         self._threads = threads
+        self._gather = gather
+        self._dispatched = 0.0
         self._started = 0
         self._idle = 0
         self._waiting: list[_Job] = []
@@ -92,7 +99,10 @@ class GroupCommit:
         if not self._scheduled:
             self._scheduled = True
             # Not at once: the jobs of this loop turn go together.
-            loop.call_soon(self._dispatch)
+            if self._gather and loop.time() - self._dispatched < _BUSY * self._gather:
+                loop.call_later(self._gather, self._dispatch)
+            else:
+                loop.call_soon(self._dispatch)
         await job.future
 
     def _dispatch(self) -> None:
@@ -104,6 +114,7 @@ class GroupCommit:
                 self._started += 1
                 self._idle += 1
                 threading.Thread(target=self._work, name="commit", daemon=True).start()
+            self._dispatched = asyncio.get_running_loop().time()
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             self._idle -= 1
             self._batches.put(batch)

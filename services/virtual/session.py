@@ -22,6 +22,11 @@ from tubepost.common.skeleton.tables import table_environment
 _RELAY = "virtual"
 _LARGEST_ID = (1 << 32) - 2
 
+# Deliveries that come close together are synced together, seconds: nobody waits for them at a prompt, and each sync
+# holds up cleanup's, for which a client waits. Measured with 20 sessions: 1,280 to 1,440 messages a second, 0.95 to
+# 0.85 ms of CPU each.
+_GATHER = 0.004
+
 
 class Virtual(worker.Agent):
     def __init__(self, process: Process) -> None:
@@ -46,7 +51,7 @@ class Virtual(worker.Agent):
             config, config.virtual_delivery_status_filter, self._tables, "virtual_delivery_status_filter"
         )
         self._spool = Spool()
-        self._commit = GroupCommit()
+        self._commit = GroupCommit(gather=_GATHER)
         self._maildirs = MaildirStore(base, self._commit)
         self._mboxes: MboxStore | None = None
 
