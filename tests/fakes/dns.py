@@ -25,19 +25,34 @@ import dns.rrset
 _SOA = "ns.test. root.test. 1 3600 600 86400 60"
 
 
+def _open(host: str) -> tuple[socket.socket, socket.socket]:
+    """One port for UDP and TCP: the one that is free for the one may be taken for the other, so try some."""
+    for attempt in range(20):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind((host, 0))
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind(udp.getsockname())
+            tcp.listen(16)
+        except OSError:
+            udp.close()
+            tcp.close()
+            if attempt == 19:
+                raise
+        else:
+            return udp, tcp
+    raise AssertionError("not reached")
+
+
 class DnsServer:
     def __init__(self, host: str = "127.0.0.1", ttl: int = 60) -> None:
         self.asked: list[tuple[str, str]] = []
         self._ttl = ttl
         self._zone: dict[tuple[str, str], list[str]] = {}
         self._failures: dict[tuple[str, str], str] = {}
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind((host, 0))
+        self._udp, self._tcp = _open(host)
         self.host, self.port = self._udp.getsockname()
-        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._tcp.bind((host, self.port))
-        self._tcp.listen(16)
         self._ending = False
         self._threads = [
             threading.Thread(target=self._serve_datagrams, daemon=True),
