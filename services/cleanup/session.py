@@ -42,6 +42,9 @@ _HEADER_LEAST = 1024 * 1024
 # More lines than any mail needs; each costs far more memory as a field than as bytes.
 _HEADER_LINES = 20_000
 
+# Messages that come this close behind another are synced with it, seconds: far less than a sync takes.
+_GATHER = 0.001
+
 
 class Cleanup(request.Service):
     """Answers Deposit."""
@@ -51,7 +54,7 @@ class Cleanup(request.Service):
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         self.spool = Spool(".", tuple(self.config.hash_queue_names), self.config.hash_queue_depth)
-        self.commit = GroupCommit()
+        self.commit = GroupCommit(gather=_GATHER)
         self.environment = table_environment(process)
         self.rewriter = RewriteClient(process.client(self.config.rewrite_service_name))
         self.qmgr = process.client(f"public/{self.config.queue_service_name}")
