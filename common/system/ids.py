@@ -1,4 +1,4 @@
-"""Queue ids that never repeat: Postfix's long form (``enable_long_queue_ids``), with the process in the inode's place.
+"""Queue ids that never repeat: Postfix's long form with the process in the inode's place.
 
 ``4dKq0t2WcKz1Jx``: six characters of seconds, four of microseconds in base 52, ``z``, then the process id in base 51.
 Within a process no two ids have the same microsecond; two processes differ behind the ``z``. The name is known before

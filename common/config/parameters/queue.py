@@ -10,7 +10,9 @@ class Queue(Settings):
         "deferred, defer", "Queue directories that are split by the first characters of the queue id."
     )
     hash_queue_depth = Integer("1", "Levels of subdirectories in a split queue directory.", low=1, high=16)
-    enable_long_queue_ids = Boolean("yes", "Queue ids that do not repeat, instead of short ones that may.")
+    enable_long_queue_ids = Boolean(
+        "yes", "Queue listings have room for long ids; no: Postfix's narrow columns. Ids never repeat either way."
+    )
     in_flow_delay = Time(
         "1s", "How long cleanup waits before it takes a message when mail arrives faster than it leaves.", high=10
     )
