@@ -7,6 +7,7 @@ Postfix manual: postconf(1), the options -e, -X, -#, -M, -F, -P.
 import os
 from collections.abc import Callable, Iterable, Mapping
 
+from tubepost.common.system import atomic
 from tubepost.common.config import master_cf, master_print
 from tubepost.common.config.faults import ConfigError
 
@@ -93,22 +94,9 @@ def comment_master(text: str, matches: Callable[[str, str], bool]) -> str:
 
 def replace_file(path: str, text: str) -> None:
     """Put ``text`` in the place of a file, all or nothing, with the file's permissions and owner. Raises OSError."""
-    temporary = f"{path}.tmp"
-    data = text.encode("utf-8", "surrogateescape")
     status = os.stat(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            os.fchmod(descriptor, status.st_mode & 0o777)
-            if (os.geteuid(), os.getegid()) != (status.st_uid, status.st_gid) and os.geteuid() == 0:
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
+    data = text.encode("utf-8", "surrogateescape")
+    atomic.write_file(path, data, status.st_mode & 0o777, (status.st_uid, status.st_gid))
 
 
 def print_entry(words: master_cf.Words) -> str:

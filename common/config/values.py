@@ -89,13 +89,6 @@ def split(text: str) -> tuple[str, ...]:
         items.append(text[start:position])
 
 
-def unbrace(item: str) -> str:
-    """The text inside ``{ }`` without surrounding space, or the item as it is."""
-    if item.startswith("{") and item.endswith("}"):
-        return item[1:-1].strip()
-    return item
-
-
 def _check_range(number: float, low: float | None, high: float | None, what: str) -> None:
     unit = f" {what}" if what else ""
     if low is not None and number < low:

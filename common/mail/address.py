@@ -95,8 +95,3 @@ def strip_extension(local: str, recipient_delimiter: str) -> tuple[str, str | No
     if at <= 0:
         return local, None
     return local[:at], local[at + 1 :]
-
-
-def is_ascii_domain(domain: str) -> bool:
-    """Whether the domain can travel without SMTPUTF8 (RFC 6531) as it stands."""
-    return domain.isascii()

@@ -16,18 +16,6 @@ class Reply(NamedTuple):
     enhanced: str
     text: str
 
-    @property
-    def is_positive(self) -> bool:
-        return self.code < 400
-
-    @property
-    def is_temporary(self) -> bool:
-        return 400 <= self.code < 500
-
-    @property
-    def is_permanent(self) -> bool:
-        return self.code >= 500
-
     def render(self) -> bytes:
         """The reply's lines with CRLF. A line too long goes on in the next; what cannot be printed becomes ``?``."""
         prefix = f"{self.code:03d}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from tubepost.common.system import log
+from tubepost.common.system.atomic import sync_directory
 from tubepost.common.tables import cdb, lmdb
 from tubepost.common.tables.hash import SUFFIXES, HashTable
 from tubepost.common.tables.registry import split_spec
@@ -209,11 +210,7 @@ def _write(kind: str, target: str, pairs: dict[bytes, bytes], mode: int, options
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    parent = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    sync_directory(directory or ".")
 
 
 class _File(Protocol):

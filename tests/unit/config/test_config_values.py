@@ -94,8 +94,3 @@ def test_a_list_loses_only_separators(text: str) -> None:
     items = values.split(text)
     assert all(items)
     assert "".join(items).replace(",", "").replace(" ", "") == text.replace(",", "").replace(" ", "")
-
-
-def test_unbrace() -> None:
-    assert values.unbrace("{ a b }") == "a b"
-    assert values.unbrace("a") == "a"
