@@ -154,6 +154,9 @@ class Ledger:
 
     def _finish_refusal(self, reply: str) -> str:
         reply = UNPRINTABLE.sub(" ", reply[:_REPLY_LIMIT])
+        if not reply.isascii():
+            # Octets count, and a character is not cut in two.
+            reply = reply.encode("utf-8", "replace")[:_REPLY_LIMIT].decode("utf-8", "ignore")
         if self.settings.soft_bounce and reply[0] == "5":
             # RFC 3463 2: the class of the enhanced code agrees with the code.
             reply = "4" + reply[1:4] + ("4" + reply[5:] if reply[4:5] == "5" else reply[4:])

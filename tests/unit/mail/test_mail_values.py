@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubepost.common.mail import date, dsn, messageid
-from tubepost.common.mail.reply import OK, Reply
 
 
 def test_date_is_written_as_in_rfc_5322() -> None:
@@ -65,21 +64,3 @@ def test_status_classes() -> None:
     assert dsn.for_reply(451) == "4.0.0"
     assert dsn.for_reply(354) == ""
     assert not dsn.is_valid("5.1")
-
-
-def test_reply_on_the_wire() -> None:
-    assert OK.render() == b"250 2.0.0 Ok\r\n"
-    assert Reply(220, "", "a\nb").render() == b"220-a\r\n220 b\r\n"
-    assert Reply(250, "2.0.0", "a\rb\x00").render() == b"250 2.0.0 a?b?\r\n"
-    assert str(Reply(550, "5.1.1", "no")) == "550 5.1.1 no"
-
-
-@given(st.text(alphabet="ab é€ \n\r\x00", max_size=1500), st.sampled_from(["", "5.7.1"]))
-def test_reply_lines_are_within_the_limit(text: str, enhanced: str) -> None:
-    wire = Reply(550, enhanced, text).render()
-    lines = wire.split(b"\r\n")
-    assert lines.pop() == b""
-    assert all(len(line) <= 510 and line[3:4] == b"-" for line in lines[:-1])
-    assert lines[-1][:4] == b"550 "
-    assert b"\n" not in b"".join(lines)
-    wire.decode()

@@ -1,0 +1,21 @@
+"""What smtpd says of a refusal fits a reply line, whatever stands in it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tubepost.services.smtpd.ledger import Ledger
+from tubepost.services.smtpd.settings import Settings
+
+
+@given(st.text(alphabet="ab é€ \n\r\x00\x7f", max_size=1500))
+def test_a_refusal_is_one_line_of_at_most_512_octets(text: str) -> None:
+    ledger = Ledger(Settings(myhostname="mx.example"), "c[192.0.2.1]")
+    ledger.reply(f"550 5.7.1 {text}")
+    wire = ledger.take_output()
+    line, end, rest = wire.partition(b"\r\n")
+    # RFC 5321 4.5.3.1.5
+    assert len(line) <= 510
+    assert (end, rest) == (b"\r\n", b"")
+    assert line.startswith(b"550 5.7.1 ")
+    assert not set(line) & {0, 10, 13, 127}
+    line.decode()
