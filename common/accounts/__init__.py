@@ -1,0 +1,1 @@
+"""The built-in accounts: who there is, in one database, and their passwords in another (floor 2)."""

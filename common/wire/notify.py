@@ -1,0 +1,22 @@
+"""notify/1: which mailboxes changed just now (IDLE, NOTIFY). Hints only: the store knows what is true.
+
+Publishers tell the notify program, subscribers keep one streamed request open; a lost hint costs a delay, never mail.
+"""
+
+from tubepost.common.wire.base import Done, Message
+
+PROTOCOL = "notify/1"
+
+
+class Changed(Message):
+    """One-way, from whoever changed something: the store at ``mailbox`` (absolute Maildir) has news in ``folder``."""
+
+    mailbox: str
+    folder: str = "INBOX"
+
+
+class Subscribe(Message):
+    """Stream a Changed for each change of any store, until the subscriber goes away or the notify program leaves."""
+
+
+__all__ = ["PROTOCOL", "Changed", "Done", "Subscribe"]
