@@ -7,6 +7,7 @@ from tubepost.common.config import transports
 from tubepost.common.config.declare import AnyParameter, Choice, Integer, List, Size, Time, declarations
 from tubepost.common.config.parameters import SUBJECTS
 from tubepost.common.config.parameters.lmtp import LMTP, TWINS
+from tubepost.common.config.parameters.tls import FOLLOWERS, PREFIXES
 from tubepost.common.config.settings import DECLARED
 
 _OPENING = """\
@@ -43,6 +44,8 @@ def _sections() -> Iterator[str]:
         if parameter.default == DECLARED[TWINS[name]].default and name == "lmtp_" + TWINS[name].removeprefix("smtp_")
     ]
     yield f"\nWith the defaults of their twins: {', '.join(same)}.\n"
+    yield f"\n## TLS of {', '.join(PREFIXES)}: as the smtpd_ parameters, whose values they have by default\n\n"
+    yield f"{', '.join(f'`{name}`' for name in FOLLOWERS)}.\n"
     yield "\n## For each transport of master.cf: `<transport>_<suffix>`\n\n"
     yield _HEAD
     for suffix, parameter in transports.SUFFIXES.items():

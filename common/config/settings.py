@@ -12,11 +12,13 @@ from tubepost.common.config.expand import ExpandError, expand, references
 from tubepost.common.config.faults import ConfigError, Fault
 from tubepost.common.config.parameters import Parameters
 from tubepost.common.config.parameters.lmtp import LMTP, TWINS
+from tubepost.common.config.parameters.tls import FOLLOWERS
 
 OVERRIDE = "master.cf -o"
 """Stands as the file of a value that came with ``-o``."""
 
-DECLARED: dict[str, AnyParameter] = {parameter.name: parameter for parameter in declarations(Parameters)} | LMTP
+DECLARED: dict[str, AnyParameter] = {parameter.name: parameter for parameter in declarations(Parameters)}
+DECLARED |= LMTP | FOLLOWERS
 """Every parameter by its name in main.cf."""
 
 _LMTP_OF = {smtp: lmtp for lmtp, smtp in TWINS.items()}

@@ -1,7 +1,10 @@
 """One connection as a client drives it: bytes out with flow control, bytes in as they come, one deadline at a time."""
 
 import asyncio
+import ssl
 from typing import cast
+
+from tubepost.common.net import tls
 
 # Above this much unsent, ``write`` has the caller wait in ``drain``: what a slow peer costs in memory.
 _HIGH_WATER = 256 * 1024
@@ -19,6 +22,8 @@ class Channel(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
         self.closed = False
+        self._handshaking = False
+        self._ended_early = False
 
     # For subclasses
 
@@ -57,6 +62,52 @@ class Channel(asyncio.Protocol):
         if self._timer is None or self._timer_at > self._deadline:
             self._set_timer()
 
+    async def start_tls(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        timeout: float,  # noqa: ASYNC109 - its own exception
+        digest: str = "sha256",
+    ) -> tls.Agreed:
+        """TLS from here on. The caller has seen to it that what was received in the clear is not used any more, and has
+        nothing under way that writes. The deadline of ``expect_by`` is taken away; ``timeout`` in seconds holds.
+
+        Raises tls.HandshakeError: the connection is closed then, and ``lost`` is not called.
+        """
+        transport = self._transport
+        if transport is None or self.closed:
+            raise tls.HandshakeError("lost connection")
+        self.expect_by(0)
+        self._handshaking = True
+        try:
+            made = await tls.upgrade(
+                transport,
+                self,
+                context,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                timeout=timeout,
+            )
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            self._handshaking = False
+        if self._ended_early:
+            self._end()
+            made.abort()
+            raise tls.HandshakeError("lost connection")
+        made.set_write_buffer_limits(high=_HIGH_WATER)
+        self._transport = made
+        return tls.agreed(made, digest)
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """Of the connection, the one that TLS made once it is there."""
+        return self._transport
+
     def finish(self) -> None:
         """Send what is waiting, then close. ``lost`` is not called."""
         self._end()
@@ -83,6 +134,9 @@ class Channel(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._handshaking:
+            self._ended_early = True
+            return
         self._lose(False)
 
     def pause_writing(self) -> None:

@@ -4,6 +4,7 @@
 2. config       main.cf with this service's overrides
 3. log          under the program's own name
 4. directory    the queue directory, so that every path is relative and short
+   prepare      what only root may read is read (private keys)
 5. sandbox      privileges are dropped *before* the first byte of input, and before any thread exists
 6. loop, bus    ZeroMQ's thread starts here, already confined
 7. open, serve  until an order, a signal, max_use, or max_idle
@@ -61,8 +62,17 @@ class Loop(Protocol):
     def close(self) -> None: ...
 
 
-def run(program: str, make: Callable[[Process], Loop], birth: Birth | None = None) -> None:
-    """Live, and exit. ``make``: what a skeleton's ``serve`` returned."""
+def run(
+    program: str,
+    make: Callable[[Process], Loop],
+    birth: Birth | None = None,
+    *,
+    prepare: Callable[[Config], object] | None = None,
+) -> None:
+    """Live, and exit. ``make``: what a skeleton's ``serve`` returned.
+
+    ``prepare``: called before privileges are dropped; what it returns is ``process.prepared``.
+    """
     alone = birth is None
     if birth is None:
         birth = _alone(program)
@@ -77,8 +87,9 @@ def run(program: str, make: Callable[[Process], Loop], birth: Birth | None = Non
         _check_overrides(birth, config)
         os.chdir(config.queue_directory)
         register = _register(config)
+        prepared = prepare(config) if prepare is not None else None
         confine(birth, config)
-        code = _loop(birth, config, register, make)
+        code = _loop(birth, config, register, make, prepared)
     except ConfigError as error:
         _to_standard_error(birth)
         log.fatal(str(error))
@@ -169,7 +180,9 @@ def _alone(program: str) -> Birth:
     )
 
 
-def _loop(birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]") -> int:
+def _loop(
+    birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]", prepared: object
+) -> int:
     try:
         import uvloop
 
@@ -178,17 +191,20 @@ def _loop(birth: Birth, config: Config, register: Register | None, make: "Callab
         runner = asyncio.run
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
     try:
-        return runner(_live(birth, config, register, make))
+        return runner(_live(birth, config, register, make, prepared))
     finally:
         # It may have ended by an exception, and what is to be said about that needs no loop.
         log.use_loop(None)
 
 
-async def _live(birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]") -> int:
+async def _live(
+    birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]", prepared: object
+) -> int:
     running = asyncio.get_running_loop()
     log.use_loop(running.call_soon, running.call_later)
     bus = Bus(running)
     process = Process(birth, config, bus, register)
+    process.prepared = prepared
     loop = make(process)
     await loop.service.open()
     loop.start()
@@ -217,6 +233,7 @@ class Life:
         self._waking: asyncio.Task[None] | None = None
         self._wake_again = False
         process.wake = self._wake
+        process.retire = self._retire
 
     async def serve(self) -> int:
         running = self._process.loop
@@ -319,6 +336,11 @@ class Life:
                 log.panic(f"wake-up failed: {type(error).__name__}: {error}")
             if not self._wake_again:
                 return
+
+    def _retire(self) -> None:
+        # Run alone there is nobody who would start another.
+        if self._control is not None:
+            self._leave(False)
 
     def _leave(self, told: bool) -> None:
         """Take no more work. ``told``: by the master or a signal, not for idleness."""

@@ -130,6 +130,8 @@ def _configured(config: Config) -> list[str]:
             path = word.rpartition(":")[2]
             if path.startswith("/") and not path.endswith("/"):
                 found.add(os.path.dirname(path))
+                # A link may lead elsewhere (certificates do): it is the real place that counts.
+                found.add(os.path.dirname(os.path.realpath(path)))
     return sorted(path for path in found if path not in ("/", ""))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Any
 
 from tubepost.common.wire.master import Birth
 from tubepost.common.system.register import Register
@@ -44,6 +45,10 @@ class Process:
         self.on_stress: list[Callable[[], None]] = []
         self.wake: Callable[[], None] = lambda: None
         """Have ``woken`` called; set by ``life``."""
+        self.retire: Callable[[], None] = lambda: None
+        """Take no more work, finish what is under way, and end: the master starts another. Set by ``life``."""
+        self.prepared: Any = None
+        """What the ``prepare`` that was given to ``life.run`` returned before privileges were dropped."""
         self._tasks: set[asyncio.Task[object]] = set()
         self._clients: dict[str, Client] = {}
         self._tokens = 0

@@ -1,5 +1,6 @@
 """Every parameter, declared once, by subject. Names, meanings and defaults are Postfix's unless marked otherwise."""
 
+from tubepost.common.config.parameters.auth import Auth
 from tubepost.common.config.parameters.bounce import Bounce
 from tubepost.common.config.parameters.cleanup import Cleanup
 from tubepost.common.config.parameters.general import General
@@ -15,6 +16,7 @@ from tubepost.common.config.parameters.smtpd import Smtpd
 from tubepost.common.config.parameters.smtpd_access import SmtpdAccess
 from tubepost.common.config.parameters.smtpd_policy import SmtpdPolicy
 from tubepost.common.config.parameters.tables import Tables
+from tubepost.common.config.parameters.tls import Tls
 from tubepost.common.config.parameters.verify import Verify
 from tubepost.common.config.parameters.virtual import Virtual
 
@@ -24,9 +26,11 @@ SUBJECTS: tuple[type, ...] = (
     Master,
     Log,
     Tables,
+    Auth,
     Smtpd,
     SmtpdAccess,
     SmtpdPolicy,
+    Tls,
     Cleanup,
     Rewrite,
     Qmgr,
@@ -45,9 +49,11 @@ class Parameters(
     Master,
     Log,
     Tables,
+    Auth,
     Smtpd,
     SmtpdAccess,
     SmtpdPolicy,
+    Tls,
     Cleanup,
     Rewrite,
     Qmgr,

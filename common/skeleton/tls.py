@@ -1,0 +1,135 @@
+"""TLS of a server program: its certificates, what its clients are offered, and the lines in the log.
+
+life.run("imapd", stream.serve(Imapd), birth, prepare=tls.prepare("imapd"))
+…
+self.tls = tls.ServerTls(process, "imapd")               # in open()
+if self.tls.offered: …announce STARTTLS…
+agreed = await self.tls.upgrade_channel(channel, client)  # STARTTLS, or at once where self.tls.wrapper
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+from tubepost.common.system import log
+from tubepost.common.config import Config
+from tubepost.common.net import tls
+from tubepost.common.net.certificates import ServerCertificates
+from tubepost.common.net.streams import Channel
+from tubepost.common.net.tls import Agreed, HandshakeError
+from tubepost.common.skeleton.process import Process
+
+
+def prepare(prefix: str) -> Callable[[Config], ServerCertificates | None]:
+    """For ``life.run(prepare=…)``: reads private keys while that is possible."""
+
+    def load(config: Config) -> ServerCertificates | None:
+        return tls.server_certificates(config, prefix)
+
+    return load
+
+
+class ServerTls:
+    """``prefix``: of the parameters, ``<prefix>_tls_…``. Raises ConfigError."""
+
+    def __init__(self, process: Process, prefix: str) -> None:
+        self._process = process
+        self._prefix = prefix
+        self.settings = tls.server_settings(process.config, prefix)
+        self._certificates = cast("ServerCertificates | None", process.prepared)
+        process.on_stress.append(self._take_config)
+
+    def _take_config(self) -> None:
+        self.settings = tls.server_settings(self._process.config, self._prefix)
+
+    @property
+    def offered(self) -> bool:
+        """STARTTLS is to be announced on connections that have no TLS."""
+        return self._certificates is not None and not self.settings.wrapper
+
+    @property
+    def required(self) -> bool:
+        return self.settings.level == "encrypt"
+
+    @property
+    def wrapper(self) -> bool:
+        """TLS begins with the connection."""
+        return self.settings.wrapper
+
+    def context(self) -> ssl.SSLContext | None:
+        """For the next connection. None: TLS is not available due to a local problem, which was logged."""
+        certificates = self._certificates
+        if certificates is None:
+            return None
+        context = certificates.context()
+        if certificates.stale:
+            self._process.retire()
+        return context
+
+    def binding(self, transport: asyncio.BaseTransport | None) -> bytes:
+        """tls-server-end-point data of a connection that has TLS; empty where there is none."""
+        if self._certificates is None or transport is None:
+            return b""
+        inner = tls.ssl_object(transport)
+        return self._certificates.binding(inner.context) if inner is not None else b""
+
+    async def upgrade(
+        self, transport: asyncio.Transport, protocol: asyncio.Protocol, client: str
+    ) -> tuple[asyncio.Transport, Agreed]:
+        """The handshake as server, with its log lines; ``client`` as ``name[address]``. What was received in the clear
+        must have been thrown away (RFC 3207 4.2). Raises HandshakeError, logged, with the connection aborted.
+        """
+        context = self.context()
+        settings = self.settings
+        if context is None:
+            transport.abort()
+            raise HandshakeError("no certificate can be used")
+        if settings.loglevel:
+            log.info(f"setting up TLS connection from {client}")
+        try:
+            made = await tls.upgrade(transport, protocol, context, server_side=True, timeout=settings.timeout)
+        except HandshakeError as error:
+            self._log_failure(client, error)
+            raise
+        agreed = tls.agreed(made, settings.digest)
+        self._log_agreed(client, agreed)
+        return made, agreed
+
+    async def upgrade_channel(self, channel: Channel, client: str) -> Agreed:
+        """The same for a program whose sessions are Channels."""
+        context = self.context()
+        settings = self.settings
+        if context is None:
+            channel.abort()
+            raise HandshakeError("no certificate can be used")
+        if settings.loglevel:
+            log.info(f"setting up TLS connection from {client}")
+        try:
+            agreed = await channel.start_tls(
+                context, server_side=True, timeout=settings.timeout, digest=settings.digest
+            )
+        except HandshakeError as error:
+            self._log_failure(client, error)
+            raise
+        self._log_agreed(client, agreed)
+        return agreed
+
+    def _log_failure(self, client: str, error: HandshakeError) -> None:
+        log.info(f"SSL_accept error from {client}: {error.cause}")
+        if error.detail:
+            log.warning(f"TLS library problem: {error.detail}")
+
+    def _log_agreed(self, client: str, agreed: Agreed) -> None:
+        if not self.settings.loglevel:
+            return
+        certificate = agreed.certificate
+        if certificate is not None and self.settings.loglevel > 1:
+            log.info(
+                f"{client}: {'Trusted' if certificate.verified else 'Untrusted'}: "
+                f"subject_CN={certificate.subject}, issuer={certificate.issuer}, "
+                f"fingerprint={certificate.fingerprint}, pkey_fingerprint={certificate.public_key_fingerprint}"
+            )
+        word = "Anonymous" if certificate is None else "Trusted" if certificate.verified else "Untrusted"
+        resumed = " reused" if agreed.resumed else ""
+        log.info(f"{word} TLS connection{resumed} established from {client}: {agreed}")
