@@ -10,7 +10,7 @@ from tubepost.common.tables.table import TableEnvironment, TableError
 from tubepost.common.tables.words import SyntaxFault, split_list
 
 # Read from files or from their own text: opening them asks no other system.
-_LOCAL = frozenset({"texthash", "hash", "cdb", "lmdb", "cidr", "pcre", "regexp", "inline", "static", "randmap"})
+_LOCAL = frozenset({"texthash", "hash", "cdb", "lmdb", "cidr", "pcre", "regexp", "inline", "static", "randmap", "accounts"})
 
 
 def table_faults(config: Config) -> Iterator[Fault]:
@@ -19,7 +19,10 @@ def table_faults(config: Config) -> Iterator[Fault]:
     """
     said: list[str] = []
     environment = TableEnvironment(
-        config_directory=config.config_directory, default_type=config.default_database_type, warn=said.append
+        config_directory=config.config_directory,
+        accounts_directory=config.accounts_directory,
+        default_type=config.default_database_type,
+        warn=said.append,
     )
     known = registry.known_types()
     try:

@@ -101,7 +101,10 @@ class Console:
         """For tables in this command; ``proxy:`` tables are not to be had here."""
         if self._environment is None:
             self._environment = TableEnvironment(
-                self.directory, self.config.default_database_type, warn=lambda text: self.report("warning", text)
+                self.directory,
+                self.config.accounts_directory,
+                self.config.default_database_type,
+                warn=lambda text: self.report("warning", text),
             )
         return self._environment
 

@@ -95,15 +95,16 @@ class Command:
         """The exit status. Raises Fatal, TableError, ConfigError."""
         self.parse(arguments)
         directory = self.directory or DEFAULT_DIRECTORY
-        default_type, utf8 = "hash", True
+        default_type, utf8, accounts = "hash", True, ""
         # Without an instance of one's own a table can be built all the same.
         if self.directory or os.path.exists(os.path.join(directory, "main.cf")):
             config = load(directory)
             default_type, utf8 = config.default_database_type, config.smtputf8_enable
+            accounts = config.accounts_directory
         self.options.utf8 = self.options.utf8 and utf8
         # A header or body line may hold anything: UTF-8 is checked on demand only.
         checked = self.options.utf8 and not (self.flags & set("bh") and "U" not in self.flags)
-        environment = TableEnvironment(directory, default_type, warn=self.warn, utf8=checked)
+        environment = TableEnvironment(directory, accounts, default_type, warn=self.warn, utf8=checked)
         targets = [split_spec(spec, default_type) for spec in self.specs]
         try:
             if self.mode == "q":

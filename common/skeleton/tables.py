@@ -31,6 +31,7 @@ def table_environment(process: Process) -> TableEnvironment:
 
     return TableEnvironment(
         config_directory=process.birth.config_directory,
+        accounts_directory=process.config.accounts_directory,
         default_type=process.config.default_database_type,
         proxy=ask,
         proxy_write=write,

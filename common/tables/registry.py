@@ -9,6 +9,7 @@ from tubepost.common.tables.table import Broken, Table, TableEnvironment, TableE
 
 # type: module. Modules are imported when first used: few installations use more than three.
 _MODULES = {
+    "accounts": "accounts",
     "cdb": "hash",
     "cidr": "cidr",
     "environ": "environ",

@@ -95,6 +95,8 @@ class TableEnvironment:
     """What tables may need from the program that opens them, and the tables that it has open."""
 
     config_directory: str = ""
+    accounts_directory: str = ""
+    """Of the built-in accounts, for ``accounts:`` tables."""
     default_type: str = "hash"
     """For a spec without ``type:`` (default_database_type)."""
     proxy: ProxyAsk | None = None

@@ -23,7 +23,9 @@ class Proxymap(request.Service):
         self._approved: frozenset[str] = frozenset()
         # No proxy in it: a proxied table of a proxied table would ask this same service.
         self._environment = TableEnvironment(
-            config_directory=process.birth.config_directory, default_type=process.config.default_database_type
+            config_directory=process.birth.config_directory,
+            accounts_directory=process.config.accounts_directory,
+            default_type=process.config.default_database_type,
         )
 
     async def open(self) -> None:
