@@ -402,6 +402,10 @@ class Client:
             raise
         return Upload(self, lane, number, pending)
 
+    def talk(self) -> "Talk":
+        """Several questions, one after the other, to the same worker, which remembers those before (auth.Begin)."""
+        return Talk(self, self._lane())
+
     async def listing(
         self, message: Message, item: type[AnyMessage], *, deadline: float | None = None
     ) -> AsyncIterator[AnyMessage]:
@@ -432,6 +436,37 @@ class Client:
             self._sweeper = None
         for lane in tuple(self.lanes):
             lane.fail("this process is ending")
+
+
+class Talk:
+    """A worker that is asked more than once. When it ends, what it remembered is lost, and calls raise Unavailable."""
+
+    __slots__ = ("_client", "_lane")
+
+    def __init__(self, client: Client, lane: _Lane) -> None:
+        self._client = client
+        self._lane = lane
+
+    async def ask(self, message: Message, *replies: type[Message], deadline: float | None = None) -> Message:
+        """Ask and wait for one of these replies. Raises as ``Client.call`` does."""
+        lane = self._lane
+        if lane.closed:
+            raise Unavailable(f"{self._client.path}: the process that was asked before ended")
+        number, pending = self._client._register(lane, (*replies, Refused), deadline)
+        try:
+            lane.send([frames.head(frames.CALL, number) + frames.encode(message)])
+        except Unavailable:
+            lane.pending.pop(number, None)
+            raise
+        answer: Message = await self._client._result(lane, number, pending)
+        return answer
+
+    def tell(self, message: Message) -> None:
+        """One-way; lost where the worker is gone, together with all that it remembered."""
+        try:
+            self._lane.send([frames.head(frames.TELL, 0) + frames.encode(message)])
+        except Unavailable:
+            pass
 
 
 class Upload(Generic[AnyMessage]):

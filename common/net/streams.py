@@ -33,6 +33,9 @@ class Channel(asyncio.Protocol):
     def lost(self, timed_out: bool) -> None:
         """The peer went away, or the deadline has passed."""
 
+    def forget_input(self) -> None:
+        """TLS begins: throw away what was received and not yet worked on. For whose ``received`` keeps any."""
+
     # For callers
 
     def write(self, data: bytes) -> None:
@@ -70,9 +73,11 @@ class Channel(asyncio.Protocol):
         server_hostname: str | None = None,
         timeout: float,  # noqa: ASYNC109 - its own exception
         digest: str = "sha256",
+        reply: bytes = b"",
     ) -> tls.Agreed:
-        """TLS from here on. The caller has seen to it that what was received in the clear is not used any more, and has
-        nothing under way that writes. The deadline of ``expect_by`` is taken away; ``timeout`` in seconds holds.
+        """TLS from here on. ``reply`` (``220 Ready``, ``+OK``) is the last that is sent in the clear, and nothing that
+        was received in the clear is used any more: see ``forget_input``. The deadline of ``expect_by`` is taken away;
+        ``timeout`` in seconds holds.
 
         Raises tls.HandshakeError: the connection is closed then, and ``lost`` is not called.
         """
@@ -80,6 +85,12 @@ class Channel(asyncio.Protocol):
         if transport is None or self.closed:
             raise tls.HandshakeError("lost connection")
         self.expect_by(0)
+        # In this order: a client that sends more behind its STARTTLS, in one packet or in two, has it thrown away
+        # (RFC 3207 4.2, RFC 9051 6.2.1, CVE-2011-0411), for nothing is read between here and the handshake.
+        transport.pause_reading()
+        self.forget_input()
+        if reply:
+            transport.write(reply)
         self._handshaking = True
         try:
             made = await tls.upgrade(

@@ -1,10 +1,13 @@
 """TLS of a server program: its certificates, what its clients are offered, and the lines in the log.
 
-life.run("imapd", stream.serve(Imapd), birth, prepare=tls.prepare("imapd"))
-…
-self.tls = tls.ServerTls(process, "imapd")               # in open()
-if self.tls.offered: …announce STARTTLS…
-agreed = await self.tls.upgrade_channel(channel, client)  # STARTTLS, or at once where self.tls.wrapper
+A program does so::
+
+    life.run("imapd", stream.serve(Imapd), birth, prepare=tls.prepare("imapd"))
+    …
+    self.tls = tls.ServerTls(process, "imapd")  # in open()
+    if self.tls.offered: …announce STARTTLS…
+    agreed = await self.tls.upgrade_channel(channel, client, b"+OK begin\\r\\n")  # STARTTLS
+    agreed = await self.tls.upgrade_channel(channel, client)  # at once, where self.tls.wrapper
 """
 
 import asyncio
@@ -96,8 +99,8 @@ class ServerTls:
         self._log_agreed(client, agreed)
         return made, agreed
 
-    async def upgrade_channel(self, channel: Channel, client: str) -> Agreed:
-        """The same for a program whose sessions are Channels."""
+    async def upgrade_channel(self, channel: Channel, client: str, reply: bytes = b"") -> Agreed:
+        """The same for a program whose sessions are Channels. ``reply``: to STARTTLS, the last in the clear."""
         context = self.context()
         settings = self.settings
         if context is None:
@@ -107,7 +110,7 @@ class ServerTls:
             log.info(f"setting up TLS connection from {client}")
         try:
             agreed = await channel.start_tls(
-                context, server_side=True, timeout=settings.timeout, digest=settings.digest
+                context, server_side=True, timeout=settings.timeout, digest=settings.digest, reply=reply, reply=reply
             )
         except HandshakeError as error:
             self._log_failure(client, error)
