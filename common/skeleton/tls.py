@@ -110,7 +110,7 @@ class ServerTls:
             log.info(f"setting up TLS connection from {client}")
         try:
             agreed = await channel.start_tls(
-                context, server_side=True, timeout=settings.timeout, digest=settings.digest, reply=reply, reply=reply
+                context, server_side=True, timeout=settings.timeout, digest=settings.digest, reply=reply
             )
         except HandshakeError as error:
             self._log_failure(client, error)
