@@ -3,9 +3,13 @@
 import binascii
 import re
 
+from tubepost.common.mail import charset as charsets
+
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]{0,2000})\?=")
-# RFC 2047 2: white space between two encoded words is not part of the text.
-_BETWEEN = re.compile(r"(=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]{0,2000}\?=)[ \t\r\n]+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
+# RFC 2047 2: white space between two encoded words is not part of the text, so a run of them is decoded as one.
+_RUN = re.compile(
+    r"=\?[^?\s]{1,60}+\?[bBqQ]\?[^?\s]{0,2000}+\?=(?:[ \t\r\n]*+=\?[^?\s]{1,60}+\?[bBqQ]\?[^?\s]{0,2000}+\?=)*+"
+)
 # RFC 2047 5 (3): the only characters that may stand as they are in a phrase.
 _PHRASE_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _ATOM_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
@@ -25,21 +29,47 @@ def decode_words(text: str) -> str:
     """A header text with its encoded words decoded; one that cannot be decoded is left as it is."""
     if "=?" not in text:
         return text
-    return _WORD.sub(_decoded, _BETWEEN.sub(r"\1", text))
+    return _RUN.sub(_decoded, text)
 
 
 def _decoded(match: re.Match[str]) -> str:
-    # RFC 2231 5: a language may follow the character set.
-    charset = match[1].split("*", 1)[0]
-    try:
-        if match[2] in "bB":
-            raw = binascii.a2b_base64(match[3] + "=" * (-len(match[3]) % 4))
+    """A run of words. Neighbours in one character set are joined first: many mailers divide a character between two."""
+    out: list[str] = []
+    raw = b""
+    current = ""
+    opaque = False
+    for word in _WORD.finditer(match[0]):
+        # RFC 2231 5: a language may follow the character set.
+        name = word[1].split("*", 1)[0].lower()
+        piece = _word_bytes(word[2], word[3]) if charsets.find(name) is not None else None
+        if raw and (piece is None or name != current):
+            out.append(charsets.decode(raw, current))
+            raw = b""
+        if piece is None:
+            opaque = True
+            # RFC 2047 6.2: what is not understood is shown as it is, with the space that was there.
+            if out:
+                out.append(" ")
+            out.append(word[0])
         else:
-            raw = binascii.a2b_qp(match[3].encode("ascii"), header=True)
-        text = raw.decode(charset)
-    except (LookupError, ValueError):
-        return match[0]
+            if opaque:
+                out.append(" ")
+                opaque = False
+            current = name
+            raw += piece
+    if raw:
+        out.append(charsets.decode(raw, current))
+    text = "".join(out)
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def _word_bytes(encoding: str, text: str) -> bytes | None:
+    try:
+        if encoding in "bB":
+            return binascii.a2b_base64(text + "=" * (-len(text) % 4))
+        return binascii.a2b_qp(text.encode("ascii"), header=True)
+    except ValueError:
+        return None
 
 
 def encode_words(text: str, separator: str = " ") -> str:
