@@ -10,7 +10,9 @@ from tubepost.common.tables.table import TableEnvironment, TableError
 from tubepost.common.tables.words import SyntaxFault, split_list
 
 # Read from files or from their own text: opening them asks no other system.
-_LOCAL = frozenset({"texthash", "hash", "cdb", "lmdb", "cidr", "pcre", "regexp", "inline", "static", "randmap", "accounts"})
+_LOCAL = frozenset(
+    {"accounts", "texthash", "hash", "cdb", "lmdb", "cidr", "pcre", "regexp", "inline", "static", "randmap"}
+)
 
 
 def table_faults(config: Config) -> Iterator[Fault]:

@@ -142,7 +142,8 @@ def _ready_line(directory: str, config: Config, seconds: float) -> str:
     door = next((entry.service for entry in services if entry.command == "smtpd"), "")
     host, _, port = door.rpartition(":")
     port = {"smtp": "25"}.get(port, port)
-    domain = next(iter(config.virtual_mailbox_domains), "") or config.mydomain
+    # Domains may be in a table.
+    domain = next((name for name in config.virtual_mailbox_domains if ":" not in name), config.mydomain)
     example = f"swaks -s {host or '127.0.0.1'} -p {port} -t alice@{domain}"
     return (
         f"tubepost is ready in {seconds:.1f} s: SMTP on {doors}; "

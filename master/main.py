@@ -14,6 +14,7 @@ from typing import Any
 from tubepost.common.wire.master import EXIT_CONFIG, STATUS_LIMIT, Birth, Order, decode_status
 from tubepost.common.system import log
 from tubepost.common.config import Config, ConfigError, layout, load
+from tubepost.common.config.owners import make_directories
 
 from tubepost.master import control, measure, pressure, sockets, table
 from tubepost.master.children import QUEUE_MANAGER, Child, ServiceState
@@ -93,6 +94,7 @@ class Master:
         os.makedirs(config.data_directory, 0o700, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(config.data_directory, self._uid, self._gid)
+        make_directories(config)
         os.chdir(root)
         self._lock = lock_instance(os.path.join(config.process_id_directory, "master.pid"))
         self._queue_lock = QueueLock(os.path.join(config.process_id_directory, "queue.lock"))

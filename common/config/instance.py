@@ -5,12 +5,17 @@ import os
 import pwd
 import re
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from tubepost.common.accounts import Directory, Passwords
+from tubepost.common.accounts.hashing import Cost, store
 from tubepost.common.config import edit, master_cf
+from tubepost.common.config.owners import make_directories, owner_of
+from tubepost.common.config.settings import load
 
 SMTP_PORT = 2525
 """Of an embedded instance, before the offset."""
@@ -49,11 +54,13 @@ def write_instance(
     embedded: bool = True,
     listen: str | None = None,
     smtp_port: int | None = None,
+    cost: Cost | None = None,
 ) -> Instance:
     """Make an instance under ``root``. Files that exist are left as they are, so a second call changes nothing.
 
     Embedded: everything on 127.0.0.1 and high ports, two accounts of ``domain`` with random passwords, log to standard
     output. Otherwise: port 25 of all addresses, no accounts, log to a file. ``listen`` and ``smtp_port`` change that.
+    ``cost``: of hashing the two passwords; tests have it cheap.
     The alias table must be built afterwards (newaliases). Raises ValueError for a bad domain or port, OSError.
     """
     if not _DOMAIN.fullmatch(domain):
@@ -68,8 +75,15 @@ def write_instance(
     owner, uid, gid = _owner()
     written: list[str] = []
     base.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for name, mode in (("conf", 0o755), ("spool", 0o755), ("data", 0o700), ("mail", 0o711), ("log", 0o700)):
-        _make_directory(base / name, mode, uid, gid, owned=name in ("data", "mail", "log"))
+    for name, mode in (
+        ("conf", 0o755),
+        ("spool", 0o755),
+        ("data", 0o700),
+        ("auth", 0o700),
+        ("mail", 0o711),
+        ("log", 0o700),
+    ):
+        _make_directory(base / name, mode, uid, gid, owned=name in ("data", "auth", "mail", "log"))
     conf = base / "conf"
 
     def write(name: str, text: Callable[[], str], mode: int = 0o644) -> None:
@@ -83,10 +97,12 @@ def write_instance(
     write("aliases", lambda: _aliases(domain, embedded))
     credentials: dict[str, str] = {}
     if embedded:
-        write("vmailbox", lambda: _vmailbox(domain))
-        write("virtual", lambda: _virtual(domain))
+        write("vmailbox", lambda: _VMAILBOX)
+        write("virtual", lambda: _VIRTUAL)
         write("/credentials.txt", lambda: _credentials(domain), 0o600)
         credentials = read_credentials(str(base / "credentials.txt"))
+    if str(conf / "main.cf") in written:
+        _make_accounts(str(conf), domain, credentials, cost or Cost())
     return Instance(
         root=str(base),
         config_directory=str(conf),
@@ -119,27 +135,31 @@ def _main(base: Path, domain: str, owner: str, group: str, uid: int, gid: int, *
         "mydomain": domain,
         "queue_directory": str(base / "spool"),
         "data_directory": str(base / "data"),
+        "auth_directory": str(base / "auth"),
         "mail_owner": owner,
         "setgid_group": group,
         "maillog_file": "/dev/stdout" if embedded else str(base / "log" / "mail.log"),
+        "virtual_mailbox_domains": "accounts:domains",
+        "virtual_mailbox_maps": "accounts:mailboxes",
+        "virtual_alias_maps": "accounts:aliases",
+        "virtual_mailbox_base": str(base / "mail"),
+        "virtual_uid_maps": f"accounts:uids, static:{uid}",
+        "virtual_gid_maps": f"accounts:gids, static:{gid}",
     }
+    if uid < 100:
+        changes["virtual_minimum_uid"] = str(max(uid, 1))
     if not embedded:
         changes["maillog_file_prefixes"] = f"/var, /dev/stdout, {base / 'log'}"
     else:
         changes |= {
             "inet_interfaces": "loopback-only",
-            "virtual_mailbox_domains": domain,
-            "virtual_mailbox_maps": "texthash:$config_directory/vmailbox",
-            "virtual_alias_maps": "texthash:$config_directory/virtual",
-            "virtual_mailbox_base": str(base / "mail"),
-            "virtual_uid_maps": f"static:{uid}",
-            "virtual_gid_maps": f"static:{gid}",
+            # Tables of one's own may stand beside the accounts.
+            "virtual_mailbox_maps": "accounts:mailboxes, texthash:$config_directory/vmailbox",
+            "virtual_alias_maps": "accounts:aliases, texthash:$config_directory/virtual",
             "mail_spool_directory": f"{base / 'mail' / 'local'}/",
             "default_privs": owner,
             "queue_minfree": "0",
         }
-        if uid < 100:
-            changes["virtual_minimum_uid"] = str(max(uid, 1))
     return _set_shipped(shipped("main.cf"), changes)
 
 
@@ -168,19 +188,34 @@ def _aliases(domain: str, embedded: bool) -> str:
     )
 
 
-def _vmailbox(domain: str) -> str:
-    lines = ["# Mailboxes below virtual_mailbox_base; with a final / a Maildir. After a change: tubepost reload."]
-    lines += [f"{account}@{domain} {domain}/{account}/" for account in _ACCOUNTS]
-    return "\n".join(lines) + "\n"
+_VMAILBOX = (
+    "# Mailboxes besides those of tubepost user: address, then a path below virtual_mailbox_base; with a final / a\n"
+    "# Maildir. After a change: tubepost reload.\n"
+)
+_VIRTUAL = (
+    "# Addresses that stand for others, besides those of tubepost alias: sales@example.com alice@example.com\n"
+    "# After a change: tubepost reload.\n"
+)
 
 
-def _virtual(domain: str) -> str:
-    return (
-        "# Addresses that stand for others. After a change: tubepost reload.\n"
-        f"# RFC 2142 wants these to be read by a person.\n"
-        f"postmaster@{domain} alice@{domain}\n"
-        f"abuse@{domain} alice@{domain}\n"
-    )
+def _make_accounts(conf: str, domain: str, credentials: dict[str, str], cost: Cost) -> None:
+    """The domain, and each address of ``credentials``. Raises OSError, ConfigError, AccountsError."""
+    config = load(conf)
+    make_directories(config)
+    now = time.time()
+    with Directory(config.accounts_directory, write=True, owner=owner_of(config, "mail_owner")) as directory:
+        directory.add_domain(domain, now)
+        for address in credentials:
+            if directory.user(address) is None:
+                directory.add_user(address, now)
+        if credentials:
+            # RFC 2142 wants these to be read by a person.
+            for alias in ("postmaster", "abuse"):
+                if directory.alias(f"{alias}@{domain}") is None:
+                    directory.add_alias(f"{alias}@{domain}", [next(iter(credentials))], now)
+    with Passwords(config.auth_directory, owner=owner_of(config, "auth_owner")) as passwords:
+        for address, password in credentials.items():
+            passwords.set_password(address, store(password, cost), now)
 
 
 def _credentials(domain: str) -> str:

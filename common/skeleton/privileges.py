@@ -6,7 +6,7 @@ Printed by ``tubepost services``. Directories are below the queue directory unle
 import os
 import pwd
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tubepost.common.wire.master import Birth
 from tubepost.common.system import landlock, log, privileges, seccomp
@@ -49,6 +49,8 @@ POLICIES: dict[str, Policy] = {
     "verify": Policy(writes=("$data_directory",)),
     "flush": Policy(reads=("deferred", "active", "incoming", "hold"), writes=("flush",)),
     "anvil": Policy(),
+    # Network only where a backend is elsewhere: see policy_of.
+    "auth": Policy(reads=("/run",), writes=("$accounts_directory", "$auth_directory")),
     "showq": Policy(reads=("maildrop", "incoming", "active", "deferred", "hold", "defer", "bounce"), sees=True),
     "proxymap": Policy(writes=("$data_directory",), network=True),
     "log": Policy(writes=("$maillog_directory",), root=True),
@@ -71,9 +73,26 @@ def _seeing() -> frozenset[int]:
     return frozenset({wanted if privileges.permitted() >> wanted & 1 else privileges.DAC_OVERRIDE})
 
 
-def policy_of(program: str) -> Policy:
-    """Of a program by its name in master.cf. An unknown one gets the least."""
-    return POLICIES.get(_ALIASES.get(program, program), Policy())
+def policy_of(program: str, config: Config | None = None) -> Policy:
+    """Of a program by its name in master.cf. An unknown one gets the least.
+
+    What auth needs depends on where its users are known.
+    """
+    policy = POLICIES.get(_ALIASES.get(program, program), Policy())
+    if program != "auth" or config is None:
+        return policy
+    kinds = {word.partition(":")[0] for word in (*config.auth_backends, *config.auth_master_backends)}
+    files = [word.partition(":")[2] for word in (*config.auth_backends, *config.auth_master_backends)]
+    reads = (*policy.reads, *(os.path.dirname(path) for path in files if path.startswith("/")))
+    return replace(
+        policy,
+        reads=reads,
+        network=bool(kinds & {"ldap", "pgsql"}),
+        # PAM's modules ask who runs them.
+        root="pam" in kinds,
+        # The accounts are in mail_owner's directory.
+        sees=config.auth_owner != config.mail_owner,
+    )
 
 
 def is_program(program: str) -> bool:
@@ -83,7 +102,7 @@ def is_program(program: str) -> bool:
 
 def confine(birth: Birth, config: Config) -> None:
     """Drop what this program does not need. Raises OSError, ConfigError: a program that cannot be confined ends."""
-    policy = policy_of(birth.program)
+    policy = policy_of(birth.program, config)
     os.umask(0o077)
     is_root = os.geteuid() == 0
     privileges.limit_resources(config.process_memory_limit)
@@ -105,10 +124,12 @@ def _change_account(birth: Birth, config: Config, policy: Policy) -> None:
     if policy.root and not birth.unprivileged:
         privileges.keep_capabilities(_AGENT_CAPABILITIES)
         return
+    parameter = "auth_owner" if birth.program == "auth" and config.auth_owner else "mail_owner"
+    name = config.auth_owner if parameter == "auth_owner" else config.mail_owner
     try:
-        owner = pwd.getpwnam(config.mail_owner)
+        owner = pwd.getpwnam(name)
     except KeyError:
-        raise config.bad_value("mail_owner", f"there is no account {config.mail_owner}") from None
+        raise config.bad_value(parameter, f"there is no account {name}") from None
     if owner.pw_uid:
         privileges.become(owner.pw_uid, owner.pw_gid, _seeing() if policy.sees else frozenset())
     else:
@@ -127,6 +148,8 @@ def _configured(config: Config) -> list[str]:
     found = {config.config_directory}
     for name in config.explicit:
         for word in (config.raw(name) or "").replace(",", " ").split():
+            if "accounts:" in word:
+                found.add(config.accounts_directory)
             path = word.rpartition(":")[2]
             if path.startswith("/") and not path.endswith("/"):
                 found.add(os.path.dirname(path))
@@ -140,8 +163,8 @@ def _expand(paths: tuple[str, ...], config: Config) -> list[str]:
     for path in paths:
         if path == "$virtual_mailbox_base":
             found.append(config.virtual_mailbox_base or "/")
-        elif path == "$data_directory":
-            found.append(config.data_directory)
+        elif path in ("$data_directory", "$accounts_directory", "$auth_directory"):
+            found.append(str(config.get(path[1:])))
         elif path == "$maillog_directory":
             if config.maillog_file.startswith("/") and config.maillog_file != "/dev/stdout":
                 found.append(os.path.dirname(config.maillog_file))

@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from tubepost.common.system import control
+from tubepost.common.accounts.hashing import Cost
 from tubepost.common.config import edit, load
 from tubepost.common.config.instance import write_instance
 from tubepost.common.tables.compile import rebuild_alias_databases
 
 # Signals and starts on a loaded machine of two cores take this long at most, seconds.
 PATIENCE = 20.0
+CHEAP = Cost(memory=64, time=1, iterations=4096)
+_CHEAP_MAIN = {"auth_argon2_memory": "64", "auth_argon2_time": "1", "auth_scram_iterations": "4096"}
 
 
 def free_port() -> int:
@@ -102,11 +105,12 @@ class Instance:
         self._keep = root is not None
         self.port = free_port()
         self._echo = echo
-        write_instance(str(self.root), smtp_port=self.port)
+        # The credentials are those of every test: hashing them is not to take longer than the test.
+        write_instance(str(self.root), smtp_port=self.port, cost=CHEAP)
         self.conf = self.root / "conf"
         self.spool = self.root / "spool"
         self.mail = self.root / "mail"
-        self.set_main({"queue_minfree": "0", "smtpd_peername_lookup": "no", **(main or {})})
+        self.set_main({"queue_minfree": "0", "smtpd_peername_lookup": "no", **_CHEAP_MAIN, **(main or {})})
         if master:
             with open(self.conf / "master.cf", "a") as file:
                 file.write("\n" + "\n".join(master) + "\n")

@@ -30,7 +30,8 @@ class Auth(Settings):
         "*", "What parts the name of a user from that of the master user who acts as it; empty: nothing.", postfix=False
     )
     auth_mechanisms = List(
-        "PLAIN, LOGIN, SCRAM-SHA-256-PLUS, SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, OAUTHBEARER, XOAUTH2, EXTERNAL",
+        "PLAIN, LOGIN, SCRAM-SHA-256-PLUS, SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, OAUTHBEARER, XOAUTH2, "
+        "EXTERNAL",
         "SASL mechanisms, in the order in which they are offered; CRAM-MD5 and APOP need passwords in clear.",
         postfix=False,
     )
@@ -56,7 +57,7 @@ class Auth(Settings):
     auth_exchange_limit = Integer("4096", "Authentications under way at one time.", low=1, postfix=False)
     auth_default_mailbox = Text(
         "%d/%n/",
-        "Mailbox of a user of a backend that knows none, below virtual_mailbox_base: %u user, %n local part, %d domain.",
+        "Mailbox of a user whose backend knows none, below virtual_mailbox_base; %u user, %n local part, %d domain.",
         low=1,
         postfix=False,
     )

@@ -17,7 +17,7 @@ def test_an_embedded_instance_is_right(tmp_path: Path) -> None:
     assert faults == ()
     assert config.check(frozenset(entry.service for entry in entries)) == []
     assert (config.queue_directory, config.data_directory) == (made.queue_directory, made.data_directory)
-    assert (config.mydomain, config.virtual_mailbox_domains) == ("example.test", ("example.test",))
+    assert (config.mydomain, config.virtual_mailbox_domains) == ("example.test", ("accounts:domains",))
     # A domain in both classes would make its mailboxes unreachable.
     assert "example.test" not in config.mydestination
     assert [entry.service for entry in entries if entry.type == "inet"] == [made.smtp] == ["127.0.0.1:2532"]
