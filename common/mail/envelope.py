@@ -292,7 +292,7 @@ class _Parser:
             begin = right + 1
         if len(self.found) == found:
             if len(words) == 1 or (words and all(self.joined(words, index) for index in range(1, len(words)))):
-                self.found.append(Address(comment, None, self.join(words), MISSING_HOST))
+                self.found.append(Address(comment, None, self.join(words) or MISSING_MAILBOX, MISSING_HOST))
             elif words:
                 self.found.append(Address(self.phrase(words), None, MISSING_MAILBOX, MISSING_HOST))
         self.clear()

@@ -34,10 +34,10 @@ _MARKUP = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 # Tags that do not divide words.
-_INLINE = frozenset(
-    ("a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "mark", "o:p", "q")
-    + ("s", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "wbr")
-)
+_INLINE = frozenset((
+    "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "mark", "o:p", "q",
+    "s", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "wbr",
+))  # fmt: skip
 # Not shown, or no more than space: controls, and the marks that mail puts in to fill its own preview.
 _BLANK = re.compile(r"[\s\0-\x1f\x7f\u034f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ufffc\xad]+")
 

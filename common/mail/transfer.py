@@ -104,8 +104,8 @@ def _quoted_printable(data: Data, start: int, end: int) -> Iterator[bytes]:
             if not cut:
                 # A line as long as a piece is against RFC 2045 6.7 (5): it is cut where no sequence is divided.
                 cut = len(text)
-                equals = text.rfind(b"=", cut - 2)
-                if equals > 0:
+                equals = text.rfind(b"=", max(0, cut - 2))
+                if equals >= 0:
                     cut = equals
                 elif text.endswith(b"\r"):
                     cut -= 1
