@@ -49,6 +49,7 @@ POLICIES: dict[str, Policy] = {
     "verify": Policy(writes=("$data_directory",)),
     "flush": Policy(reads=("deferred", "active", "incoming", "hold"), writes=("flush",)),
     "anvil": Policy(),
+    "authclient": Policy(),
     # Network only where a backend is elsewhere: see policy_of.
     "auth": Policy(reads=("/run",), writes=("$accounts_directory", "$auth_directory")),
     "showq": Policy(reads=("maildrop", "incoming", "active", "deferred", "hold", "defer", "bounce"), sees=True),

@@ -1,4 +1,6 @@
-"""Serves TCP clients: smtpd. Many sessions a process; a full one leaves new connections to others or in the backlog."""
+"""Serves clients of TCP (smtpd) or of a UNIX socket (authclient). Many sessions a process; a full one leaves new
+connections to others or in the backlog.
+"""
 
 import _socket
 import asyncio
@@ -13,6 +15,7 @@ from tubepost.common.skeleton import process
 # Connections taken in one turn of the loop, so that a flood does not starve the sessions that are there.
 _ACCEPT_BURST = 16
 _AF_INET6 = int(socket.AF_INET6)
+_AF_UNIX = int(socket.AF_UNIX)
 _ANY = frozenset({"0.0.0.0", "::"})
 
 
@@ -70,7 +73,9 @@ class StreamLoop:
         service.ended = self._ended
 
     def start(self) -> None:
-        for fd in self._process.birth.sockets:
+        birth = self._process.birth
+        # A UNIX service has a second socket, for callers on the bus, who do not come here.
+        for fd in birth.sockets[:1] if birth.kind == "unix" else birth.sockets:
             listener = socket.socket(fileno=fd)
             listener.setblocking(False)
             self._sockets.append(listener)
@@ -119,6 +124,10 @@ class StreamLoop:
         self, number: int, connection: socket.socket, address: tuple[str, int], bound: tuple[str, int]
     ) -> None:
         try:
+            if connection.family == _AF_UNIX:
+                unix = self.service.connected(Peer("", 0, "", 0, _AF_UNIX))
+                await self._loop.connect_accepted_socket(lambda: unix, connection)
+                return
             client, port = address[:2]
             # A socket that listens on one address need not be asked which of ours the client came to.
             host, local_port = bound if bound[0] not in _ANY else connection.getsockname()[:2]

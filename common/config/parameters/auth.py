@@ -15,6 +15,11 @@ class Auth(Settings):
     )
     auth_service_name = Text("auth", "Service that answers password questions.", low=1, postfix=False)
     auth_owner = Text("$mail_owner", "Account that auth runs as; its own keeps passwords from the rest.", postfix=False)
+    authorized_auth_users = List(
+        "root, $mail_owner, postfix, exim, Debian-exim, mail",
+        "Login names of those who may use the auth-client socket (Dovecot's protocol).",
+        postfix=False,
+    )
     auth_backends = List(
         "accounts",
         "Where users are looked for, in order: accounts, passwd-file:FILE, pam, pam:SERVICE, ldap:FILE, pgsql:FILE, "
