@@ -133,18 +133,25 @@ def parse_set(text: bytes) -> SequenceSet:
     ranges = []
     for part in text.split(b","):
         first, colon, second = part.partition(b":")
-        low = STAR if first == b"*" else int(first)
+        low = _number(first)
         if colon:
-            high = STAR if second == b"*" else int(second)
+            high = _number(second)
             if low > high:
                 # RFC 9051 9: "The two numbers may be in either order".
                 low, high = high, low
         else:
             high = low
-        if (high > _LARGEST and high != STAR) or (low > _LARGEST and low != STAR):
-            raise BadCommand("A number of a sequence set is above 4294967295")
         ranges.append((low, high))
     return SequenceSet(tuple(ranges))
+
+
+def _number(text: bytes) -> int:
+    if text == b"*":
+        return STAR
+    number = int(text)
+    if number > _LARGEST:
+        raise BadCommand("A number of a sequence set is above 4294967295")
+    return number
 
 
 def of_ranges(ranges: Sequence[tuple[int, int]]) -> SequenceSet:
