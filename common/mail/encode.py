@@ -66,7 +66,8 @@ def _decoded(match: re.Match[str]) -> str:
 def _word_bytes(encoding: str, text: str) -> bytes | None:
     try:
         if encoding in "bB":
-            return binascii.a2b_base64(text + "=" * (-len(text) % 4))
+            # What holds no base64 at all is shown as it stands.
+            return binascii.a2b_base64(text + "=" * (-len(text) % 4)) or (None if text else b"")
         return binascii.a2b_qp(text.encode("ascii"), header=True)
     except ValueError:
         return None

@@ -74,13 +74,16 @@ _SPACES = re.compile(rb"[ \t\r\n\0]+")
 def read(fields: Fields) -> Envelope:
     """The envelope from a message's header fields (``structure.scan_fields``)."""
     texts: dict[bytes, bytes] = {}
+    more: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         if name in _WANTED:
             if name not in texts:
                 texts[name] = value
             elif name in _ADDRESS_FIELDS:
                 # A second From that was left out here would be shown by other readers: all that say who are shown.
-                texts[name] += b"," + value
+                more.setdefault(name, [texts[name]]).append(value)
+    for name, values in more.items():
+        texts[name] = b",".join(values)
     from_ = _addresses(texts, b"from")
     return Envelope(
         _text(texts, b"date"),

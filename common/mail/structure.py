@@ -244,8 +244,9 @@ class _Parser:
     def close(self, depth: int, at: int) -> None:
         """End the parts of the chain from ``depth`` on before the line end at ``at``, which is the delimiter's."""
         end = at - 1 if at and self.data[at - 1 : at] == b"\r" else at
-        for part in self.chain[depth:]:
-            part.body_end = max(part.body_start, end)
+        # The line end may have ended a header as well: who holds that header's part ends with it.
+        for part in reversed(self.chain[depth:]):
+            part.body_end = end = max(part.body_start, end)
         del self.chain[depth:]
 
     def open(self, part: Part, end: int, default: tuple[bytes, bytes], is_message: bool) -> None:
@@ -343,7 +344,7 @@ def describe(part: Part, fields: Fields, default: tuple[bytes, bytes] = TEXT_PLA
         match = _ENCODING.fullmatch(value)
         if match is not None:
             part.encoding = match[1].lower()
-    if len(found) == 1:
+    if len(found) == 1 and value:
         return
     if b"content-disposition" in found:
         head, parameters = values.parse_value(found[b"content-disposition"])

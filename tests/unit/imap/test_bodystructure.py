@@ -5,9 +5,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tubepost.common.imap.bodystructure import encode_structure, encode_structures
 from tubepost.common.imap.envelope import encode_envelope, encode_string
+
 from tubepost.common.mail.envelope import read
 from tubepost.common.mail.structure import parse
 
@@ -69,7 +69,8 @@ CASES = [
     (
         b'Content-Type: multipart/mixed; boundary="foo"\n\n',
         b'(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0) "mixed")',
-        b'(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0 NIL NIL NIL NIL) "mixed" ("boundary" "foo") NIL NIL NIL)',
+        b'(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0 NIL NIL NIL NIL) "mixed" '
+        b'("boundary" "foo") NIL NIL NIL)',
     ),
     (
         b"Content-Type: IMAGE/PNG\nContent-Transfer-Encoding: BASE64\n"
@@ -79,20 +80,20 @@ CASES = [
     ),
     (
         ATTACHED,
-        b'(("text" "x-myown" ("charset" "us-ascii" "foo" "quoted\\"string") "<foo@example.com>" "hellodescription" "7bit" '
-        b'7 1)("message" "rfc822" NIL NIL NIL "7bit" 412 ("Sun, 12 Aug 2012 12:34:56 +0300" "submsg" '
+        b'(("text" "x-myown" ("charset" "us-ascii" "foo" "quoted\\"string") "<foo@example.com>" "hellodescription" '
+        b'"7bit" 7 1)("message" "rfc822" NIL NIL NIL "7bit" 412 ("Sun, 12 Aug 2012 12:34:56 +0300" "submsg" '
         + b" ".join([SUB, SUB, SUB])
         + b' ((NIL NIL "sub-to1" "domain.org")(NIL NIL "sub-to2" "domain.org")) NIL NIL NIL NIL) '
         b'(("text" "html" ("charset" "us-ascii") NIL NIL "8bit" 20 1)'
         b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 21 1) "alternative") 21) "mixed")',
-        b'(("text" "x-myown" ("charset" "us-ascii" "foo" "quoted\\"string") "<foo@example.com>" "hellodescription" "7bit" '
-        b'7 1 "Q2hlY2sgSW50ZWdyaXR5IQ==" ("inline" ("foo" "bar")) ("en" "fi" "se") "http://example.com/test.txt")'
+        b'(("text" "x-myown" ("charset" "us-ascii" "foo" "quoted\\"string") "<foo@example.com>" "hellodescription" '
+        b'"7bit" 7 1 "Q2hlY2sgSW50ZWdyaXR5IQ==" ("inline" ("foo" "bar")) ("en" "fi" "se") "http://example.com/test.txt")'
         b'("message" "rfc822" NIL NIL NIL "7bit" 412 ("Sun, 12 Aug 2012 12:34:56 +0300" "submsg" '
         + b" ".join([SUB, SUB, SUB])
         + b' ((NIL NIL "sub-to1" "domain.org")(NIL NIL "sub-to2" "domain.org")) NIL NIL NIL NIL) '
         b'(("text" "html" ("charset" "us-ascii") NIL NIL "8bit" 20 1 NIL NIL NIL NIL)'
-        b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 21 1 NIL NIL NIL NIL) "alternative" ("boundary" "sub1") '
-        b'NIL NIL NIL) 21 NIL NIL NIL NIL) "mixed" ("boundary" "foo bar") NIL NIL NIL)',
+        b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 21 1 NIL NIL NIL NIL) "alternative" '
+        b'("boundary" "sub1") NIL NIL NIL) 21 NIL NIL NIL NIL) "mixed" ("boundary" "foo bar") NIL NIL NIL)',
     ),
 ]
 
@@ -119,7 +120,8 @@ def test_envelope() -> None:
     data = (
         b"Date: Wed, 17 Jul 1996 02:23:25 -0700 (PDT)\nFrom: Terry Gray <gray@cac.washington.edu>\n"
         b"Subject: IMAP4rev2 WG mtg summary and minutes\nTo: imap@cac.washington.edu\n"
-        b"cc: minutes@CNRI.Reston.VA.US, John Klensin <KLENSIN@MIT.EDU>\nMessage-Id: <B27397-0100000@cac.washington.ed>\n\n"
+        b"cc: minutes@CNRI.Reston.VA.US, John Klensin <KLENSIN@MIT.EDU>\n"
+        b"Message-Id: <B27397-0100000@cac.washington.ed>\n\n"
     )
     gray = b'(("Terry Gray" NIL "gray" "cac.washington.edu"))'
     assert encode_envelope(read(parse(data).fields)) == (
@@ -180,7 +182,7 @@ def check_body(body: object, extended: bool) -> None:
 
 
 pieces = st.sampled_from(
-    [b"\n", b"--a\n", b"--a--\n", b"--b\n", b"x\n", b"Subject: \xff\n", b"From: a@b, g: c@d;\n", b'From: "\n', b"\0", b"\r"]
+    [b"\n", b"--a\n", b"--a--\n", b"--b\n", b"x\n", b"Subject: \xff\n", b"From: a@b, g: c@d;\n", b'From: "\n', b"\0"]
     + [b"Content-Type: multipart/mixed; boundary=%b\n" % name for name in (b"a", b"b")]
     + [b"Content-Type: message/rfc822\n", b"Content-Type: message/global\n", b"Content-Type: text/\xff; a=\xff\n"]
     + [b'Content-Disposition: x; y="\\"\n', b"Content-Language: a, b\n", b"Content-ID:\n", b"Content-MD5: \r \n"]

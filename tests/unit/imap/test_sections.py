@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tubepost.common.imap.sections import Range, find_part, header_fields, locate, locate_binary
-from tubepost.common.mail.structure import parse, walk
+
+from tubepost.common.mail.structure import Part, parse, walk
 from tubepost.common.mail.transfer import UnknownEncoding, decode_chunks
 
 # The tree of RFC 9051 6.4.5.1's example: 1 text, 2 octets, 3 a message (3.1 text, 3.2 octets),
@@ -97,8 +97,20 @@ def test_headers_of_the_example() -> None:
 
 @pytest.mark.parametrize(
     ("path", "what"),
-    [((5,), ""), ((0,), ""), ((1, 1), ""), ((3, 3), ""), ((3, 1, 1), ""), ((4, 2, 2, 3), ""), ((99, 1), "MIME")]
-    + [((1,), "HEADER"), ((1,), "TEXT"), ((4,), "HEADER"), ((4, 2, 2), "TEXT"), ((), "MIME")],
+    [
+        ((5,), ""),
+        ((0,), ""),
+        ((1, 1), ""),
+        ((3, 3), ""),
+        ((3, 1, 1), ""),
+        ((4, 2, 2, 3), ""),
+        ((99, 1), "MIME"),
+        ((1,), "HEADER"),
+        ((1,), "TEXT"),
+        ((4,), "HEADER"),
+        ((4, 2, 2), "TEXT"),
+        ((), "MIME"),
+    ],  # fmt: skip
 )
 def test_what_is_not_there(path: tuple[int, ...], what: str) -> None:
     assert text(EXAMPLE, path, what) is None
@@ -163,7 +175,7 @@ pieces = st.sampled_from(
 @given(st.lists(pieces, max_size=30).map(b"".join))
 def test_header_and_text_make_the_message(data: bytes) -> None:
     root = parse(data)
-    numbered = [((), root)]
+    numbered: list[tuple[tuple[int, ...], Part]] = [((), root)]
     while numbered:
         path, part = numbered.pop()
         whole, header, rest = text(data, path), text(data, path, "HEADER"), text(data, path, "TEXT")
