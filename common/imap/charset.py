@@ -36,6 +36,12 @@ def decode(data: bytes, charset: str) -> str:
     else:
         codec = _CODECS[charset]
     try:
-        return codec.decode(data, "strict")[0]
+        text = codec.decode(data, "strict")[0]
+        # UTF-7 can spell half a surrogate pair, which no index could take.
+        text.encode("utf-8")
     except ValueError:
         raise BadCommand("A search string is not in its character set") from None
+    if "\x00" in text:
+        # RFC 9051 9: no string has a NUL, and UTF-16 shall not bring one in.
+        raise BadCommand("A search string has a NUL")
+    return text
