@@ -2,9 +2,12 @@
 
 import unicodedata
 
+# More than one language has characters: nobody's mail makes the map grow to all of Unicode.
+_LIMIT = 65536
+
 
 class _Casemap(dict[int, str]):
-    """The mapping of each character, found when it is first met; bounded by Unicode itself."""
+    """The mapping of each character, found when it is first met."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -14,7 +17,8 @@ class _Casemap(dict[int, str]):
             titled = character
         # Steps 2 and 3: decompose, compatibility mappings too.
         mapped = unicodedata.normalize("NFKD", titled)
-        self[code] = mapped
+        if len(self) < _LIMIT:
+            self[code] = mapped
         return mapped
 
 

@@ -15,6 +15,9 @@ from tubepost.common.mail.transfer import IDENTITY, KNOWN, UnknownEncoding
 _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?+", re.MULTILINE)
 
 
+_HEADERS = frozenset((b"HEADER", b"HEADER.FIELDS", b"HEADER.FIELDS.NOT"))
+
+
 class Range(NamedTuple):
     """A stretch of the stored bytes, end exclusive."""
 
@@ -52,26 +55,27 @@ def find_part(root: Part, path: tuple[int, ...]) -> Part | None:
     return part
 
 
-def locate(root: Part, path: tuple[int, ...], what: str = "") -> Range | None:
-    """The range of a section; ``what`` is ``""``, ``HEADER``, ``TEXT`` or ``MIME``. None: the message has no such part.
+def locate(root: Part, path: tuple[int, ...], what: bytes = b"") -> Range | None:
+    """The range of a section; ``what`` is as ``fetch.Section`` has it. None: the message has no such part.
 
-    A header's range has its empty line. For HEADER.FIELDS take that of HEADER and give it to ``header_fields``.
+    A header's range has its empty line. HEADER.FIELDS and HEADER.FIELDS.NOT have the range of HEADER: give it to
+    ``header_fields``.
     """
     part = find_part(root, path)
     if part is None:
         return None
-    if what == "":
+    if what == b"":
         return Range(part.body_start, part.body_end) if path else Range(part.header_start, part.body_end)
-    if what == "MIME":
+    if what == b"MIME":
         # RFC 9051 6.4.5.1: "The MIME part specifier MUST be prefixed by one or more numeric part specifiers."
         return Range(part.header_start, part.body_start) if path else None
     # RFC 9051 6.4.5.1: behind a number HEADER and TEXT are those of the message within a message/rfc822 part.
     message = part.message if path else part
     if message is None:
         return None
-    if what == "HEADER":
+    if what in _HEADERS:
         return Range(message.header_start, message.body_start)
-    if what == "TEXT":
+    if what == b"TEXT":
         return Range(message.body_start, message.body_end)
     raise ValueError(f"{what!r} is not a section: give HEADER, TEXT, MIME or nothing")
 

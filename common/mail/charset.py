@@ -6,6 +6,7 @@ those that mean windows-1252, as the WHATWG's encoding standard has found too.
 
 import codecs
 import contextlib
+import re
 
 # What a name stands for in practice: a superset, which reads all that the narrower set could.
 _MEANT = {
@@ -42,6 +43,7 @@ def _load() -> dict[str, codecs.CodecInfo]:
 
 
 _LOADED = _load()
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNKNOWN_LIMIT = 1000
 # Names that mail used, and what came of them; emptied when a peer fills it with nonsense.
 _by_name: dict[str, codecs.CodecInfo | None] = {}
@@ -81,9 +83,11 @@ def decode(raw: bytes, name: str = "") -> str:
     if info.name == "cp1252":
         return _western(raw)
     try:
-        return info.decode(raw, "replace")[0]
+        text = info.decode(raw, "replace")[0]
     except (UnicodeError, ValueError):
         return _western(raw)
+    # UTF-7 can spell halves of characters, which nothing can store.
+    return _SURROGATE.sub("\ufffd", text) if info.name == "utf-7" else text
 
 
 def _western(raw: bytes) -> str:

@@ -6,8 +6,9 @@ down to what would be seen. Limits are given by the caller; what lies beyond is 
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterator
+
+from tubepost.common.imap.collation import casemap
 
 from tubepost.common.mail import charset
 from tubepost.common.mail.crlf import Data
@@ -102,28 +103,9 @@ def _between(match: re.Match[str]) -> str:
     return "" if name is None or name.lower() in _INLINE else "\n"
 
 
-class _Casemap(dict[int, str | int]):
-    """RFC 5051 2: each character's titlecase, decomposed; made when it is first met."""
-
-    def __missing__(self, code: int) -> str | int:
-        character = chr(code)
-        # The simple mapping is meant: one that makes several characters of one is none.
-        title = character.title()
-        mapped = unicodedata.normalize("NFKD", title if len(title) == 1 else character)
-        value = code if mapped == character else mapped
-        if len(self) < _CASEMAP_LIMIT:
-            self[code] = value
-        return value
-
-
-# More than all letters there are; a message cannot make it grow further.
-_CASEMAP_LIMIT = 30000
-_casemap = _Casemap()
-
-
 def normalize(text: str) -> str:
     """Text in the form in which it is compared: i;unicode-casemap (RFC 5051), which RFC 9051 wants for SEARCH."""
-    return text.upper() if text.isascii() else text.translate(_casemap)
+    return casemap(text)
 
 
 def preview(data: Data, part: Part) -> str:

@@ -49,7 +49,7 @@ def check(data: bytes) -> None:
             decoded = b"".join(transfer.decode_chunks(data, part.body_start, part.body_end, part.encoding))
             size = transfer.decoded_size(data, part.body_start, part.body_end, part.encoding)
             assert len(decoded) == size, "a decoded size is wrong"
-    header, body_range = locate(root, (), "HEADER"), locate(root, (), "TEXT")
+    header, body_range = locate(root, (), b"HEADER"), locate(root, (), b"TEXT")
     assert header is not None and body_range is not None and header.end == body_range.start, "header and text"
     header_fields(data, Range(*header), {b"from", b"to"})
     encode_structures(root)

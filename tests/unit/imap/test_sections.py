@@ -71,7 +71,7 @@ body 4.2.2.2
 """
 
 
-def text(data: bytes, path: tuple[int, ...], what: str = "") -> bytes | None:
+def text(data: bytes, path: tuple[int, ...], what: bytes = b"") -> bytes | None:
     found = locate(parse(data), path, what)
     return None if found is None else data[found.start : found.end]
 
@@ -85,57 +85,57 @@ def test_parts_of_the_example(path: tuple[int, ...]) -> None:
 
 def test_headers_of_the_example() -> None:
     assert text(EXAMPLE, ()) == EXAMPLE
-    assert text(EXAMPLE, (), "HEADER") == b"Subject: root\nContent-Type: multipart/mixed; boundary=r\n\n"
-    assert text(EXAMPLE, (), "TEXT") == EXAMPLE[EXAMPLE.index(b"--r") :]
-    assert text(EXAMPLE, (3,), "HEADER") == b"Subject: three\nContent-Type: multipart/mixed; boundary=m\n\n"
-    assert text(EXAMPLE, (3,), "MIME") == b"Content-Type: message/rfc822\n\n"
-    whole, header, rest = text(EXAMPLE, (4, 2)), text(EXAMPLE, (4, 2), "HEADER"), text(EXAMPLE, (4, 2), "TEXT")
+    assert text(EXAMPLE, (), b"HEADER") == b"Subject: root\nContent-Type: multipart/mixed; boundary=r\n\n"
+    assert text(EXAMPLE, (), b"TEXT") == EXAMPLE[EXAMPLE.index(b"--r") :]
+    assert text(EXAMPLE, (3,), b"HEADER") == b"Subject: three\nContent-Type: multipart/mixed; boundary=m\n\n"
+    assert text(EXAMPLE, (3,), b"MIME") == b"Content-Type: message/rfc822\n\n"
+    whole, header, rest = text(EXAMPLE, (4, 2)), text(EXAMPLE, (4, 2), b"HEADER"), text(EXAMPLE, (4, 2), b"TEXT")
     assert whole is not None and header is not None and rest is not None and whole == header + rest
-    assert text(EXAMPLE, (4, 2, 2), "MIME") == b"Content-Type: multipart/alternative; boundary=h\n\n"
-    assert text(EXAMPLE, (4,), "MIME") == b"Content-Type: multipart/mixed; boundary=f\n\n"
+    assert text(EXAMPLE, (4, 2, 2), b"MIME") == b"Content-Type: multipart/alternative; boundary=h\n\n"
+    assert text(EXAMPLE, (4,), b"MIME") == b"Content-Type: multipart/mixed; boundary=f\n\n"
 
 
 @pytest.mark.parametrize(
     ("path", "what"),
     [
-        ((5,), ""),
-        ((0,), ""),
-        ((1, 1), ""),
-        ((3, 3), ""),
-        ((3, 1, 1), ""),
-        ((4, 2, 2, 3), ""),
-        ((99, 1), "MIME"),
-        ((1,), "HEADER"),
-        ((1,), "TEXT"),
-        ((4,), "HEADER"),
-        ((4, 2, 2), "TEXT"),
-        ((), "MIME"),
-    ],  # fmt: skip
+        ((5,), b""),
+        ((0,), b""),
+        ((1, 1), b""),
+        ((3, 3), b""),
+        ((3, 1, 1), b""),
+        ((4, 2, 2, 3), b""),
+        ((99, 1), b"MIME"),
+        ((1,), b"HEADER"),
+        ((1,), b"TEXT"),
+        ((4,), b"HEADER"),
+        ((4, 2, 2), b"TEXT"),
+        ((), b"MIME"),
+    ],
 )
-def test_what_is_not_there(path: tuple[int, ...], what: str) -> None:
+def test_what_is_not_there(path: tuple[int, ...], what: bytes) -> None:
     assert text(EXAMPLE, path, what) is None
 
 
 def test_single_part_message() -> None:
     data = b"Subject: x\n\nbody\n"
-    assert text(data, (1,)) == b"body\n" == text(data, (), "TEXT")
-    assert text(data, (1,), "MIME") == b"Subject: x\n\n"
-    assert text(data, (2,)) is None and text(data, (1, 1)) is None and text(data, (1,), "HEADER") is None
+    assert text(data, (1,)) == b"body\n" == text(data, (), b"TEXT")
+    assert text(data, (1,), b"MIME") == b"Subject: x\n\n"
+    assert text(data, (2,)) is None and text(data, (1, 1)) is None and text(data, (1,), b"HEADER") is None
 
 
 def test_message_in_a_message_in_a_message() -> None:
     data = b"A: 1\nContent-Type: message/rfc822\n\nA: 2\nContent-Type: message/rfc822\n\nA: 3\n\nHello world\n"
     assert text(data, (1,)) == data[data.index(b"A: 2") :]
-    assert text(data, (1,), "HEADER") == b"A: 2\nContent-Type: message/rfc822\n\n"
-    assert text(data, (1, 1)) == b"A: 3\n\nHello world\n" == text(data, (1,), "TEXT")
-    assert text(data, (1, 1), "HEADER") == b"A: 3\n\n"
-    assert text(data, (1, 1, 1)) == b"Hello world\n" == text(data, (1, 1), "TEXT")
+    assert text(data, (1,), b"HEADER") == b"A: 2\nContent-Type: message/rfc822\n\n"
+    assert text(data, (1, 1)) == b"A: 3\n\nHello world\n" == text(data, (1,), b"TEXT")
+    assert text(data, (1, 1), b"HEADER") == b"A: 3\n\n"
+    assert text(data, (1, 1, 1)) == b"Hello world\n" == text(data, (1, 1), b"TEXT")
     assert text(data, (1, 1, 1, 1)) is None
 
 
 def test_header_fields() -> None:
     data = b"From: a\nX-Long: one\n two\nTo: b\nFROM: c\n\nbody\n"
-    whole = locate(parse(data), (), "HEADER")
+    whole = locate(parse(data), (), b"HEADER")
     assert whole is not None
     assert header_fields(data, whole, {b"from"}) == b"From: a\r\nFROM: c\r\n\r\n"
     assert header_fields(data, whole, {b"to", b"x-long"}) == b"X-Long: one\r\n two\r\nTo: b\r\n\r\n"
@@ -178,10 +178,10 @@ def test_header_and_text_make_the_message(data: bytes) -> None:
     numbered: list[tuple[tuple[int, ...], Part]] = [((), root)]
     while numbered:
         path, part = numbered.pop()
-        whole, header, rest = text(data, path), text(data, path, "HEADER"), text(data, path, "TEXT")
+        whole, header, rest = text(data, path), text(data, path, b"HEADER"), text(data, path, b"TEXT")
         if not path or part.message is not None:
             assert whole is not None and header is not None and rest is not None and whole == header + rest
-            fields = header_fields(data, Range(*(locate(root, path, "HEADER") or (0, 0))), (), exclude=True)
+            fields = header_fields(data, Range(*(locate(root, path, b"HEADER") or (0, 0))), (), exclude=True)
             assert fields.rstrip(b"\r\n") == header.replace(b"\n", b"\r\n").rstrip(b"\r\n")
         scope = part if not path else part.message or part
         count = max(1, len(scope.children))

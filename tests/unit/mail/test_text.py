@@ -42,6 +42,7 @@ def test_header_values(value: bytes, decoded: str) -> None:
         (b"a\xff", "utf-8", "a\ufffd"),
         ("ж".encode("koi8-r"), "KOI8-R", "ж"),
         (b"+AOQ-", "utf-7", "ä"),
+        (b"+2AA-", "utf-7", "\ufffd"),
         (b"abc", "punycode", "abc"),
         (b"\\u0041", "unicode_escape", "\\u0041"),
         (b"eJw", "zip", "eJw"),
@@ -195,4 +196,6 @@ def test_anything_is_summarized(data: bytes) -> None:
     found = summary.summarize(data)
     assert found.size == len(data) + data.count(b"\n") and len(found.preview) <= 200
     assert "\n" not in found.preview
+    # The index stores it all as UTF-8.
+    "".join(value for value in found if isinstance(value, str)).encode()
     list(text.body_texts(data, parse(data)))
