@@ -22,7 +22,10 @@ from tubepost.common.config import Config, ConfigError, Fault, inspect, layout, 
 from tubepost.common.config.instance import write_instance
 from tubepost.common.skeleton.privileges import POLICIES, is_program
 
+from tubepost.commands.alias import alias
 from tubepost.commands.configuration_faults import restriction_faults, table_faults
+from tubepost.commands.domain import domain
+from tubepost.commands.user import user
 
 EX_CONFIG, EX_UNAVAILABLE, EX_NOPERM = 78, 69, 77
 _DEFAULT_DIRECTORY = "/etc/tubepost"
@@ -342,6 +345,9 @@ def services() -> None:
             people = sorted("people's commands" if caller == USER else caller for caller in callers)
             click.echo(f"    answers {name.decode()} of {', '.join(people)}")
 
+
+for _group in (domain, user, alias):
+    main.add_command(_group)
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,7 @@ from argon2 import PasswordHasher, Type
 
 from tubepost.common.sasl.prep import prepare_password
 from tubepost.common.accounts.passwords import StoredPassword
+from tubepost.common.config.settings import Config
 
 _SALT = 16
 _SCRAM = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256"}
@@ -31,6 +32,17 @@ class Cost:
 
     def hasher(self) -> PasswordHasher:
         return PasswordHasher(time_cost=self.time, memory_cost=self.memory, parallelism=1, type=Type.ID)
+
+
+def cost_of(config: Config) -> Cost:
+    """Of new passwords, by auth_argon2_*, auth_scram_iterations; SCRAM keys only where SCRAM is offered."""
+    offered = {name.upper().removesuffix("-PLUS") for name in config.auth_mechanisms}
+    return Cost(
+        config.auth_argon2_memory,
+        config.auth_argon2_time,
+        config.auth_scram_iterations,
+        tuple(name for name in _SCRAM if name in offered),
+    )
 
 
 def hash_password(password: str, cost: Cost) -> str:

@@ -10,7 +10,7 @@ from tubepost.common.sasl.mechanisms import SERVERS, ServerSettings, make_server
 from tubepost.common.wire.auth import Begin, Challenge, Continue, Forget, Lookup, Mechanisms, Offer, User
 from tubepost.common.wire.base import Message, Refused
 from tubepost.common.system import atomic, log
-from tubepost.common.accounts.hashing import Cost
+from tubepost.common.accounts.hashing import cost_of
 from tubepost.common.accounts.names import strip_extension
 from tubepost.common.bus import Handler, Request
 from tubepost.common.bus.identity import Caller
@@ -29,11 +29,6 @@ from tubepost.services.auth.users import Users
 
 _TEND_INTERVAL = 10.0
 _NONCE = 18
-
-
-def cost_of(config: Config) -> Cost:
-    """What new passwords are to cost."""
-    return Cost(config.auth_argon2_memory, config.auth_argon2_time, config.auth_scram_iterations)
 
 
 class Auth(request.Service):
