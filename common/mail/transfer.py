@@ -28,9 +28,9 @@ def decode_chunks(data: Data, start: int, end: int, encoding: bytes) -> Iterator
     if encoding in IDENTITY:
         return View(data, start, end).chunks()
     if encoding == b"base64":
-        return _base64(data, start, end)
+        return _base64(data, start, end, PIECE)
     if encoding == b"quoted-printable":
-        return _quoted_printable(data, start, end)
+        return _quoted_printable(data, start, end, PIECE)
     raise UnknownEncoding(f"the content-transfer-encoding {encoding.decode('ascii', 'replace')[:60]!r} is not known")
 
 
@@ -49,11 +49,13 @@ def decode_start(data: Data, start: int, end: int, encoding: bytes, limit: int) 
     """
     if encoding not in (b"base64", b"quoted-printable"):
         return data[start : min(end, start + limit)]
+    decode = _base64 if encoding == b"base64" else _quoted_printable
     pieces = []
     size = 0
-    for piece in decode_chunks(data, start, end, encoding):
-        pieces.append(piece)
-        size += len(piece)
+    # Pieces no larger than what is wanted: a preview does not decode a whole attachment.
+    for decoded in decode(data, start, end, min(PIECE, 2 * limit + 256)):
+        pieces.append(decoded)
+        size += len(decoded)
         if size >= limit:
             break
     return b"".join(pieces)
@@ -73,10 +75,10 @@ def window(chunks: Iterable[bytes], offset: int, length: int) -> Iterator[bytes]
         yield piece
 
 
-def _base64(data: Data, start: int, end: int) -> Iterator[bytes]:
+def _base64(data: Data, start: int, end: int, piece: int) -> Iterator[bytes]:
     left = b""
     while start < end:
-        stop = min(start + PIECE, end)
+        stop = min(start + piece, end)
         text = left + data[start:stop].translate(None, _NOT_BASE64)
         start = stop
         padding = text.find(b"=")
@@ -92,10 +94,10 @@ def _base64(data: Data, start: int, end: int) -> Iterator[bytes]:
         yield binascii.a2b_base64(left + b"=" * (4 - len(left)))
 
 
-def _quoted_printable(data: Data, start: int, end: int) -> Iterator[bytes]:
+def _quoted_printable(data: Data, start: int, end: int, piece: int) -> Iterator[bytes]:
     left = b""
     while start < end:
-        stop = min(start + PIECE, end)
+        stop = min(start + piece, end)
         text = left + data[start:stop]
         start = stop
         left = b""

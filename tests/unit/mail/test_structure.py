@@ -5,12 +5,13 @@ import email.message
 import email.policy
 import mmap
 import tempfile
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubepost.common.mail import crlf, structure
+from tubepost.common.mail import crlf, envelope, structure
 from tubepost.common.mail.structure import Part, parse, walk
 
 
@@ -216,6 +217,26 @@ def test_depth_is_bounded() -> None:
     assert len(parts) == structure.LIMIT_DEPTH and parts[-1].type == b"application"
     parts = walk(parse(b"Content-Type: message/rfc822\n\n" * 5000))
     assert len(parts) == structure.LIMIT_DEPTH and parts[-1].message is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Content-Type: multipart/mixed; boundary=b\n\n" + b"\n--\n" * 500_000,
+        b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 300_000,
+        nested(b"a", b"aa") * 20_000,
+        b"X: y\n" * 400_000 + b"\nbody",
+        b"Subject: y\n" + b" z\n" * 400_000 + b"\nbody",
+        b"Content-Type: text/plain" + b"; a*1=b" * 100_000 + b"\n\n",
+        b"Content-Type: text/plain" + b"; (((" * 100_000 + b"\n\n",
+        b"Cc: a@b\n" * 100_000,
+    ],
+    ids=["dashes", "parts", "boundaries", "fields", "folds", "parameters", "comments", "many"],
+)
+def test_hostile_messages_take_no_time(data: bytes) -> None:
+    before = time.perf_counter()
+    envelope.read(parse(data).fields)
+    assert time.perf_counter() - before < 3
 
 
 def test_mmap_gives_the_same() -> None:
