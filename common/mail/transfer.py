@@ -12,7 +12,6 @@ KNOWN = IDENTITY | {b"base64", b"quoted-printable"}
 _NOT_BASE64 = bytes(sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")))
 # RFC 2045 6.7 (3): white space at a line's end was put there by transport. Only the start of a run is tried.
 _TRAILING_SPACE = re.compile(rb"(?<![ \t])[ \t]++(?=\r\n)")
-_FINAL_SPACE = re.compile(rb"(?<![ \t])[ \t]++\Z")
 
 
 class UnknownEncoding(ValueError):
@@ -114,7 +113,7 @@ def _quoted_printable(data: Data, start: int, end: int, piece: int) -> Iterator[
             left = text[cut:]
             text = text[:cut]
         else:
-            text = _FINAL_SPACE.sub(b"", text)
+            text = text.rstrip(b" \t")
         text = to_crlf(text)
         if b" \r\n" in text or b"\t\r\n" in text:
             text = _TRAILING_SPACE.sub(b"", text)
