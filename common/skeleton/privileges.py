@@ -19,7 +19,7 @@ class Policy:
 
     ``sees``: may read the files of its directories whoever owns them. ``network``: may connect to other hosts.
     ``programs``: may start programs. ``anywhere``: may write whatever its account may write (local delivers into homes
-    and runs the users' commands).
+    and runs the users' commands). ``mailboxes``: is the owner of the virtual mailboxes where they all have one owner.
     """
 
     reads: tuple[str, ...] = ()
@@ -29,6 +29,7 @@ class Policy:
     root: bool = False
     sees: bool = False
     anywhere: bool = False
+    mailboxes: bool = False
 
 
 POLICIES: dict[str, Policy] = {
@@ -40,6 +41,11 @@ POLICIES: dict[str, Policy] = {
     "qmgr": Policy(writes=("incoming", "active", "deferred", "hold", "corrupt", "flush")),
     "local": Policy(reads=("active",), programs=True, root=True, anywhere=True),
     "virtual": Policy(reads=("active",), writes=("$virtual_mailbox_base",), root=True),
+    "imapd": Policy(writes=("$virtual_mailbox_base",), root=True, mailboxes=True),
+    "pop3d": Policy(writes=("$virtual_mailbox_base",), root=True, mailboxes=True),
+    "lmtpd": Policy(writes=("$virtual_mailbox_base",), root=True, mailboxes=True),
+    "indexer": Policy(writes=("$virtual_mailbox_base",), root=True, mailboxes=True),
+    "notify": Policy(),
     "smtp": Policy(reads=("active",), network=True),
     "lmtp": Policy(reads=("active",), network=True),
     "pipe": Policy(reads=("active",), network=True, programs=True, root=True, anywhere=True),
@@ -77,18 +83,21 @@ def _seeing() -> frozenset[int]:
 def policy_of(program: str, config: Config | None = None) -> Policy:
     """Of a program by its name in master.cf. An unknown one gets the least.
 
-    What auth needs depends on where its users are known.
+    What auth and the mailbox servers need depends on where users are known.
     """
     policy = POLICIES.get(_ALIASES.get(program, program), Policy())
-    if program != "auth" or config is None:
+    if config is None or not (program == "auth" or policy.mailboxes):
         return policy
     kinds = {word.partition(":")[0] for word in (*config.auth_backends, *config.auth_master_backends)}
     files = [word.partition(":")[2] for word in (*config.auth_backends, *config.auth_master_backends)]
+    if policy.mailboxes:
+        # Users of this system have their mail at home, each as another account.
+        return replace(policy, anywhere=bool(kinds - {"accounts"}))
     reads = (*policy.reads, *(os.path.dirname(path) for path in files if path.startswith("/")))
     return replace(
         policy,
         reads=reads,
-        network=bool(kinds & {"ldap", "pgsql"}),
+        network=bool(kinds & {"ldap", "pgsql"} or config.oauth_introspection_url or ":" in config.oauth_jwks),
         # PAM's modules ask who runs them.
         root="pam" in kinds,
         # The accounts are in mail_owner's directory.
@@ -122,6 +131,9 @@ def confine(birth: Birth, config: Config) -> None:
 
 
 def _change_account(birth: Birth, config: Config, policy: Policy) -> None:
+    if policy.mailboxes and not policy.anywhere and (ids := mailbox_owner(config)) is not None and ids[0]:
+        privileges.become(*ids)
+        return
     if policy.root and not birth.unprivileged:
         privileges.keep_capabilities(_AGENT_CAPABILITIES)
         return
@@ -136,6 +148,18 @@ def _change_account(birth: Birth, config: Config, policy: Policy) -> None:
     else:
         # An instance for trying out, made by root: root in name only.
         privileges.keep_capabilities(_AGENT_CAPABILITIES if policy.root else _FILE_CAPABILITIES)
+
+
+def mailbox_owner(config: Config) -> tuple[int, int] | None:
+    """uid and gid of all virtual mailboxes, when they have one owner (``static:`` tables); None otherwise."""
+    ids = []
+    for name in ("virtual_uid_maps", "virtual_gid_maps"):
+        specs = config.get(name)
+        kind, _, value = specs[0].partition(":") if len(specs) == 1 else ("", "", "")
+        if kind != "static" or not value.isdigit():
+            return None
+        ids.append(int(value))
+    return ids[0], ids[1]
 
 
 def _interpreter() -> list[str]:

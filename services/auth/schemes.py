@@ -6,7 +6,6 @@ Blocking and heavy: for threads. Comparisons take the same time wherever two tex
 import base64
 import binascii
 import ctypes
-import ctypes.util
 import hashlib
 import hmac
 import re
@@ -139,11 +138,15 @@ def _scram(algorithm: str, scheme: str) -> "Callable[[str, str, str], bool]":
 # -- crypt(3) ----------------------------------------------------------------------------------------------------------
 
 _library: ctypes.CDLL | None
-try:
-    _library = ctypes.CDLL(ctypes.util.find_library("crypt") or "libcrypt.so.1")
+for _name in ("libcrypt.so.1", "libcrypt.so.2", "libcrypt.so"):
+    try:
+        _library = ctypes.CDLL(_name)
+    except OSError:
+        continue
     _library.crypt.restype = ctypes.c_char_p
     _library.crypt.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
-except OSError:
+    break
+else:
     _library = None
 # crypt(3) has one buffer for its answer.
 _crypt_lock = threading.Lock()

@@ -19,6 +19,7 @@ from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
 
+from tubepost.services.auth import oauth
 from tubepost.services.auth.backends import registry
 from tubepost.services.auth.backends.base import Unavailable
 from tubepost.services.auth.chain import Chain
@@ -50,6 +51,7 @@ class Auth(request.Service):
             self._hasher,
             default_domain=config.auth_default_domain,
         )
+        self._tokens = oauth.Tokens(config, self._chain.name_of) if oauth.is_configured(config) else None
         self._delimiter = config.recipient_delimiter
         self._plaintext = not config.disable_plaintext_auth
         self._exchanges: dict[tuple[int, int], Exchange] = {}
@@ -60,7 +62,7 @@ class Auth(request.Service):
             digest=self._hasher.digest,
             clock=time.monotonic,
             separator=config.auth_master_user_separator,
-            token=None,
+            token=self._tokens.check if self._tokens is not None else None,
         )
         self._abilities = Abilities(
             passwords=any(backend.has_passwords for backend in self._chain.backends),
@@ -125,6 +127,8 @@ class Auth(request.Service):
                 iterations=self.config.auth_scram_iterations,
                 binding=begin.binding,
                 plus_offered=plus in self._wanted and not refused(plus, line, self._abilities, plaintext=True),
+                oauth_scope=" ".join(self.config.oauth_scopes),
+                oauth_configuration=self.config.oauth_openid_configuration_url,
                 challenge=f"<{nonce}.{int(time.time())}@{self.config.myhostname}>".encode(),
             ),
         )

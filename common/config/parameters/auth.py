@@ -66,4 +66,17 @@ class Auth(Settings):
         low=1,
         postfix=False,
     )
+    oauth_introspection_url = Text(
+        "", "Where an authorization server is asked whether a token is valid (RFC 7662).", postfix=False
+    )
+    oauth_client_id = Text("", "As whom auth asks it.", postfix=False)
+    oauth_client_secret_file = Text("", "File with the secret of that client.", postfix=False)
+    oauth_jwks = Text("", "URL or file of the keys that tokens (JWT) are signed with (RFC 7517).", postfix=False)
+    oauth_issuers = List("", "Issuers (iss) whose tokens are taken; empty: any that passes.", postfix=False)
+    oauth_audience = List("", "A token must be for one of these (aud); empty: for anybody.", postfix=False)
+    oauth_scopes = List("", "Scopes that a token must have.", postfix=False)
+    oauth_username_claim = Text("email", "The claim that names the account.", low=1, postfix=False)
+    oauth_openid_configuration_url = Text(
+        "", "Told to clients whose token is refused, so that they can get another (RFC 7628).", postfix=False
+    )
     auth_default_home = Text("", "Home of such a user, with the same letters.", postfix=False)

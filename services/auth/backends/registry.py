@@ -1,6 +1,4 @@
-"""The words of auth_backends to backends. What a kind needs of other packages is imported here, when it is asked for,
-before anything is confined.
-"""
+"""The words of auth_backends to backends. Those that need a package of their own are imported when asked for."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -8,27 +6,22 @@ from typing import cast
 
 from tubepost.common.config import Config
 
+from tubepost.services.auth.backends import accounts, authdaemond, dovecot, pam, passwdfile, saslauthd, static, system
 from tubepost.services.auth.backends.base import Backend
 from tubepost.services.auth.hashing import Hasher
 
-NETWORKED = frozenset({"ldap", "pgsql"})
-"""Those that ask other hosts."""
-_MODULES = {
-    "accounts": "accounts",
-    "passwd-file": "passwdfile",
-    "pam": "pam",
-    "passwd": "system",
-    "ldap": "ldap",
-    "pgsql": "pgsql",
-    "saslauthd": "saslauthd",
-    "dovecot": "dovecot",
-    "authdaemond": "authdaemond",
-    "static": "static",
+Maker = Callable[[str, Config, Hasher], Backend]
+_MAKERS: dict[str, Maker] = {
+    "accounts": accounts.make,
+    "passwd-file": passwdfile.make,
+    "pam": pam.make,
+    "passwd": system.make,
+    "saslauthd": saslauthd.make,
+    "dovecot": dovecot.make,
+    "authdaemond": authdaemond.make,
+    "static": static.make,
 }
-
-
-def kind_of(word: str) -> str:
-    return word.partition(":")[0]
+_OPTIONAL = {"ldap": "ldap", "pgsql": "pgsql"}
 
 
 def make(words: Sequence[str], config: Config, hasher: Hasher, parameter: str) -> list[Backend]:
@@ -36,14 +29,17 @@ def make(words: Sequence[str], config: Config, hasher: Hasher, parameter: str) -
     found = []
     for word in words:
         kind, _, argument = word.partition(":")
-        module = _MODULES.get(kind)
-        if module is None:
-            raise config.bad_value(parameter, f'there is no backend "{kind}": choose of {", ".join(sorted(_MODULES))}')
-        try:
-            loaded = importlib.import_module(f"tubepost.services.auth.backends.{module}")
-        except ImportError as error:
-            raise config.bad_value(parameter, f"{kind} needs a package that is not installed: {error.name}") from error
-        maker = cast("Callable[[str, Config, Hasher], Backend]", loaded.make)
+        maker = _MAKERS.get(kind)
+        if maker is None:
+            if kind not in _OPTIONAL:
+                names = ", ".join(sorted([*_MAKERS, *_OPTIONAL]))
+                raise config.bad_value(parameter, f'there is no backend "{kind}": choose of {names}')
+            try:
+                loaded = importlib.import_module(f"tubepost.services.auth.backends.{_OPTIONAL[kind]}")
+            except ImportError as error:
+                reason = f"{kind} needs a package that is not installed: {error.name} (tubepost[{kind}])"
+                raise config.bad_value(parameter, reason) from error
+            maker = cast("Maker", loaded.make)
         try:
             found.append(maker(argument, config, hasher))
         except ValueError as error:
