@@ -2,9 +2,9 @@
 
 FILE has ``name = value`` lines, as Dovecot's and Postfix's: server_host (URIs, in order), search_base, query_filter
 (``(mail=%u)``; %u %n %d), scope (sub, one, base), bind_dn, bind_pw, start_tls, tls_ca_cert_file, tls_require_cert,
-timeout; auth_bind (yes: bind as the user; no: compare pass_attribute, which may have {SCHEME}), pass_attribute; and the names of
-attributes that tell of the user: mailbox_attribute, home_attribute, uid_attribute, gid_attribute, quota_attribute
-(bytes).
+timeout; auth_bind (yes: bind as the user; no: compare pass_attribute, which may have {SCHEME}), pass_attribute; and the
+names of attributes that tell of the user: mailbox_attribute, home_attribute, uid_attribute, gid_attribute,
+quota_attribute (bytes).
 """
 
 import asyncio
