@@ -35,3 +35,19 @@ class Store(Protocol):
 
         ``uid``, ``gid``: whose files they are to be, where the process may choose (-1: its own).
         """
+
+
+class NoSuchFolder(LookupError):
+    """There is no folder of this name."""
+
+
+class FolderExists(LookupError):
+    """There is one already."""
+
+
+class NoSuchMessage(LookupError):
+    """The message was there, and is no more."""
+
+
+class OverQuota(Exception):
+    """The account has no room for it; the text says of what."""

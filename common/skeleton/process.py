@@ -23,6 +23,9 @@ def socket_path(config: Config, service: str) -> str:
         config.queue_service_name,
         config.flush_service_name,
         config.showq_service_name,
+        # The owner of mailboxes, another account than mail_owner's, asks these.
+        config.auth_service_name,
+        config.notify_service_name,
     )
     return f"public/{service}" if service in public else f"private/{service}"
 

@@ -171,9 +171,24 @@ def commit(batch: list[_Job]) -> None:
                 job.error = job.error or error
 
 
+def sync_file_system(fd: int) -> bool:
+    """Make all that was written to this file's file system durable. False where that cannot be had, or would take long.
+
+    Raises OSError when something could not be written.
+    """
+    global _avoid_until
+    begun = time.monotonic()
+    if not _may_syncfs or begun < _avoid_until:
+        return False
+    if _syncfs(fd) != 0:  # type: ignore[misc]
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    if time.monotonic() - begun > _SLOW:
+        _avoid_until = time.monotonic() + _AVOID
+    return True
+
+
 def _sync(jobs: list[_Job]) -> None:
     """Make all of them durable; who could not be is told so."""
-    global _avoid_until
     if len(jobs) > 1 and _may_syncfs and time.monotonic() >= _avoid_until:
         by_device: dict[int, list[_Job]] = {}
         for job in jobs:
@@ -186,14 +201,14 @@ def _sync(jobs: list[_Job]) -> None:
             except OSError as trouble:
                 job.error = trouble
         for together in by_device.values():
-            begun = time.monotonic()
-            # By the file that was opened first: a failed write is told only to who had the file system open before it.
-            if _syncfs(together[0].fd) != 0:  # type: ignore[misc]
-                error = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            try:
+                # By the file that was opened first: a failed write is told only to who had the file system open before.
+                if not sync_file_system(together[0].fd):
+                    for job in together:
+                        os.fsync(job.fd)
+            except OSError as error:
                 for job in together:
                     job.error = error
-            if time.monotonic() - begun > _SLOW:
-                _avoid_until = time.monotonic() + _AVOID
         return
     for job in jobs:
         try:

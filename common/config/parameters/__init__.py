@@ -4,6 +4,7 @@ from tubepost.common.config.parameters.auth import Auth
 from tubepost.common.config.parameters.bounce import Bounce
 from tubepost.common.config.parameters.cleanup import Cleanup
 from tubepost.common.config.parameters.general import General
+from tubepost.common.config.parameters.imapd import Imapd
 from tubepost.common.config.parameters.local import Local
 from tubepost.common.config.parameters.log import Log
 from tubepost.common.config.parameters.master import Master
@@ -36,6 +37,7 @@ SUBJECTS: tuple[type, ...] = (
     Qmgr,
     Local,
     Virtual,
+    Imapd,
     Smtp,
     Pipe,
     Bounce,
@@ -59,6 +61,7 @@ class Parameters(
     Qmgr,
     Local,
     Virtual,
+    Imapd,
     Smtp,
     Pipe,
     Bounce,

@@ -17,6 +17,9 @@ _DEFAULTS = {"smtp_tcp_port": "24", "smtp_connect_timeout": "0s", "smtp_skip_qui
 TWINS: dict[str, str] = {}
 """lmtp_ name to smtp_ name."""
 
+# The smtp_ parameters that a default refers to are the lmtp_ ones here.
+_OWN_DEFAULTS = frozenset({"smtp_tls_key_file", "smtp_sasl_tls_verified_security_options"})
+
 LMTP: dict[str, AnyParameter] = {}
 """Read through ``Config.as_lmtp()``, under the smtp_ names."""
 
@@ -27,6 +30,8 @@ for _parameter in declarations(Smtp):
     _twin = copy.copy(_parameter)
     _twin.name, _twin.attribute = _name, ""
     _twin.default = _DEFAULTS.get(_parameter.name, _parameter.default)
+    if _parameter.name in _OWN_DEFAULTS:
+        _twin.default = _parameter.default.replace("$smtp_", "$lmtp_")
     _twin.doc = f"As {_parameter.name}, for LMTP."
     TWINS[_name] = _parameter.name
     LMTP[_name] = _twin

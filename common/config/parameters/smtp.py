@@ -1,9 +1,10 @@
 """Sending mail to other servers (the smtp program, also as relay; for LMTP see lmtp.py)."""
 
-from tubepost.common.config.declare import Boolean, Choice, Integer, List, Maps, Settings, Text, Time
+from tubepost.common.config.declare import Boolean, Choice, Integer, List, Maps, Text, Time
+from tubepost.common.config.parameters.smtp_tls import SmtpTls
 
 
-class Smtp(Settings):
+class Smtp(SmtpTls):
     smtp_helo_name = Text("$myhostname", "Name sent with EHLO.", low=1)
     smtp_tcp_port = Text("smtp", "Port of servers: a number or a name.", low=1)
     known_tcp_ports = List(

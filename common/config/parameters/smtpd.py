@@ -56,6 +56,12 @@ class Smtpd(Settings):
     smtpd_client_recipient_rate_limit = Integer(
         "0", "Most recipients from one client in anvil_rate_time_unit; 0: no limit."
     )
+    smtpd_client_auth_rate_limit = Integer(
+        "0", "Most AUTH commands from one client in anvil_rate_time_unit; 0: no limit."
+    )
+    smtpd_client_new_tls_session_rate_limit = Integer(
+        "0", "Most TLS handshakes from one client in anvil_rate_time_unit; 0: no limit."
+    )
     smtpd_client_ipv4_prefix_length = Integer(
         "32", "How much of an IPv4 address makes one client for these limits.", low=1, high=32
     )

@@ -1,5 +1,6 @@
 """Refusing clients, senders and recipients (the smtpd program): what its restrictions need, and their reply codes."""
 
+from tubepost.common.sasl import options
 from tubepost.common.config.declare import Boolean, Choice, Integer, List, Maps, Raw, Settings, Text
 
 _TEMPORARY = ("defer_if_permit", "defer")
@@ -71,3 +72,16 @@ class SmtpdAccess(Settings):
         low=1,
     )
     smtpd_dns_reply_filter = Maps("", "Table that drops or changes DNS answers that smtpd gets.")
+    smtpd_sasl_auth_enable = Boolean("no", "Offer AUTH; the auth service answers for it.")
+    smtpd_sasl_security_options = List(
+        "noanonymous", "What mechanisms must withstand without TLS.", choices=options.CHOICES
+    )
+    smtpd_sasl_tls_security_options = List(
+        "$smtpd_sasl_security_options", "What mechanisms must withstand within TLS.", choices=options.CHOICES
+    )
+    smtpd_sasl_mechanism_filter = List("", "Mechanisms that are offered, of those that auth has; empty: all.")
+    smtpd_sasl_exceptions_networks = List("", "Clients that are not offered AUTH.")
+    smtpd_sasl_response_limit = Integer("12288", "Longest line of an AUTH exchange.", low=512, high=1048576)
+    smtpd_sasl_authenticated_header = Boolean("no", "Tell in the Received: header who has authenticated.")
+    broken_sasl_auth_clients = Boolean("no", "Announce AUTH in the form of old clients too.")
+    smtpd_sender_login_maps = Maps("", "Table of login names by sender address, for reject_sender_login_mismatch.")

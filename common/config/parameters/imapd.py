@@ -1,0 +1,17 @@
+"""The IMAP server (the imapd program)."""
+
+from tubepost.common.config.declare import Integer, Settings, Size, Text, Time
+
+
+class Imapd(Settings):
+    imapd_greeting = Text("$myhostname ready", "Text of the greeting.", low=1)
+    imapd_timeout = Time("1800s", "Longest wait for a client's command; RFC 9051 wants 30 minutes at least.", low=1)
+    imapd_login_timeout = Time("${stress?{10}:{180}}s", "The same before the login.", low=1)
+    imapd_line_length_limit = Integer("65536", "Most octets of a command, without its literals.", low=8192)
+    imapd_literal_limit = Integer("1048576", "Most octets of the literals of a command that are no message.", low=8192)
+    imapd_append_limit = Size("$message_size_limit", "Largest message that APPEND takes; 0: no limit.")
+    imapd_bad_command_limit = Integer("20", "Commands that are none after which a client is disconnected.", low=1)
+    imapd_keyword_limit = Integer("100", "Most flags in one STORE.", low=10)
+    imapd_folder_limit = Integer("10000", "Most mailboxes of an account; 0: no limit.")
+    imapd_threads = Integer("8", "How many long pieces of work (searches, copies) a process does at one time.", low=1)
+    notify_service_name = Text("notify", "Service that is told of changes of mailboxes.", low=1)

@@ -1,0 +1,374 @@
+"""One account: a Maildir++ with its index. Its folders, subscriptions, annotations, rights and use of space.
+
+Every call blocks, most for less than a millisecond; what may take longer (a scan, an import, many files) the caller
+puts into a thread. An account is for one thread at a time. Several processes may have the same account open.
+"""
+
+import os
+import secrets
+import sqlite3
+import stat
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tubepost.common.system import log
+from tubepost.common.mailbox.maildir.database import Database, is_corrupt
+from tubepost.common.mailbox.maildir.flags import FlagSets
+from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.maildir.migration import read_subscriptions
+from tubepost.common.mailbox.maildir.names import SEPARATOR, BadName, directory_of, folder_of
+from tubepost.common.mailbox.maildir.owner import Owner, as_owner
+from tubepost.common.mailbox.store import FolderExists, NoSuchFolder
+
+
+class FolderInfo(NamedTuple):
+    """``special``: RFC 6154 attributes, ``\\Sent``."""
+
+    name: str
+    id: int
+    special: tuple[str, ...]
+
+
+class Usage(NamedTuple):
+    octets: int
+    messages: int
+
+
+class MaildirAccount:
+    """``root``: the Maildir, made when it is missing. ``owner``: uid and gid to act as, None for the process's own."""
+
+    def __init__(self, root: str, owner: tuple[int, int] | None = None) -> None:
+        self.root = root.rstrip("/")
+        self.owner = Owner(owner)
+        self._folders: dict[int, Folder] = {}
+        self.generation = 0
+        """Counts what this process itself has changed: ``Database.version`` tells only of others."""
+        self._open()
+
+    @as_owner
+    def _open(self) -> None:
+        for part in ("tmp", "new", "cur"):
+            os.makedirs(f"{self.root}/{part}", 0o700, exist_ok=True)
+        self.database = Database(self.root)
+        self.flagsets = FlagSets(self.database)
+        if self.database.one("SELECT 1 FROM folder WHERE name='INBOX'") is None:
+            self._begin()
+        self._finish_intents()
+
+    def _begin(self) -> None:
+        """The first time, or after the index was lost."""
+        with self.database.transaction():
+            if self.database.one("SELECT 1 FROM folder WHERE name='INBOX'") is None:
+                self._insert_folder("INBOX")
+                self.database.connection.executemany(
+                    "INSERT OR IGNORE INTO subscription (name) VALUES (?)",
+                    [(name,) for name in read_subscriptions(self.root)],
+                )
+        self.generation += 1
+        self._reconcile()
+
+    @as_owner
+    def close(self) -> None:
+        self.database.close()
+
+    @as_owner
+    def renew(self) -> None:
+        """Open the index again: somebody has put a new one in its place, or it was found corrupt."""
+        self.database.close()
+        self._folders.clear()
+        self.generation += 1
+        self._open()
+
+    def recover(self, error: sqlite3.Error) -> bool:
+        """After an error of a call: was the index corrupt, and is there a new one now? The call may be tried again."""
+        if not is_corrupt(error):
+            return False
+        self.database.close()
+        if not self.database.replaced:
+            self.database.set_aside(error)
+        self._folders.clear()
+        self.generation += 1
+        self._open()
+        return True
+
+    def state(self) -> tuple[int, int]:
+        """Differs from what it was when anything in the index has changed."""
+        return self.database.version(), self.generation
+
+    # Folders
+
+    @as_owner
+    def folders(self) -> list[FolderInfo]:
+        """All folders that exist, INBOX first, then by name."""
+        if os.stat(self.root).st_mtime_ns != self._value("root_mtime"):
+            self._reconcile()
+        rows = self.database.connection.execute("SELECT name, id, special FROM folder ORDER BY name!='INBOX', name")
+        return [FolderInfo(name, number, tuple(special.split())) for name, number, special in rows]
+
+    @as_owner
+    def folder(self, name: str) -> Folder:
+        """Raises NoSuchFolder."""
+        number = self._find(name)
+        if number is None:
+            # Another program may have made its directory.
+            try:
+                if os.path.isdir(f"{self.root}/{directory_of(name)}/cur"):
+                    self._reconcile()
+                    number = self._find(name)
+            except BadName:
+                pass
+        if number is None:
+            raise NoSuchFolder(name)
+        found = self._folders.get(number)
+        if found is None or found.name != name:
+            found = self._folders[number] = Folder(self, number)
+        return found
+
+    def _find(self, name: str) -> int | None:
+        row = self.database.one("SELECT id FROM folder WHERE name=?", name)
+        return None if row is None else int(row[0])
+
+    @as_owner
+    def create(self, name: str, special: Iterable[str] = ()) -> Folder:
+        """Raises FolderExists, BadName, OSError."""
+        directory = f"{self.root}/{directory_of(name)}"
+        if self._find(name) is not None or name.upper() == "INBOX":
+            raise FolderExists(name)
+        with self.database.transaction():
+            if self._find(name) is not None:
+                raise FolderExists(name)
+            _make_directory(directory)
+            self._insert_folder(name, special)
+        self.generation += 1
+        return self.folder(name)
+
+    @as_owner
+    def delete(self, name: str) -> None:
+        """The folder and its messages; folders below it stay. Raises NoSuchFolder, BadName, OSError."""
+        if name == "INBOX":
+            raise BadName("INBOX cannot be deleted")
+        number = self._find(name)
+        if number is None:
+            raise NoSuchFolder(name)
+        directory = f"{self.root}/{directory_of(name)}"
+        # Out of the way in one step: what is half removed must not come back as a folder.
+        aside = f"{self.root}/tmp/deleted.{secrets.token_hex(8)}"
+        with self.database.transaction():
+            self._forget_folder(number)
+            try:
+                os.rename(directory, aside)
+            except FileNotFoundError:
+                pass
+        self.generation += 1
+        _remove_tree(aside)
+
+    @as_owner
+    def rename(self, old: str, new: str) -> None:
+        """With the folders below it; INBOX gives its messages to a new folder (RFC 9051 6.3.6).
+
+        Raises NoSuchFolder, FolderExists, BadName, OSError.
+        """
+        target = directory_of(new)
+        if old == "INBOX":
+            inbox, folder = self.folder("INBOX"), self.create(new)
+            inbox.sync()
+            inbox.move([uid for uid, _ in inbox.uids()], folder)
+            return
+        if new == old or new.startswith(old + SEPARATOR):
+            raise BadName("a folder cannot be moved into itself")
+        below = old + SEPARATOR
+        with self.database.transaction() as connection:
+            rows = connection.execute("SELECT id, name FROM folder").fetchall()
+            names = {name for _, name in rows}
+            affected = [(number, name) for number, name in rows if name == old or name.startswith(below)]
+            if not affected:
+                raise NoSuchFolder(old)
+            for _, name in affected:
+                if (changed := new + name[len(old) :]) in names:
+                    raise FolderExists(changed)
+            if os.path.lexists(f"{self.root}/{target}"):
+                raise FolderExists(new)
+            for number, name in affected:
+                changed = new + name[len(old) :]
+                connection.execute("UPDATE folder SET name=? WHERE id=?", (changed, number))
+                os.rename(f"{self.root}/{directory_of(name)}", f"{self.root}/{directory_of(changed)}")
+                self._folders.pop(number, None)
+        self.generation += 1
+
+    def set_special(self, name: str, special: Iterable[str]) -> None:
+        """Raises NoSuchFolder."""
+        with self.database.transaction() as connection:
+            changed = connection.execute("UPDATE folder SET special=? WHERE name=?", (" ".join(special), name)).rowcount
+        if not changed:
+            raise NoSuchFolder(name)
+        self.generation += 1
+
+    # Subscriptions
+
+    def subscriptions(self) -> list[str]:
+        return [name for (name,) in self.database.connection.execute("SELECT name FROM subscription ORDER BY name")]
+
+    def subscribe(self, name: str, wanted: bool = True) -> None:
+        """A name may be subscribed to whether or not there is such a folder (RFC 9051 6.3.7)."""
+        sql = (
+            "INSERT OR IGNORE INTO subscription (name) VALUES (?)"
+            if wanted
+            else "DELETE FROM subscription WHERE name=?"
+        )
+        self.database.connection.execute(sql, (name,))
+        self.generation += 1
+
+    # Space
+
+    def usage(self) -> Usage:
+        octets, messages = self.database.one("SELECT coalesce(sum(size),0), coalesce(sum(messages),0) FROM folder")
+        return Usage(octets, messages)
+
+    # Annotations (RFC 5464), rights (RFC 4314)
+
+    def annotations(self, folder: int = 0) -> dict[str, bytes]:
+        """Entry to value; ``folder``: its id, 0 for those of the server (the account as a whole)."""
+        rows = self.database.connection.execute("SELECT entry, value FROM annotation WHERE folder=?", (folder,))
+        return dict(rows.fetchall())
+
+    def annotate(self, folder: int, entry: str, value: bytes | None) -> None:
+        """None removes the entry."""
+        execute = self.database.connection.execute
+        if value is None:
+            execute("DELETE FROM annotation WHERE folder=? AND entry=?", (folder, entry))
+        else:
+            execute("INSERT OR REPLACE INTO annotation (folder, entry, value) VALUES (?,?,?)", (folder, entry, value))
+        self.generation += 1
+
+    def rights(self, folder: int) -> dict[str, str]:
+        """Identifier to rights, beside those of the owner, who has all."""
+        rows = self.database.connection.execute("SELECT identifier, rights FROM acl WHERE folder=?", (folder,))
+        return dict(rows.fetchall())
+
+    def grant(self, folder: int, identifier: str, rights: str | None) -> None:
+        """None removes the identifier."""
+        execute = self.database.connection.execute
+        if rights is None:
+            execute("DELETE FROM acl WHERE folder=? AND identifier=?", (folder, identifier))
+        else:
+            execute(
+                "INSERT OR REPLACE INTO acl (folder, identifier, rights) VALUES (?,?,?)", (folder, identifier, rights)
+            )
+        self.generation += 1
+
+    def shared(self) -> dict[str, str]:
+        """Accounts that have given this one rights to some folder: name to Maildir."""
+        return dict(self.database.connection.execute("SELECT owner, mailbox FROM shared ORDER BY owner").fetchall())
+
+    def note_shared(self, owner: str, mailbox: str | None) -> None:
+        """None: nothing of that account is shared any more."""
+        execute = self.database.connection.execute
+        if mailbox is None:
+            execute("DELETE FROM shared WHERE owner=?", (owner,))
+        else:
+            execute("INSERT OR REPLACE INTO shared (owner, mailbox) VALUES (?,?)", (owner, mailbox))
+        self.generation += 1
+
+    # Within
+
+    def _value(self, key: str) -> Any:
+        row = self.database.one("SELECT value FROM account WHERE key=?", key)
+        return None if row is None else row[0]
+
+    def _set_value(self, key: str, value: Any) -> None:
+        self.database.connection.execute("INSERT OR REPLACE INTO account (key, value) VALUES (?,?)", (key, value))
+
+    def _insert_folder(self, name: str, special: Iterable[str] = ()) -> int:
+        """Within a transaction."""
+        now = time.time()
+        # RFC 9051 2.3.1.1: greater than that of any folder that had this name before.
+        uidvalidity = max(int(now), (self._value("uidvalidity") or 0) + 1)
+        self._set_value("uidvalidity", uidvalidity)
+        row = self.database.one(
+            "INSERT INTO folder (name, mailboxid, uidvalidity, modseq, special) VALUES (?,?,?,?,?) RETURNING id",
+            name,
+            f"F{uidvalidity:x}{secrets.token_hex(6)}",
+            uidvalidity,
+            int(now * 1000),
+            " ".join(special),
+        )
+        return int(row[0])
+
+    def _forget_folder(self, number: int) -> None:
+        execute = self.database.connection.execute
+        contents = execute("SELECT content FROM message WHERE folder=?", (number,)).fetchall()
+        for table in ("message", "expunged", "keyword", "annotation", "acl"):
+            execute(f"DELETE FROM {table} WHERE folder=?", (number,))
+        self.drop_contents([content for (content,) in contents])
+        execute("DELETE FROM folder WHERE id=?", (number,))
+        self._folders.pop(number, None)
+
+    def drop_contents(self, contents: Iterable[int]) -> None:
+        """Forget the summaries of messages that no folder has any more; within a transaction."""
+        self.database.connection.executemany(
+            "DELETE FROM content WHERE id=?1 AND NOT EXISTS (SELECT 1 FROM message WHERE content=?1)",
+            [(content,) for content in contents],
+        )
+
+    def _reconcile(self) -> None:
+        """Folders as the directories are: other programs make and remove some."""
+        with self.database.transaction() as connection:
+            mtime = os.stat(self.root).st_mtime_ns
+            rows = connection.execute("SELECT name, id FROM folder").fetchall()
+            known = dict(rows)
+            there = {"INBOX"}
+            for entry in os.scandir(self.root):
+                name = folder_of(entry.name)
+                if name is not None and entry.is_dir() and os.path.isdir(f"{entry.path}/cur"):
+                    there.add(name)
+            for name in sorted(there - known.keys()):
+                self._insert_folder(name)
+            for name in known.keys() - there:
+                self._forget_folder(known[name])
+            # A time that is not yet past may come again with another change.
+            self._set_value("root_mtime", mtime if time.time_ns() - mtime > 20_000_000 else 0)
+        self.generation += 1
+
+    def _finish_intents(self) -> None:
+        """Remove what a process left that died while it brought several messages into a folder."""
+        if self.database.one("SELECT 1 FROM intent") is None:
+            return
+        with self.database.transaction() as connection:
+            for number, directory, files in connection.execute("SELECT id, directory, files FROM intent").fetchall():
+                base = f"{self.root}/{directory}/cur" if directory else f"{self.root}/cur"
+                for file in files.split("\n"):
+                    try:
+                        os.unlink(f"{base}/{file}")
+                        log.info(f"{base}/{file}: removed, its copying was not finished")
+                    except FileNotFoundError:
+                        pass
+                connection.execute("DELETE FROM intent WHERE id=?", (number,))
+
+
+def _make_directory(path: str) -> None:
+    """A folder of a Maildir++. Raises OSError."""
+    for part in ("tmp", "new", "cur"):
+        os.makedirs(f"{path}/{part}", 0o700, exist_ok=True)
+    # Maildir++: tells delivery programs that this is a folder, whose quota is the whole Maildir's.
+    os.close(os.open(f"{path}/maildirfolder", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+
+
+def _remove_tree(path: str) -> None:
+    """Two levels: a folder has no more. What cannot be removed is left, and said."""
+    try:
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                for inner in os.scandir(entry.path):
+                    if stat.S_ISDIR(inner.stat(follow_symlinks=False).st_mode):
+                        os.rmdir(inner.path)
+                    else:
+                        os.unlink(inner.path)
+                os.rmdir(entry.path)
+            else:
+                os.unlink(entry.path)
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning(f"cannot remove all of the deleted folder {path}: {error.strerror}")

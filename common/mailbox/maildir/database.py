@@ -1,0 +1,241 @@
+"""The index of one account: a SQLite file beside the mail, written by several processes at once.
+
+The files of the Maildir are the truth for content, the index for UIDs, flags not yet written into file names, and what
+is quick to answer. Losing it loses no mail: it is built anew from the files, with a new UIDVALIDITY (RFC 9051 2.3.1.1).
+Commits do not wait for the disk, except those that hand out a UID for good: who assigns UIDs syncs the log of the index
+together with the files (``Database.sync``).
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tubepost.common.system import log
+
+FILE = "tubepost.db"
+VERSION = 1
+_BUSY = 20.0
+_CACHE_KIB = 2048
+# Pages of the log after which it is copied back. A long log is slow to open, a short one is copied often.
+_CHECKPOINT = 2000
+
+_SCHEMA = """
+CREATE TABLE account (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE folder (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    mailboxid TEXT NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    uidnext INTEGER NOT NULL DEFAULT 1,
+    modseq INTEGER NOT NULL,
+    -- Removals before this one may be forgotten (RFC 7162 3.2.5.2).
+    floor INTEGER NOT NULL DEFAULT 0,
+    -- The first UID that no session has seen as \\Recent (RFC 3501 2.3.2).
+    recent INTEGER NOT NULL DEFAULT 1,
+    messages INTEGER NOT NULL DEFAULT 0,
+    unseen INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL DEFAULT 0,
+    special TEXT NOT NULL DEFAULT '',
+    -- The directories' times when they were last looked at, nanoseconds; negative: they were still too fresh then.
+    new_mtime INTEGER NOT NULL DEFAULT 0,
+    cur_mtime INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE subscription (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE flagset (id INTEGER PRIMARY KEY, flags TEXT NOT NULL UNIQUE);
+CREATE TABLE keyword (
+    folder INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, letter TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (folder, name)
+) WITHOUT ROWID;
+CREATE TABLE message (
+    folder INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    flagset INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    content INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    internal INTEGER NOT NULL,
+    saved INTEGER NOT NULL,
+    -- The file: 0 new, 1 cur; its unique part; the rest of its name as it is on disk.
+    place INTEGER NOT NULL,
+    file TEXT NOT NULL,
+    info TEXT NOT NULL,
+    -- The name on disk does not yet tell the flags, or the file is not yet in cur.
+    dirty INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (folder, uid)
+) WITHOUT ROWID;
+CREATE INDEX message_modseq ON message (folder, modseq);
+CREATE INDEX message_content ON message (content);
+CREATE INDEX message_new ON message (folder, file) WHERE place = 0;
+CREATE INDEX message_dirty ON message (folder, uid) WHERE dirty = 1;
+CREATE TABLE content (
+    -- Never used again: the full-text index may still know an id that is gone.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    emailid TEXT NOT NULL,
+    -- Which edition of the summary these columns have; 0: none yet.
+    version INTEGER NOT NULL DEFAULT 0,
+    indexed INTEGER NOT NULL DEFAULT 0,
+    threadid TEXT,
+    header_size INTEGER, sent INTEGER, sent_offset INTEGER,
+    envelope BLOB, body BLOB, structure BLOB, preview TEXT,
+    subject TEXT, sender TEXT, receiver TEXT, copied TEXT, blind TEXT,
+    base_subject TEXT, display_from TEXT, display_to TEXT, first_from TEXT, first_to TEXT, first_cc TEXT,
+    message_id TEXT, in_reply_to TEXT, refs TEXT, attachments INTEGER
+);
+CREATE INDEX content_unfinished ON content (id) WHERE version = 0;
+CREATE INDEX content_unindexed ON content (id) WHERE indexed = 0;
+CREATE TABLE thread (message_id TEXT PRIMARY KEY, threadid TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE expunged (
+    folder INTEGER NOT NULL, modseq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, modseq, uid)
+) WITHOUT ROWID;
+-- Several messages on their way into a folder, all or none: who finds this removes their files (COPY, MULTIAPPEND).
+CREATE TABLE intent (id INTEGER PRIMARY KEY AUTOINCREMENT, directory TEXT NOT NULL, files TEXT NOT NULL);
+CREATE TABLE annotation (
+    folder INTEGER NOT NULL, entry TEXT NOT NULL COLLATE NOCASE, value BLOB NOT NULL, PRIMARY KEY (folder, entry)
+) WITHOUT ROWID;
+CREATE TABLE acl (
+    folder INTEGER NOT NULL, identifier TEXT NOT NULL, rights TEXT NOT NULL, PRIMARY KEY (folder, identifier)
+) WITHOUT ROWID;
+CREATE TABLE shared (owner TEXT PRIMARY KEY, mailbox TEXT NOT NULL) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5 (
+    header, body, content='', detail=column, columnsize=0, tokenize="ascii"
+);
+CREATE VIRTUAL TABLE vocabulary USING fts5vocab ('words', 'row');
+"""
+
+
+class Unusable(OSError):
+    """The index cannot be used now (disk full, locked for long, from a newer version); the text says why."""
+
+
+class Database:
+    """One connection. Not for two threads at once; its owner sees to that."""
+
+    def __init__(self, directory: str) -> None:
+        self.path = f"{directory}/{FILE}"
+        self.connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._try_open()
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise Unusable(f"cannot open the index {self.path}: {error}") from error
+            self.set_aside(error)
+        try:
+            return self._try_open()
+        except sqlite3.Error as error:
+            raise Unusable(f"cannot open the index {self.path}: {error}") from error
+
+    def _try_open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            execute = connection.execute
+            version = execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                self._make_schema(connection, version)
+            execute("PRAGMA synchronous=NORMAL")
+            execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+            execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
+            execute("PRAGMA temp_store=MEMORY")
+            found = os.stat(self.path)
+            self.identity = (found.st_dev, found.st_ino)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _make_schema(self, connection: sqlite3.Connection, version: int) -> None:
+        if version > VERSION:
+            raise Unusable(f"the index {self.path} was written by a newer version: {version}, this one knows {VERSION}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        # Somebody else may have made it meanwhile.
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _statements():
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+
+    def set_aside(self, error: sqlite3.Error) -> None:
+        """Put a corrupt index out of the way. Raises OSError."""
+        aside = f"{self.path}.corrupt.{int(time.time())}"
+        log.warning(f"the index {self.path} is corrupt ({error}): it is kept as {aside}, and built anew from the files")
+        for suffix in ("-wal", "-shm"):
+            try:
+                os.unlink(self.path + suffix)
+            except FileNotFoundError:
+                pass
+        try:
+            os.rename(self.path, aside)
+        except FileNotFoundError:
+            pass
+
+    @property
+    def replaced(self) -> bool:
+        """Has somebody put another index in the place of the one that is open here?"""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return True
+        return (found.st_dev, found.st_ino) != self.identity
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Alone with the index until the end of the block. Raises what the block raises, and sqlite3.Error."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def sync(self) -> None:
+        """Make what was committed durable: nobody may be told of a UID before. Raises OSError."""
+        for name in (f"{self.path}-wal", self.path):
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+            return
+
+    def version(self) -> int:
+        """Changes when another connection has committed something."""
+        found: int = self.connection.execute("PRAGMA data_version").fetchone()[0]
+        return found
+
+    def one(self, sql: str, *arguments: Any) -> Any:
+        """The first row, or None."""
+        return self.connection.execute(sql, arguments).fetchone()
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def _statements() -> Iterator[str]:
+    """The schema cut into statements: ``executescript`` would end the transaction."""
+    statement = ""
+    for line in _SCHEMA.splitlines():
+        if line.lstrip().startswith("--"):
+            continue
+        statement += line + "\n"
+        if line.endswith(";"):
+            yield statement
+            statement = ""
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Is the file itself broken (not busy, not full, not forbidden)?"""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -1,0 +1,334 @@
+"""The files and the index brought together: what other programs did to the files, and flags into file names.
+
+A directory's time tells whether there is anything to look at. While this program itself changes ``cur`` it holds the
+index, and if the time was the known one before, the time after the change is the known one as well. A time that was
+still fresh when it was noted (negative in the index) may hide a later change within the same tick of the kernel's
+clock: the directory is read once more when it has aged.
+"""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from tubepost.common.system import log
+from tubepost.common.mailbox.maildir.migration import read_uidlist
+from tubepost.common.mailbox.maildir.names import email_id, flags_of, info_of, split_file
+from tubepost.common.mailbox.store import NoSuchFolder
+
+if TYPE_CHECKING:
+    from tubepost.common.mailbox.maildir.folder import Folder
+
+# The kernel notes file times by its clock tick, 10 ms at most.
+_FRESH = 20_000_000
+# ``cur`` of a folder that only this system changes is read again no more often than this, seconds.
+_VERIFY = 2.0
+_FLUSH = 200
+_CHUNK = 1 << 20
+_LARGEST_UID = 0xFFFFFFFE
+
+
+def stale(folder: "Folder") -> bool:
+    """Is there, or may there be, anything in the directories that the index does not know? Raises NoSuchFolder."""
+    return any(_look(folder))
+
+
+def _look(folder: "Folder") -> tuple[bool, bool]:
+    """Which of new and cur are to be read."""
+    folder.status()
+    new_known, cur_known = folder.times
+    try:
+        new = os.stat(f"{folder.path}/new").st_mtime_ns
+        cur = os.stat(f"{folder.path}/cur").st_mtime_ns
+    except FileNotFoundError:
+        folder.account.folders()
+        raise NoSuchFolder(folder.name) from None
+    if abs(cur_known) == cur:
+        return new != new_known, cur_known < 0 and time.monotonic() - folder.verified >= _VERIFY
+    return new != new_known, True
+
+
+def sync(folder: "Folder", force: bool = False) -> None:
+    """See Folder.sync. ``force``: read both directories whatever their times say."""
+    look_new, look_cur = (True, True) if force else _look(folder)
+    if not look_new and not look_cur:
+        return
+    with folder.database.transaction():
+        changed = _Scan(folder).run(look_cur)
+    if changed:
+        folder.database.sync()
+    folder.account.generation += 1
+
+
+class _Scan:
+    """Within a transaction: nobody of this system changes anything meanwhile."""
+
+    def __init__(self, folder: "Folder") -> None:
+        self._folder = folder
+        self._connection = folder.database.connection
+        self._letters: dict[str, str] | None = None
+        self._changed = False
+
+    def run(self, look_cur: bool) -> bool:
+        """Did the index get other messages or flags?"""
+        folder, connection = self._folder, self._connection
+        row = folder.database.one("SELECT new_mtime, cur_mtime, uidnext, messages FROM folder WHERE id=?", folder.id)
+        if row is None:
+            raise NoSuchFolder(folder.name)
+        if row[2] == 1:
+            self._adopt_uidlist()
+        new_mtime = os.stat(f"{folder.path}/new").st_mtime_ns
+        cur_mtime = os.stat(f"{folder.path}/cur").st_mtime_ns
+        in_new = _listing(f"{folder.path}/new")
+        known_new = {
+            file + info: (uid, file, info, flagset)
+            for uid, file, info, flagset in connection.execute(
+                "SELECT uid, file, info, flagset FROM message WHERE folder=? AND place=0", (folder.id,)
+            )
+        }
+        fresh = [(0, name) for name in in_new - known_new.keys()]
+        lost = {known_new[name][1]: known_new[name] for name in known_new.keys() - in_new}
+        look_cur = look_cur or bool(lost) or abs(row[1]) != cur_mtime
+        if look_cur:
+            in_cur = _listing(f"{folder.path}/cur")
+            known_cur = {
+                file + info: (uid, file, info, flagset)
+                for uid, file, info, flagset in connection.execute(
+                    "SELECT uid, file, info, flagset FROM message WHERE folder=? AND place=1", (folder.id,)
+                )
+            }
+            fresh += [(1, name) for name in in_cur - known_cur.keys()]
+            lost |= {known_cur[name][1]: known_cur[name] for name in known_cur.keys() - in_cur}
+            folder.verified = time.monotonic()
+        fresh = self._renamed(fresh, lost)
+        if lost:
+            self._remove(lost)
+        if fresh:
+            self._add(fresh)
+        if self._changed:
+            self._count()
+        now = time.time_ns()
+        connection.execute(
+            "UPDATE folder SET new_mtime=?, cur_mtime=CASE WHEN ? THEN ? ELSE cur_mtime END WHERE id=?",
+            (_noted(new_mtime, now), look_cur, _noted(cur_mtime, now), folder.id),
+        )
+        return self._changed
+
+    def _keywords(self) -> dict[str, str]:
+        if self._letters is None:
+            self._letters = self._folder.learn_keywords()
+        return self._letters
+
+    def _renamed(self, fresh: list[tuple[int, str]], lost: dict[str, Any]) -> list[tuple[int, str]]:
+        """Files that are known under another name: their flags were changed, or they went from new to cur."""
+        remaining = []
+        modseq = 0
+        folder = self._folder
+        for place, name in fresh:
+            file, info = split_file(name)
+            known = lost.pop(file, None)
+            if known is None:
+                remaining.append((place, name))
+                continue
+            uid, _, before, flagset = known
+            after = flagset
+            if info != before and (place or info):
+                # What the other program did, on top of what is not yet written into the name.
+                letters = self._keywords()
+                sets = folder.account.flagsets
+                was, now = set(flags_of(before, letters)), set(flags_of(info, letters))
+                after = sets.number((set(sets.flags(flagset)) | (now - was)) - (was - now))
+            modseq = modseq or folder.next_modseq()
+            self._connection.execute(
+                "UPDATE message SET place=?, info=?, flagset=?, modseq=CASE WHEN flagset!=? THEN ? ELSE modseq END,"
+                " dirty=CASE WHEN ? THEN 0 ELSE dirty END WHERE folder=? AND uid=?",
+                (place, info, after, after, modseq, self._tells(after, place, info), folder.id, uid),
+            )
+            if after != flagset:
+                self._connection.execute("UPDATE folder SET modseq=? WHERE id=?", (modseq, folder.id))
+            self._changed = True
+        return remaining
+
+    def _tells(self, flagset: int, place: int, info: str) -> bool:
+        """Does the file's name say all that it can?"""
+        letters = {keyword: letter for letter, keyword in self._keywords().items()}
+        return bool(place) and info == info_of(self._folder.account.flagsets.flags(flagset), letters)
+
+    def _remove(self, lost: dict[str, Any]) -> None:
+        """A directory that others rename in while it is read may not show a file: look again before it counts."""
+        folder = self._folder
+        there = {split_file(name)[0] for part in ("new", "cur") for name in _listing(f"{folder.path}/{part}")}
+        gone = [known for file, known in lost.items() if file not in there]
+        if len(gone) < len(lost):
+            folder.verified = 0.0
+        if not gone:
+            return
+        modseq = folder.next_modseq()
+        uids = sorted(known[0] for known in gone)
+        contents: list[int] = []
+        for where, values in folder.conditions("uid", uids):
+            contents += [
+                content
+                for (content,) in self._connection.execute(
+                    f"SELECT content FROM message WHERE folder=? AND {where}", (folder.id, *values)
+                )
+            ]
+            self._connection.execute(f"DELETE FROM message WHERE folder=? AND {where}", (folder.id, *values))
+        folder.account.drop_contents(contents)
+        folder.note_removed(uids, modseq)
+        self._connection.execute("UPDATE folder SET modseq=? WHERE id=?", (modseq, folder.id))
+        self._changed = True
+
+    def _add(self, fresh: list[tuple[int, str]]) -> None:
+        folder = self._folder
+        found = []
+        for place, name in fresh:
+            measured = measure(f"{folder.path}/{'cur' if place else 'new'}/{name}")
+            if measured is not None:
+                found.append((_delivered(name, measured[1]), name, place, *measured))
+        if not found:
+            return
+        found.sort()
+        row = folder.database.one("SELECT uidnext FROM folder WHERE id=?", folder.id)
+        uidnext: int = row[0]
+        sets = folder.account.flagsets
+        modseq = folder.next_modseq()
+        now = int(time.time())
+        messages = []
+        keywords = self._keywords()
+        for _, name, place, size, internal in found:
+            file, info = split_file(name)
+            uid = self._uids.pop(file, 0) if self._uids else 0
+            if not uid:
+                uid, uidnext = uidnext, uidnext + 1
+            if uid > _LARGEST_UID:
+                log.error(f"{folder.path}: out of UIDs; move the mail of this folder to a new one")
+                break
+            content = self._connection.execute("INSERT INTO content (emailid) VALUES (?)", (email_id(file),)).lastrowid
+            flagset = sets.number(flags_of(info, keywords))
+            messages.append((folder.id, uid, flagset, modseq, content, size, internal, now, place, file, info))
+        self._connection.executemany(
+            "INSERT INTO message (folder, uid, flagset, modseq, content, size, internal, saved, place, file, info)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            messages,
+        )
+        self._connection.execute("UPDATE folder SET uidnext=?, modseq=? WHERE id=?", (uidnext, modseq, folder.id))
+        self._changed = True
+
+    _uids: dict[str, int] = {}  # noqa: RUF012 - replaced, never changed
+
+    def _adopt_uidlist(self) -> None:
+        """The first scan of a folder that Dovecot has had: its UIDs stay what they are."""
+        folder = self._folder
+        known = read_uidlist(folder.path)
+        if known is None or folder.database.one("SELECT 1 FROM message WHERE folder=?", folder.id) is not None:
+            return
+        self._uids = known.uids
+        self._connection.execute(
+            "UPDATE folder SET uidvalidity=?, uidnext=?, recent=? WHERE id=?",
+            (known.uidvalidity, known.uidnext, known.uidnext, folder.id),
+        )
+
+    def _count(self) -> None:
+        """Counters anew, as the messages are."""
+        folder = self._folder
+        seen = ",".join(map(str, folder.flagsets_with("\\Seen"))) or "-1"
+        deleted = ",".join(map(str, folder.flagsets_with("\\Deleted"))) or "-1"
+        self._connection.execute(
+            f"UPDATE folder SET (messages, unseen, deleted, size) = (SELECT count(*), count(*) FILTER (WHERE"
+            f" flagset NOT IN ({seen})), count(*) FILTER (WHERE flagset IN ({deleted})), coalesce(sum(size),0)"
+            " FROM message WHERE folder=?1) WHERE id=?1",
+            (folder.id,),
+        )
+
+
+def _listing(directory: str) -> set[str]:
+    return {name for name in os.listdir(directory) if not name.startswith(".")}
+
+
+def _noted(mtime: int, now: int) -> int:
+    return mtime if now - mtime > _FRESH else -mtime
+
+
+def _delivered(name: str, internal: int) -> int:
+    """When a message came, for the order of UIDs: a delivery puts the time first into its file's name."""
+    seconds = name.partition(".")[0]
+    return int(seconds) if seconds.isdigit() and len(seconds) < 12 else internal
+
+
+def measure(path: str) -> tuple[int, int] | None:
+    """Size with CRLF line ends, and the file's time in seconds; None for what is no readable file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno is not None and not isinstance(error, FileNotFoundError):
+            log.warning(f"{path}: left out: {error.strerror}")
+        return None
+    try:
+        found = os.fstat(fd)
+        if found.st_mode & 0o170000 != 0o100000:
+            return None
+        size = found.st_size
+        last = b""
+        while data := os.read(fd, _CHUNK):
+            size += data.count(b"\n")
+            if b"\r" in data or last == b"\r":
+                size -= data.count(b"\r\n") + (last == b"\r" and data[:1] == b"\n")
+            last = data[-1:]
+        return size, int(found.st_mtime)
+    finally:
+        os.close(fd)
+
+
+# While this program changes cur
+
+
+def begin_change(folder: "Folder") -> bool:
+    """Within a transaction, before files in ``cur`` are made, renamed or removed. Give the answer to ``end_change``."""
+    known = folder.database.one("SELECT cur_mtime FROM folder WHERE id=?", folder.id)
+    if known is None:
+        raise NoSuchFolder(folder.name)
+    return bool(abs(known[0]) == os.stat(f"{folder.path}/cur").st_mtime_ns)
+
+
+def end_change(folder: "Folder", known: bool) -> None:
+    if known:
+        mtime = os.stat(f"{folder.path}/cur").st_mtime_ns
+        folder.database.connection.execute("UPDATE folder SET cur_mtime=? WHERE id=?", (-mtime, folder.id))
+
+
+def flush(folder: "Folder", limit: int = _FLUSH) -> int:
+    """See Folder.flush."""
+    connection = folder.database.connection
+    rows = connection.execute(
+        "SELECT uid FROM message WHERE folder=? AND dirty=1 LIMIT ?", (folder.id, limit)
+    ).fetchall()
+    if not rows:
+        return 0
+    with folder.database.transaction():
+        rows = connection.execute(
+            "SELECT uid, flagset, place, file, info FROM message WHERE folder=? AND dirty=1 LIMIT ?", (folder.id, limit)
+        ).fetchall()
+        change = begin_change(folder)
+        letters = folder.letters()
+        sets = folder.account.flagsets
+        updates = []
+        renamed_new = False
+        for uid, flagset, place, file, info in rows:
+            wanted = info_of(sets.flags(flagset), letters)
+            if wanted != info or not place:
+                try:
+                    os.rename(folder.file(place, file, info), folder.file(1, file, wanted))
+                except FileNotFoundError:
+                    # Renamed or removed by another program: the next scan sees what it did.
+                    folder.verified = 0.0
+                    continue
+                renamed_new |= not place
+            updates.append((wanted, folder.id, uid))
+        connection.executemany("UPDATE message SET place=1, info=?, dirty=0 WHERE folder=? AND uid=?", updates)
+        if len(updates) < len(rows):
+            connection.executemany(
+                "UPDATE message SET dirty=0 WHERE folder=? AND uid=?", [(folder.id, row[0]) for row in rows]
+            )
+        end_change(folder, change)
+    folder.account.generation += 1
+    return len(rows)

@@ -1,0 +1,297 @@
+"""Messages into a folder, from one folder to another, and out of it: all of a command or none, durable at its end.
+
+At each instant a crash leaves what the next process understands: a file without a row is a new message, a row without a
+file is a removed one, and several files that belong together are announced by an ``intent`` before the first is there.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tubepost.common.system.commit import sync_file_system
+from tubepost.common.mailbox.maildir import scan
+from tubepost.common.mailbox.maildir.delivery import unique_name
+from tubepost.common.mailbox.maildir.drafts import Draft
+from tubepost.common.mailbox.maildir.names import email_id, info_of
+from tubepost.common.mailbox.store import NoSuchMessage
+
+if TYPE_CHECKING:
+    from tubepost.common.mailbox.maildir.folder import Folder
+
+
+def add_rows(folder: "Folder", items: Sequence[tuple[int, int, int, int, int, str, str]], modseq: int) -> list[int]:
+    """Messages whose files are in place; within a transaction. Returns their UIDs.
+
+    ``items``: (content, flagset, size, internal, place, file, info).
+    """
+    connection = folder.database.connection
+    uidnext: int = folder.database.one("SELECT uidnext FROM folder WHERE id=?", folder.id)[0]
+    now = int(time.time())
+    uids = list(range(uidnext, uidnext + len(items)))
+    connection.executemany(
+        "INSERT INTO message (folder, uid, flagset, modseq, content, size, internal, saved, place, file, info)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+        [
+            (folder.id, uid, flagset, modseq, content, size, internal, now, place, file, info)
+            for uid, (content, flagset, size, internal, place, file, info) in zip(uids, items, strict=True)
+        ],
+    )
+    connection.execute(
+        "UPDATE folder SET uidnext=uidnext+?1, messages=messages+?1, unseen=unseen+?2, deleted=deleted+?3, "
+        " size=size+?4, modseq=?5 WHERE id=?6",
+        (
+            len(items),
+            sum(not folder.seen(item[1]) for item in items),
+            sum(folder.marked(item[1]) for item in items),
+            sum(item[2] for item in items),
+            modseq,
+            folder.id,
+        ),
+    )
+    return uids
+
+
+def append(folder: "Folder", drafts: Sequence[Draft]) -> list[int]:
+    """See Folder.append."""
+    database = folder.database
+    intent = _announce(folder, [draft.name for draft in drafts]) if len(drafts) > 1 else 0
+    done: list[str] = []
+    try:
+        for draft in drafts:
+            os.utime(draft.fd, (draft.internal, draft.internal))
+        with database.transaction() as connection:
+            change = scan.begin_change(folder)
+            letters = folder.letters()
+            sets = folder.account.flagsets
+            items = []
+            for draft in drafts:
+                folder.note_keywords(draft.flags)
+                letters = folder.letters() if draft.flags else letters
+                info = info_of(map(sets.spell, draft.flags), letters)
+                target = folder.file(1, draft.name, info)
+                os.rename(draft.path, target)
+                done.append(target)
+                content = connection.execute(
+                    "INSERT INTO content (emailid) VALUES (?)", (email_id(draft.name),)
+                ).lastrowid
+                assert content is not None
+                items.append((content, sets.number(draft.flags), draft.octets, draft.internal, 1, draft.name, info))
+            uids = add_rows(folder, items, folder.next_modseq())
+            _fulfil(connection, intent)
+            scan.end_change(folder, change)
+    except BaseException:
+        _take_back(folder, done, intent)
+        raise
+    folder.account.generation += 1
+    _make_durable(folder, [draft.fd for draft in drafts])
+    for draft in drafts:
+        draft.close()
+    return uids
+
+
+def copy(folder: "Folder", uids: Sequence[int], target: "Folder") -> tuple[list[int], list[int]]:
+    """See Folder.copy."""
+    rows = _rows(folder, uids)
+    if not rows:
+        return [], []
+    now = time.time()
+    names = [unique_name(now) for _ in rows]
+    intent = _announce(target, names) if len(rows) > 1 else 0
+    done: list[str] = []
+    try:
+        with target.database.transaction() as connection:
+            change = scan.begin_change(target)
+            items, kept = [], []
+            sets = target.account.flagsets
+            flags_of: dict[int, tuple[int, str]] = {}
+            for row, name in zip(rows, names, strict=True):
+                uid, flagset, content, size, internal, place, file, info = row
+                if flagset not in flags_of:
+                    flags = folder.account.flagsets.flags(flagset)
+                    target.note_keywords(flags)
+                    flags_of[flagset] = (sets.number(flags), info_of(flags, target.letters()))
+                number, suffix = flags_of[flagset]
+                path = target.file(1, name, suffix)
+                try:
+                    _link(folder.file(place, file, info), path)
+                except FileNotFoundError:
+                    # Renamed or removed by another program; the caller looks again.
+                    raise NoSuchMessage(f"UID {uid} of {folder.name}") from None
+                done.append(path)
+                if target.account is not folder.account:
+                    content = _new_content(connection, folder, content)
+                items.append((content, number, size, internal, 1, name, suffix))
+                kept.append(uid)
+            new = add_rows(target, items, target.next_modseq())
+            _fulfil(connection, intent)
+            scan.end_change(target, change)
+    except BaseException:
+        _take_back(target, done, intent)
+        raise
+    target.account.generation += 1
+    _make_durable(target, [])
+    return kept, new
+
+
+def move(folder: "Folder", uids: Sequence[int], target: "Folder") -> tuple[list[int], list[int]]:
+    """See Folder.move. Within an account each file is renamed, so that a crash leaves every message in one place."""
+    if target.account is not folder.account or target.id == folder.id:
+        old, new = copy(folder, uids, target)
+        remove(folder, old, None)
+        return old, new
+    rows = _rows(folder, uids)
+    if not rows:
+        return [], []
+    done: list[tuple[str, str]] = []
+    try:
+        with folder.database.transaction() as connection:
+            here, there = scan.begin_change(folder), scan.begin_change(target)
+            sets = folder.account.flagsets
+            items = []
+            now = time.time()
+            for uid, flagset, content, size, internal, place, file, info in rows:
+                flags = sets.flags(flagset)
+                target.note_keywords(flags)
+                suffix = info_of(flags, target.letters())
+                name = unique_name(now)
+                source, path = folder.file(place, file, info), target.file(1, name, suffix)
+                try:
+                    os.rename(source, path)
+                except FileNotFoundError:
+                    raise NoSuchMessage(f"UID {uid} of {folder.name}") from None
+                done.append((path, source))
+                items.append((content, flagset, size, internal, 1, name, suffix))
+            new = add_rows(target, items, target.next_modseq())
+            _delete_rows(folder, rows, folder.next_modseq(), contents=False)
+            scan.end_change(folder, here)
+            scan.end_change(target, there)
+            connection.execute("SELECT 1")
+    except BaseException:
+        for path, source in reversed(done):
+            os.rename(path, source)
+        raise
+    folder.account.generation += 1
+    _make_durable(target, [])
+    return [row[0] for row in rows], new
+
+
+def remove(folder: "Folder", uids: Sequence[int], marked: set[int] | None) -> list[int]:
+    """Files first, then their rows: a crash between leaves rows without files, which the next scan takes out."""
+    with folder.database.transaction():
+        rows = [row for row in _rows(folder, uids) if marked is None or row[1] in marked]
+        if not rows:
+            return []
+        change = scan.begin_change(folder)
+        for row in rows:
+            try:
+                os.unlink(folder.file(*row[5:]))
+            except FileNotFoundError:
+                _unlink_renamed(folder, row[6])
+        _delete_rows(folder, rows, folder.next_modseq(), contents=True)
+        scan.end_change(folder, change)
+    folder.account.generation += 1
+    return [row[0] for row in rows]
+
+
+def _rows(folder: "Folder", uids: Sequence[int]) -> list[Any]:
+    """(uid, flagset, content, size, internal, place, file, info)"""
+    found: list[Any] = []
+    for where, values in folder.conditions("uid", uids):
+        found += folder.database.connection.execute(
+            f"SELECT uid, flagset, content, size, internal, place, file, info FROM message WHERE folder=? AND {where}"
+            " ORDER BY uid",
+            (folder.id, *values),
+        ).fetchall()
+    return found
+
+
+def _delete_rows(folder: "Folder", rows: Sequence[Any], modseq: int, *, contents: bool) -> None:
+    connection = folder.database.connection
+    connection.executemany("DELETE FROM message WHERE folder=? AND uid=?", [(folder.id, row[0]) for row in rows])
+    if contents:
+        folder.account.drop_contents(row[2] for row in rows)
+    folder.note_removed([row[0] for row in rows], modseq)
+    connection.execute(
+        "UPDATE folder SET messages=messages-?1, unseen=unseen-?2, deleted=deleted-?3, "
+        " size=size-?4, modseq=?5 WHERE id=?6",
+        (
+            len(rows),
+            sum(not folder.seen(row[1]) for row in rows),
+            sum(folder.marked(row[1]) for row in rows),
+            sum(row[3] for row in rows),
+            modseq,
+            folder.id,
+        ),
+    )
+
+
+def _unlink_renamed(folder: "Folder", file: str) -> None:
+    """Another program has changed the rest of the name."""
+    for place in ("cur", "new"):
+        directory = f"{folder.path}/{place}"
+        for name in os.listdir(directory):
+            if name == file or name.startswith(f"{file}:"):
+                try:
+                    os.unlink(f"{directory}/{name}")
+                except FileNotFoundError:
+                    pass
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # Another file system, or one that has no links or no more for this file.
+        shutil.copy2(source, target)
+        fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _new_content(connection: Any, folder: "Folder", content: int) -> int:
+    """The summary is made again in another account; the message stays the same one (RFC 8474 5.1)."""
+    row = folder.database.one("SELECT emailid FROM content WHERE id=?", content)
+    found: int = connection.execute("INSERT INTO content (emailid) VALUES (?)", (row[0],)).lastrowid
+    return found
+
+
+def _announce(folder: "Folder", names: Sequence[str]) -> int:
+    row = folder.database.one(
+        "INSERT INTO intent (directory, files) VALUES (?,?) RETURNING id", folder.directory, "\n".join(names)
+    )
+    return int(row[0])
+
+
+def _fulfil(connection: Any, intent: int) -> None:
+    """Together with the rows: from now on the files are messages."""
+    if intent and connection.execute("DELETE FROM intent WHERE id=?", (intent,)).rowcount != 1:
+        raise OSError("another process has taken this for unfinished work of a dead one: try again")
+
+
+def _take_back(folder: "Folder", done: Sequence[str], intent: int) -> None:
+    for path in done:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+    if intent:
+        folder.database.connection.execute("DELETE FROM intent WHERE id=?", (intent,))
+
+
+def _make_durable(folder: "Folder", files: Sequence[int]) -> None:
+    directory = os.open(f"{folder.path}/cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if sync_file_system(directory):
+            return
+        for fd in files:
+            os.fdatasync(fd)
+        os.fsync(directory)
+        folder.database.sync()
+    finally:
+        os.close(directory)

@@ -1,0 +1,158 @@
+"""How a FETCH is answered: which columns of the index it takes, whether files, and the line of one message."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tubepost.common.imap.fetch import Attribute, Fetch
+from tubepost.common.imap.write import date_time, nstring
+
+from tubepost.services.imapd import content, updates
+from tubepost.services.imapd.content import Message, Piece
+from tubepost.services.imapd.selected import Selected
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.session import Session
+
+Row = Sequence[Any]
+
+# Attribute to the column that it is made of.
+_COLUMNS = {
+    b"UID": "uid",
+    b"FLAGS": "flagset",
+    b"INTERNALDATE": "internal",
+    b"RFC822.SIZE": "size",
+    b"MODSEQ": "modseq",
+    b"SAVEDATE": "saved",
+    b"EMAILID": "emailid",
+    b"THREADID": "threadid",
+    b"ENVELOPE": "envelope",
+    b"BODY": "body",
+    b"BODYSTRUCTURE": "structure",
+    b"PREVIEW": "preview",
+}
+# These are NULL in the index until somebody asks for them.
+_SUMMARY = frozenset({"threadid", "envelope", "body", "structure", "preview"})
+
+
+class Plan:
+    """Of one command."""
+
+    def __init__(self, session: "Session", selected: Selected, request: Fetch) -> None:
+        self._session = session
+        self._selected = selected
+        self._attributes = request.attributes
+        names = [item.name for item in request.attributes]
+        self.files = any(_needs_file(item) for item in request.attributes)
+        self.marks = any(item.sets_seen for item in request.attributes)
+        self.uid_only = b"UIDONLY" in session.enabled
+        self.is_flags_only = set(names) <= {b"UID", b"FLAGS"} and b"FLAGS" in names
+        self.flags_form = _flags_form(self.uid_only, b"UID" in names)
+        columns = ["uid", "flagset"]
+        self._makers: list[Callable[[Row], bytes] | Attribute] = []
+        for item in request.attributes:
+            column = _COLUMNS.get(item.name) if item.section is None else None
+            if column is None:
+                self._makers.append(item)
+                continue
+            if item.name == b"UID" and self.uid_only:
+                # RFC 9586 3.3: it stands in the place of the number.
+                continue
+            if column not in columns:
+                columns.append(column)
+            self._makers.append(self._maker(item.name, columns.index(column)))
+        self._columns = tuple(columns)
+        self._lazy = [columns.index(column) for column in columns if column in _SUMMARY]
+        self._flags: dict[int, bytes] = {}
+
+    async def read(self, uids: Sequence[int]) -> list[Row]:
+        """The rows of these messages; summaries are made where they are missing."""
+        mailbox, folder = self._selected.mailbox, self._selected.folder
+        async with mailbox.lock:
+            rows: list[Row] = list(folder.rows(self._columns, uids))
+        if self._lazy and any(row[index] is None for row in rows for index in self._lazy):
+            await mailbox.work(folder.complete, uids)
+            async with mailbox.lock:
+                rows = list(folder.rows(self._columns, uids))
+        return rows
+
+    def line(self, number: int, row: Row) -> bytes:
+        """The whole response of a message that needs no file."""
+        items = b" ".join([maker(row) for maker in self._makers])  # type: ignore[operator]
+        if self.uid_only:
+            return b"* %d UIDFETCH (%b)\r\n" % (row[0], items)
+        return b"* %d FETCH (%b)\r\n" % (number, items)
+
+    def pieces(self, number: int, row: Row, message: Message) -> list[Piece]:
+        """The same with parts of the file. Raises UnknownEncoding."""
+        utf8 = self._session.utf8
+        found: list[Piece] = []
+        text = b"* %d UIDFETCH (" % row[0] if self.uid_only else b"* %d FETCH (" % number
+        for maker in self._makers:
+            if not isinstance(maker, Attribute):
+                text += maker(row) + b" "
+                continue
+            text += maker.echo + b" "
+            if maker.name == b"BINARY.SIZE":
+                text += content.binary_size(message, maker) + b" "
+                continue
+            value = (
+                content.binary_body(message, maker)
+                if maker.name == b"BINARY"
+                else content.body(message, maker, utf8=utf8)
+            )
+            if len(value) == 1 and isinstance(value[0], bytes):
+                text += value[0] + b" "
+                continue
+            found.append(text)
+            found.extend(value)
+            text = b" "
+        # The blank behind the last item.
+        found.append(text[:-1] + b")\r\n" if text != b" " else b")\r\n")
+        return found
+
+    def _maker(self, name: bytes, index: int) -> Callable[[Row], bytes]:
+        utf8 = self._session.utf8
+        match name:
+            case b"FLAGS":
+                return self._flags_item
+            case b"INTERNALDATE":
+                return lambda row: b"INTERNALDATE " + date_time(row[index])
+            case b"SAVEDATE":
+                return lambda row: b"SAVEDATE " + date_time(row[index])
+            case b"MODSEQ":
+                return lambda row: b"MODSEQ (%d)" % row[index]
+            case b"EMAILID":
+                return lambda row: b"EMAILID (%b)" % row[index].encode()
+            case b"THREADID":
+                return lambda row: b"THREADID (%b)" % row[index].encode() if row[index] else b"THREADID NIL"
+            case b"PREVIEW":
+                return lambda row: b"PREVIEW " + nstring(row[index], utf8=utf8)
+            case b"ENVELOPE" | b"BODY" | b"BODYSTRUCTURE":
+                form = name + b" %b"
+                # A message whose file could not be read has no summary.
+                return lambda row: form % (row[index] if row[index] is not None else b"NIL")
+            case _:
+                form = name + b" %d"
+                return lambda row: form % row[index]
+
+    def _flags_item(self, row: Row) -> bytes:
+        uid, flagset = row[0], row[1]
+        if uid >= self._selected.recent:
+            return b"FLAGS " + updates.flags_of(self._session, self._selected, uid, flagset)
+        known = self._flags.get(flagset)
+        if known is None:
+            known = self._flags[flagset] = b"FLAGS " + updates.flags_of(self._session, self._selected, 0, flagset)
+        return known
+
+
+def _needs_file(item: Attribute) -> bool:
+    return item.section is not None or item.name in (b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT")
+
+
+def _flags_form(uid_only: bool, with_uid: bool) -> Callable[[int, int, bytes], bytes]:
+    """The line of a message of which only flags are asked: of its number, UID and flags."""
+    if uid_only:
+        return lambda number, uid, flags: b"* %d UIDFETCH (FLAGS %b)\r\n" % (uid, flags)
+    if with_uid:
+        return lambda number, uid, flags: b"* %d FETCH (UID %d FLAGS %b)\r\n" % (number, uid, flags)
+    return lambda number, uid, flags: b"* %d FETCH (FLAGS %b)\r\n" % (number, flags)

@@ -1,0 +1,50 @@
+"""EXPUNGE, UID EXPUNGE, CLOSE, UNSELECT (RFC 9051 6.4.1 to 6.4.3, RFC 4315)."""
+
+from typing import TYPE_CHECKING
+
+from tubepost.common.imap import arguments
+from tubepost.common.imap.reader import Command
+
+from tubepost.services.imapd.replies import Ok
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.session import Session
+
+
+async def expunge(session: "Session", command: Command) -> Ok:
+    """The removals are told with all other news at the end of the command."""
+    selected = session.selected
+    assert selected is not None
+    uids = None
+    if command.verb == b"UID EXPUNGE":
+        uids = selected.resolve(arguments.expunge(session.scanner(command)), True)
+    else:
+        arguments.nothing(session.scanner(command))
+    selected.writable()
+    selected.need("e")
+    gone = await selected.mailbox.work(selected.folder.expunge, uids)
+    if not gone:
+        return Ok()
+    session.server.changed(selected.mailbox, (selected.folder.id, selected.folder.name))
+    # RFC 7162 3.2.7
+    code = b"HIGHESTMODSEQ %d" % selected.folder.status().modseq if b"CONDSTORE" in session.enabled else b""
+    return Ok("", code)
+
+
+async def close(session: "Session", command: Command) -> Ok:
+    """Removes what has \\Deleted without telling, where that may be done."""
+    arguments.nothing(session.scanner(command))
+    selected = session.selected
+    assert selected is not None
+    if not selected.read_only and "e" in selected.rights:
+        gone = await selected.mailbox.work(selected.folder.expunge)
+        if gone:
+            session.server.changed(selected.mailbox, (selected.folder.id, selected.folder.name))
+    session.unselect()
+    return Ok()
+
+
+async def unselect(session: "Session", command: Command) -> Ok:
+    arguments.nothing(session.scanner(command))
+    session.unselect()
+    return Ok()

@@ -1,0 +1,171 @@
+"""FETCH and UID FETCH (RFC 9051 6.4.5; RFC 7162, 8474, 8514, 8970, 9394, 9586)."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tubepost.common.imap.fetch import Fetch, parse_fetch
+from tubepost.common.imap.reader import Command
+from tubepost.common.imap.write import compact
+
+from tubepost.common.mail.transfer import UnknownEncoding
+from tubepost.common.mailbox.store import NoSuchMessage
+from tubepost.common.mailbox.view import View
+
+from tubepost.services.imapd import updates
+from tubepost.services.imapd.attributes import Plan
+from tubepost.services.imapd.commands.table import Updates
+from tubepost.services.imapd.content import Piece, read_message
+from tubepost.services.imapd.replies import No, Ok
+from tubepost.services.imapd.selected import Selected
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.session import Session
+
+# Messages a turn of the loop: of the index, and of files.
+_ROWS = 500
+_FILES = 32
+
+
+async def fetch(session: "Session", command: Command) -> Ok:
+    uid = command.verb.startswith(b"UID ")
+    selected = session.selected
+    assert selected is not None
+    request = parse_fetch(session.scanner(command), uid=uid)
+    if request.changed_since is not None or any(item.name == b"MODSEQ" for item in request.attributes):
+        # RFC 7162 3.1: these enable CONDSTORE.
+        session.enabled.add(b"CONDSTORE")
+    async with selected.mailbox.lock:
+        uids = selected.resolve(request.numbers, uid)
+        uids = _narrow(session, selected, request, uids)
+    if not uids:
+        return Ok()
+    plan = Plan(session, selected, request)
+    if plan.is_flags_only:
+        async with selected.mailbox.lock:
+            updates.tell(session, selected, Updates.NO_EXPUNGE)
+        _tell_flags(session, selected, uids, plan)
+        return Ok()
+    step = _FILES if plan.files else _ROWS
+    missing = 0
+    for start in range(0, len(uids), step):
+        some = uids[start : start + step]
+        if plan.marks and not selected.read_only and "s" in selected.rights:
+            await _mark_seen(session, selected, some)
+        rows = await plan.read(some)
+        missing += len(some) - len(rows)
+        numbers = _numbers(selected.view, rows)
+        for number, row in zip(numbers, rows, strict=True):
+            if not plan.files:
+                session.send(plan.line(number, row))
+                continue
+            try:
+                await _send_content(session, selected, plan, number, row)
+            except NoSuchMessage:
+                missing += 1
+            except UnknownEncoding as error:
+                # RFC 3516 4.3
+                raise No(str(error), b"UNKNOWN-CTE") from None
+        if start + step < len(uids):
+            await session.drain_out()
+            await asyncio.sleep(0)
+    if missing:
+        # RFC 5530 3: removed by another client meanwhile.
+        return Ok("Some messages were removed meanwhile", b"EXPUNGEISSUED")
+    return Ok()
+
+
+def _narrow(session: "Session", selected: Selected, request: Fetch, uids: Sequence[int]) -> Sequence[int]:
+    """CHANGEDSINCE, VANISHED and PARTIAL."""
+    since = request.changed_since
+    if since is not None:
+        changes = selected.folder.changes(since)
+        if request.vanished:
+            gone = changes.gone
+            if gone is None:
+                there = {uid for uid, _ in selected.folder.uids()}
+                limit = selected.uidnext - 1
+                gone = [
+                    uid
+                    for low, high in request.numbers.merged(limit)
+                    for uid in range(low, min(high, limit) + 1)
+                    if uid not in there
+                ]
+            else:
+                gone = request.numbers.among(gone)
+            if gone:
+                session.send(b"* VANISHED (EARLIER) %b\r\n" % compact(gone))
+        changed = {row[0] for row in changes.changed}
+        uids = [uid for uid in uids if uid in changed]
+    if request.partial is not None:
+        # RFC 9394 3.3: from the first, or negative from the last.
+        low, high = request.partial
+        if low > 0:
+            uids = uids[low - 1 : high]
+        else:
+            uids = uids[max(0, len(uids) + high) : len(uids) + low + 1]
+    return uids
+
+
+def _tell_flags(session: "Session", selected: Selected, uids: Sequence[int], plan: Plan) -> None:
+    """Only UID and FLAGS: all is in the view."""
+    view = selected.view
+    flags: dict[int, bytes] = {}
+    lines = []
+    start = view.number(uids[0]) - 1
+    contiguous = len(uids) == len(view.span(uids[0], uids[-1]))
+    indexes = range(start, start + len(uids)) if contiguous else [view.number(uid) - 1 for uid in uids]
+    all_uids, all_sets, recent = view.uids, view.flagsets, selected.recent
+    form = plan.flags_form
+    for index in indexes:
+        uid, flagset = all_uids[index], all_sets[index]
+        text = flags.get(flagset) if uid < recent else None
+        if text is None:
+            text = updates.flags_of(session, selected, uid, flagset)
+            if uid < recent:
+                flags[flagset] = text
+        lines.append(form(index + 1, uid, text))
+    session.send(b"".join(lines))
+
+
+def _numbers(view: View, rows: Sequence[Sequence[object]]) -> list[int]:
+    """Message numbers of rows with ascending UIDs."""
+    if not rows:
+        return []
+    first, last = rows[0][0], rows[-1][0]
+    assert isinstance(first, int) and isinstance(last, int)
+    span = view.span(first, last)
+    if len(span) == len(rows):
+        return list(range(span.start + 1, span.stop + 1))
+    return [view.number(row[0]) for row in rows]  # type: ignore[arg-type]
+
+
+async def _mark_seen(session: "Session", selected: Selected, uids: Sequence[int]) -> None:
+    """RFC 9051 6.4.5: fetching a body without PEEK sets \\Seen; the client is told at the end of the command."""
+    folder = selected.folder
+    async with selected.mailbox.lock:
+        unseen = [uid for uid, flagset in folder.rows(("uid", "flagset"), uids) if not folder.seen(flagset)]
+        if not unseen:
+            return
+        done = folder.store(unseen, "+", ["\\Seen"])
+    if done.changed:
+        session.server.changed(selected.mailbox, (folder.id, folder.name))
+        session.server.flush_soon(selected)
+
+
+async def _send_content(session: "Session", selected: Selected, plan: Plan, number: int, row: Sequence[object]) -> None:
+    uid = row[0]
+    assert isinstance(uid, int)
+    async with selected.mailbox.lock:
+        message = read_message(selected.folder, uid)
+    try:
+        pieces: list[Piece] = plan.pieces(number, row, message)
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                session.send(piece)
+                continue
+            for chunk in piece:
+                session.send(chunk)
+                await session.drain_out()
+    finally:
+        message.close()

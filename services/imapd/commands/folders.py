@@ -1,0 +1,99 @@
+"""CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 9051 6.3.4 to 6.3.8, RFC 6154)."""
+
+from typing import TYPE_CHECKING
+
+from tubepost.common.imap import arguments
+from tubepost.common.imap.reader import Command
+
+from tubepost.common.mailbox.maildir.names import SEPARATOR
+
+from tubepost.services.imapd import places
+from tubepost.services.imapd.replies import No, Ok
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.session import Session
+
+SPECIAL_USES = {
+    name.lower(): name for name in ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
+}
+"""RFC 6154 2."""
+
+
+async def create(session: "Session", command: Command) -> Ok:
+    request = arguments.create(session.scanner(command))
+    # RFC 9051 6.3.4: a separator at the end says that there will be names below it.
+    name = request.mailbox.removesuffix(SEPARATOR)
+    uses = []
+    for raw in request.uses:
+        use = SPECIAL_USES.get(raw.decode("ascii", "replace").lower())
+        if use is None or use in ("\\All", "\\Flagged"):
+            # RFC 6154 3: of those two the server would have to make the content.
+            raise No("A mailbox for that use cannot be made", b"USEATTR")
+        uses.append(use)
+    limit = session.server.config.imapd_folder_limit
+    place = await places.find(session, name, "k")
+    try:
+        async with place.mailbox.lock:
+            if limit and len(place.mailbox.account.folders()) >= limit:
+                raise No(f"There are {limit} mailboxes already", b"LIMIT")
+        folder = await place.mailbox.work(place.mailbox.account.create, place.folder, uses)
+        session.server.changed(place.mailbox, (folder.id, folder.name))
+        # RFC 8474 4.1
+        return Ok("", f"MAILBOXID ({folder.mailboxid})".encode())
+    finally:
+        place.release()
+
+
+async def delete(session: "Session", command: Command) -> Ok:
+    name = arguments.mailbox(session.scanner(command))
+    if name == "INBOX":
+        raise No("INBOX cannot be deleted", b"CANNOT")
+    place = await places.find(session, name, "x")
+    try:
+        async with place.mailbox.lock:
+            folder = place.open()
+        selected = session.selected
+        if selected is not None and selected.mailbox is place.mailbox and selected.folder.id == folder.id:
+            session.unselect()
+        await place.mailbox.work(place.mailbox.account.delete, place.folder)
+        session.server.changed(place.mailbox, (folder.id, folder.name))
+        return Ok()
+    finally:
+        place.release()
+
+
+async def rename(session: "Session", command: Command) -> Ok:
+    old, new = arguments.two_mailboxes(session.scanner(command))
+    place = await places.find(session, old, "x")
+    target = await places.find(session, new.removesuffix(SEPARATOR), "k")
+    try:
+        if place.mailbox is not target.mailbox:
+            raise No("A mailbox cannot be given to another user", b"CANNOT")
+        await place.mailbox.work(place.mailbox.account.rename, place.folder, target.folder)
+        async with place.mailbox.lock:
+            folder = place.mailbox.account.folder(target.folder)
+        session.server.changed(place.mailbox, (folder.id, folder.name))
+        return Ok()
+    finally:
+        place.release()
+        target.release()
+
+
+async def subscribe(session: "Session", command: Command) -> Ok:
+    """RFC 9051 6.3.7: of a name, not of a mailbox; but a name that there is none of is refused, as others do."""
+    name = arguments.mailbox(session.scanner(command))
+    place = await places.find(session, name, "l")
+    place.release()
+    assert session.mailbox is not None
+    async with session.mailbox.lock:
+        place.open()
+        session.mailbox.account.subscribe(name)
+    return Ok()
+
+
+async def unsubscribe(session: "Session", command: Command) -> Ok:
+    name = arguments.mailbox(session.scanner(command))
+    assert session.mailbox is not None
+    async with session.mailbox.lock:
+        session.mailbox.account.subscribe(name, False)
+    return Ok()

@@ -1,0 +1,121 @@
+"""SELECT and EXAMINE (RFC 9051 6.3.2, 6.3.3; RFC 7162 3.2.5 for QRESYNC)."""
+
+from typing import TYPE_CHECKING
+
+from tubepost.common.imap import arguments
+from tubepost.common.imap.arguments import Resync
+from tubepost.common.imap.errors import BadCommand
+from tubepost.common.imap.reader import Command
+from tubepost.common.imap.write import compact, mailbox
+
+from tubepost.services.imapd import places, updates
+from tubepost.services.imapd.replies import Ok
+from tubepost.services.imapd.selected import Selected
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.session import Session
+
+
+async def select(session: "Session", command: Command) -> Ok:
+    return await _open(session, command, read_only=False)
+
+
+async def examine(session: "Session", command: Command) -> Ok:
+    return await _open(session, command, read_only=True)
+
+
+async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
+    request = arguments.select(session.scanner(command))
+    if request.resync is not None and b"QRESYNC" not in session.enabled:
+        # RFC 7162 3.2.5
+        raise BadCommand("Enable QRESYNC first")
+    if request.condstore:
+        session.enabled.add(b"CONDSTORE")
+    if session.selected is not None:
+        session.unselect()
+        # RFC 9051 7.1: what comes now is of the new mailbox.
+        session.send(b"* OK [CLOSED] Previous mailbox closed\r\n")
+    place = await places.find(session, request.mailbox, "r")
+    try:
+        async with place.mailbox.lock:
+            folder = place.open()
+            stale = folder.stale()
+        if stale:
+            await place.mailbox.work(folder.sync)
+        async with place.mailbox.lock:
+            # RFC 4314 5.2: who may change nothing has it read-only.
+            read_only = read_only or not any(letter in place.rights for letter in "stweix")
+            selected = Selected(place.mailbox, folder, request.mailbox, read_only, place.rights)
+            selected.recent = folder.settle_new() if not read_only else folder.status().recent
+            selected.state = place.mailbox.account.state()
+            session.selected = selected
+            _describe(session, selected)
+            if request.resync is not None:
+                _resynchronise(session, selected, request.resync)
+    except BaseException:
+        session.selected = None
+        place.release()
+        raise
+    session.server.watch_folder(session, selected)
+    session.server.flush_soon(selected)
+    return Ok("EXAMINE completed" if read_only else "SELECT completed", b"READ-ONLY" if read_only else b"READ-WRITE")
+
+
+def _describe(session: "Session", selected: Selected) -> None:
+    """RFC 9051 6.3.2: what must be told; RECENT and UNSEEN for clients of the older revision."""
+    folder, status = selected.folder, selected.told
+    rev2 = b"IMAP4REV2" in session.enabled
+    selected.keywords = set(folder.keywords())
+    updates.tell_flag_list(session, selected)
+    lines = [b"* %d EXISTS\r\n" % status.messages]
+    if not rev2:
+        lines.append(b"* %d RECENT\r\n" % updates.count_recent(selected))
+        unseen = folder.first_unseen()
+        if unseen:
+            # RFC 3501 7.1: the number of the first message without \Seen.
+            number = status.messages - folder.count_from(unseen) + 1
+            lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % number)
+    lines.append(b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % folder.uidvalidity)
+    lines.append(b"* OK [UIDNEXT %d] Predicted next UID\r\n" % status.uidnext)
+    # RFC 7162 3.1.2.1: told to everybody.
+    lines.append(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % status.modseq)
+    # RFC 8474 4.2
+    lines.append(b"* OK [MAILBOXID (%b)] Ok\r\n" % folder.mailboxid.encode())
+    if rev2:
+        lines.append(b'* LIST () "/" %b\r\n' % mailbox(selected.name, utf8=session.utf8))
+    session.send(b"".join(lines))
+
+
+def _resynchronise(session: "Session", selected: Selected, resync: Resync) -> None:
+    """RFC 7162 3.2.5: what has changed since the client was here."""
+    folder = selected.folder
+    if resync.uid_validity != folder.uidvalidity:
+        return
+    changes = folder.changes(resync.modseq)
+    view = selected.view
+    if changes.gone is None:
+        gone = _missing(selected, resync)
+    else:
+        gone = changes.gone
+        if resync.known is not None:
+            gone = resync.known.among(gone)
+    # A removed UID below the client's modification sequence that it has not heard of: by what it matches.
+    if gone:
+        session.send(b"* VANISHED (EARLIER) %b\r\n" % compact(gone))
+    known = changes.changed
+    if resync.known is not None:
+        wanted = set(resync.known.among([row[0] for row in known]))
+        known = [row for row in known if row[0] in wanted]
+    known = [row for row in known if row[0] < selected.uidnext and view.number(row[0])]
+    updates.tell_flags(session, selected, known, always=True)
+
+
+def _missing(selected: Selected, resync: Resync) -> list[int]:
+    """Which of the client's UIDs are not there: all that may be, where removals are forgotten (RFC 7162 3.2.5.2)."""
+    there = set(selected.view.uids)
+    limit = selected.uidnext
+    found: list[int] = []
+    ranges = resync.known.merged(limit - 1) if resync.known is not None else [(1, limit - 1)]
+    for low, high in ranges:
+        found.extend(uid for uid in range(low, min(high, limit - 1) + 1) if uid not in there)
+    return found

@@ -1,0 +1,147 @@
+"""A stored message's file, and the sections of it that are asked for."""
+
+import mmap
+import os
+from collections.abc import Iterable
+
+from tubepost.common.imap.fetch import Attribute, Section
+from tubepost.common.imap.sections import Range, header_fields, locate, locate_binary
+from tubepost.common.imap.write import binary, literal
+
+from tubepost.common.mail import structure
+from tubepost.common.mail.crlf import Data, crlf_chunks, to_crlf, virtual_size
+from tubepost.common.mail.structure import Part
+from tubepost.common.mail.transfer import decode_chunks, decoded_size, window
+from tubepost.common.mailbox.maildir.folder import Folder
+
+# Up to this size a message is read at once, above it is mapped and sent in pieces.
+_WHOLE = 1 << 20
+
+Piece = bytes | Iterable[bytes]
+
+
+class Message:
+    """``data``: as it is in the file, with LF line ends."""
+
+    __slots__ = ("_root", "data")
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self._root: Part | None = None
+
+    @property
+    def root(self) -> Part:
+        if self._root is None:
+            self._root = structure.parse(self.data)
+        return self._root
+
+    def close(self) -> None:
+        if isinstance(self.data, mmap.mmap):
+            self._root = None
+            self.data.close()
+
+    # Sections
+
+    def locate(self, section: Section) -> Range | None:
+        """Where it is; of HEADER.FIELDS: the header."""
+        text = section.text
+        if text.startswith(b"HEADER.FIELDS"):
+            text = b"HEADER"
+        if section.path:
+            return locate(self.root, section.path, text)
+        if not text:
+            return Range(0, len(self.data))
+        end = structure.header_block(self.data)[1]
+        return Range(0, end) if text == b"HEADER" else Range(end, len(self.data))
+
+
+def read_message(folder: Folder, uid: int) -> Message:
+    """Under the lock of the account. Raises NoSuchMessage, OSError."""
+    fd = folder.open(uid)
+    try:
+        size = os.fstat(fd).st_size
+        if size > _WHOLE:
+            return Message(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
+        data = os.read(fd, size) if size else b""
+        return Message(data)
+    finally:
+        os.close(fd)
+
+
+def body(message: Message, attribute: Attribute, *, utf8: bool) -> list[Piece]:
+    """The value of ``BODY[…]<…>``, RFC822 and its kin, behind the item's name and a space (RFC 9051 7.5.2)."""
+    section = attribute.section
+    if section is None:
+        section = _WHOLE_MESSAGE[attribute.name]
+    found = message.locate(section)
+    if found is None:
+        return [b"NIL"]
+    data = message.data
+    if section.fields:
+        exclude = section.text.endswith(b".NOT")
+        text = header_fields(data, found, {field.lower() for field in section.fields}, exclude)
+        return [_part(text, attribute)]
+    size = found.end - found.start
+    if size <= _WHOLE:
+        return [_part(to_crlf(data[found.start : found.end]), attribute)]
+    return _large(data, found, attribute)
+
+
+_WHOLE_MESSAGE = {
+    b"RFC822": Section(),
+    b"RFC822.HEADER": Section((), b"HEADER"),
+    b"RFC822.TEXT": Section((), b"TEXT"),
+}
+
+
+def _part(text: bytes, attribute: Attribute) -> bytes:
+    """As a literal; with <origin.octets> what that leaves of it."""
+    if attribute.partial is not None:
+        start, count = attribute.partial
+        text = text[start : start + count]
+    if b"\0" in text:
+        # RFC 9051 9: a literal has no NUL. It would be the client's undoing, and old mail has some.
+        text = text.replace(b"\0", b"\x80")
+    return literal(text)
+
+
+def _large(data: Data, found: Range, attribute: Attribute) -> list[Piece]:
+    size = virtual_size(data, found.start, found.end)
+    if attribute.partial is None:
+        return [b"{%d}\r\n" % size, _clean(crlf_chunks(data, found.start, found.end))]
+    start, count = attribute.partial
+    count = max(0, min(count, size - start))
+    return [b"{%d}\r\n" % count, _clean(crlf_chunks(data, found.start, found.end, start, count))]
+
+
+def _clean(chunks: Iterable[bytes]) -> Iterable[bytes]:
+    for chunk in chunks:
+        yield chunk.replace(b"\0", b"\x80") if b"\0" in chunk else chunk
+
+
+def binary_body(message: Message, attribute: Attribute) -> list[Piece]:
+    """``BINARY[…]`` (RFC 3516 4.2). Raises UnknownEncoding."""
+    assert attribute.section is not None
+    located = locate_binary(message.root, attribute.section.path)
+    if located is None:
+        return [b"NIL"]
+    found, encoding = located
+    chunks: Iterable[bytes] = decode_chunks(message.data, found.start, found.end, encoding)
+    size = decoded_size(message.data, found.start, found.end, encoding)
+    if attribute.partial is not None:
+        start, count = attribute.partial
+        count = max(0, min(count, size - start))
+        chunks, size = window(chunks, start, count), count
+    if size <= _WHOLE:
+        return [binary(b"".join(chunks))]
+    return [b"~{%d}\r\n" % size, chunks]
+
+
+def binary_size(message: Message, attribute: Attribute) -> bytes:
+    """``BINARY.SIZE[…]``. Raises UnknownEncoding."""
+    assert attribute.section is not None
+    located = locate_binary(message.root, attribute.section.path)
+    if located is None:
+        return b"0"
+    found, encoding = located
+    return b"%d" % decoded_size(message.data, found.start, found.end, encoding)

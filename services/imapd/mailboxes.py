@@ -1,0 +1,101 @@
+"""Accounts that are open in this process, each once, and the threads in which long work on them is done.
+
+An account is for one thread at a time: its lock is held for each piece of work, on the event loop or in a thread. What
+is short (a few rows of the index, a file that was just written) is done on the loop; what may wait for the disk or take
+more than some milliseconds goes to a thread, and other accounts are served meanwhile.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from tubepost.common.wire.auth import User
+from tubepost.common.system import log
+from tubepost.common.mailbox.maildir.account import MaildirAccount
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Accounts that nobody uses stay open for those who come again, up to so many.
+_SPARE = 32
+
+
+class Mailbox:
+    """An open account. Get it from ``Mailboxes.open`` and give it back with ``release``."""
+
+    def __init__(self, owner: "Mailboxes", account: MaildirAccount) -> None:
+        self._owner = owner
+        self.account = account
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.flushing: set[int] = set()
+        """Folders whose file names are being brought up to date."""
+
+    @property
+    def path(self) -> str:
+        return self.account.root
+
+    async def work(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """In a thread, alone with the account. Raises what the function raises."""
+        async with self.lock:
+            return await self._owner.in_thread(self._run, function, arguments, named)
+
+    def _run(self, function: Callable[..., R], arguments: tuple[object, ...], named: dict[str, object]) -> R:
+        try:
+            return function(*arguments, **named)
+        except sqlite3.DatabaseError as error:
+            if not self.account.recover(error):
+                raise
+            return function(*arguments, **named)
+
+
+class Mailboxes:
+    """Of a process. ``threads``: how much long work is done at once."""
+
+    def __init__(self, threads: int, act: bool) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mailbox")
+        self._open: dict[str, Mailbox] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._act = act
+
+    async def in_thread(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: function(*arguments, **named))
+
+    async def open(self, user: User) -> Mailbox:
+        """Raises OSError (Unusable among them)."""
+        path = user.mailbox.rstrip("/")
+        lock = self._opening.setdefault(path, asyncio.Lock())
+        async with lock:
+            found = self._open.get(path)
+            if found is None:
+                ids = (user.uid, user.gid) if self._act and user.uid >= 0 else None
+                account = await self.in_thread(MaildirAccount, path, ids)
+                found = self._open[path] = Mailbox(self, account)
+            found.users += 1
+        self._opening.pop(path, None)
+        return found
+
+    def release(self, mailbox: Mailbox) -> None:
+        """One user less."""
+        mailbox.users -= 1
+        spare = [path for path, other in self._open.items() if not other.users]
+        for path in spare[: max(0, len(spare) - _SPARE)]:
+            self._close(self._open.pop(path))
+
+    def get(self, path: str) -> Mailbox | None:
+        return self._open.get(path)
+
+    def _close(self, mailbox: Mailbox) -> None:
+        try:
+            mailbox.account.close()
+        except sqlite3.Error as error:
+            log.warning(f"{mailbox.path}: closing the index: {error}")
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+        for mailbox in self._open.values():
+            self._close(mailbox)
+        self._open.clear()

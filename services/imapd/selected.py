@@ -1,0 +1,87 @@
+"""The selected mailbox of a session: its view, and up to where the client was told."""
+
+from array import array
+from collections.abc import Sequence
+
+from tubepost.common.imap.errors import BadCommand
+from tubepost.common.imap.sets import SequenceSet
+
+from tubepost.common.mailbox.maildir.folder import Folder, Status
+from tubepost.common.mailbox.view import View
+
+from tubepost.services.imapd.mailboxes import Mailbox
+from tubepost.services.imapd.replies import No
+
+
+class Selected:
+    """``name`` is what the client calls it, ``mailbox`` the account it belongs to (another's, when it is shared)."""
+
+    def __init__(self, mailbox: Mailbox, folder: Folder, name: str, read_only: bool, rights: str) -> None:
+        self.mailbox = mailbox
+        self.folder = folder
+        self.name = name
+        self.read_only = read_only
+        self.rights = rights
+        status = folder.status()
+        self.told: Status = status
+        """As of when the client was last told what changed."""
+        self.seen_modseq = status.modseq
+        self.gone_modseq = status.modseq
+        """Removals up to here were told; they wait while a command runs that may not tell them (RFC 9051 7.5.1)."""
+        self.uidnext = status.uidnext
+        self.count = status.messages
+        self.state: tuple[int, int] | None = None
+        self.recent = status.uidnext
+        """UIDs from here on were \\Recent at the time of SELECT, and those that came since are."""
+        self.saved: array[int] = array("I")
+        """UIDs of the last SEARCH with SAVE (RFC 5182)."""
+        self.keywords: set[str] = set()
+        self._view: View | None = None
+
+    @property
+    def view(self) -> View:
+        """Read when first needed: a client that only looks at the counts does not wait for it."""
+        if self._view is None:
+            self._view = self._load()
+        return self._view
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._view is not None
+
+    def _load(self) -> View:
+        """As the mailbox was when the client was last told: what came since is left out, what went is put back."""
+        folder = self.folder
+        rows = [row for row in folder.uids() if row[0] < self.uidnext]
+        changes = folder.changes(self.gone_modseq)
+        if changes.gone:
+            there = {uid for uid, _ in rows}
+            rows += [(uid, 0) for uid in changes.gone if uid < self.uidnext and uid not in there]
+            rows.sort()
+        return View((uid for uid, _ in rows), (flagset for _, flagset in rows))
+
+    def resolve(self, numbers: SequenceSet, uid: bool) -> Sequence[int]:
+        """The UIDs that a command means, ascending. Raises BadCommand for a message number that is not there."""
+        view = self.view
+        if numbers.saved:
+            there = view.uids
+            return [found for found in self.saved if view.number(found)] if len(there) else []
+        if uid:
+            return numbers.among(view.uids)
+        if numbers.beyond(len(view)):
+            # RFC 9051 9: "the server should respond with a tagged BAD response".
+            raise BadCommand("There is no message of that number")
+        found: list[int] = []
+        for start, stop in numbers.positions(len(view)):
+            found.extend(view.uids[start:stop])
+        return found
+
+    def need(self, right: str) -> None:
+        """Raises No without one of these rights (RFC 4314 4)."""
+        if not any(letter in self.rights for letter in right):
+            raise No("You may not do that in this mailbox", b"NOPERM")
+
+    def writable(self) -> None:
+        """Raises No in a mailbox that was opened by EXAMINE."""
+        if self.read_only:
+            raise No("The mailbox is open read-only", b"READ-ONLY")

@@ -1,0 +1,163 @@
+"""The program: what all its sessions share."""
+
+import asyncio
+import os
+
+from tubepost.common.wire import notify
+from tubepost.common.system import log
+from tubepost.common.bus.errors import BusError
+from tubepost.common.skeleton import stream
+from tubepost.common.skeleton.authentication import Authenticator
+from tubepost.common.skeleton.process import Process
+from tubepost.common.skeleton.tls import ServerTls
+
+from tubepost.services.imapd.mailboxes import Mailbox, Mailboxes
+from tubepost.services.imapd.selected import Selected
+from tubepost.services.imapd.session import Session
+from tubepost.services.imapd.watch import Watch
+
+# After notify went away: seconds until it is asked again.
+_PAUSE = 1.0
+_FOR_EVER = float(1 << 40)
+
+
+class Imapd(stream.Service):
+    """One process, many sessions."""
+
+    tls: ServerTls
+    auth: Authenticator
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        self.sessions: set[Session] = set()
+        self._by_folder: dict[tuple[str, int], set[Session]] = {}
+        self._by_user: dict[str, int] = {}
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._subscription: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        config = self.config = self.process.config
+        self.banner = config.imapd_greeting
+        self.tls = ServerTls(self.process, "imapd")
+        self.auth = Authenticator(self.process, "imap")
+        self.mailboxes = Mailboxes(config.imapd_threads, os.geteuid() == 0)
+        self.watch = Watch(self.process.loop, self._changed_outside)
+        self._notify = self.process.client(config.notify_service_name)
+        self._subscription = self.process.loop.create_task(self._listen())
+        self._stopping = self.process.loop.create_task(self._await_stop())
+
+    async def close(self) -> None:
+        for task in (self._subscription, self._stopping):
+            if task is not None:
+                task.cancel()
+        self.watch.close()
+        if self._flushes:
+            await asyncio.wait(self._flushes)
+        self.mailboxes.close()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._flushes)
+
+    def connected(self, peer: stream.Peer) -> asyncio.Protocol:
+        session = Session(self, peer)
+        self.sessions.add(session)
+        return session
+
+    def forget(self, session: Session) -> None:
+        """The session is over."""
+        self.logged_out(session)
+        self.sessions.discard(session)
+        self.ended()
+
+    async def _await_stop(self) -> None:
+        """IMAP sessions last for hours: they are ended when the program is to go, not waited for."""
+        await self.process.stopping.wait()
+        for session in tuple(self.sessions):
+            session.leave()
+
+    # Users
+
+    def logged_in(self, session: Session) -> None:
+        assert session.user is not None
+        self._by_user[session.user.name] = self._by_user.get(session.user.name, 0) + 1
+        session.extra["counted"] = session.user.name
+
+    def logged_out(self, session: Session) -> None:
+        name = session.extra.pop("counted", None)
+        if isinstance(name, str):
+            self._by_user[name] -= 1
+            if not self._by_user[name]:
+                del self._by_user[name]
+
+    # Changes
+
+    def watch_folder(self, session: Session, selected: Selected) -> None:
+        """This session is to be woken when the mailbox changes."""
+        key = selected.mailbox.path, selected.folder.id
+        watchers = self._by_folder.setdefault(key, set())
+        if not watchers:
+            self.watch.add(selected.folder.path, key)
+        watchers.add(session)
+
+    def unwatch(self, session: Session, selected: Selected) -> None:
+        key = selected.mailbox.path, selected.folder.id
+        watchers = self._by_folder.get(key)
+        if watchers is not None:
+            watchers.discard(session)
+            if not watchers:
+                del self._by_folder[key]
+                self.watch.remove(selected.folder.path)
+
+    def changed(self, mailbox: Mailbox, *folders: "tuple[int, str]") -> None:
+        """A session of this process has changed these folders, (id, name): tell all others, here and elsewhere."""
+        for number, name in folders:
+            self._wake((mailbox.path, number))
+            try:
+                self._notify.tell(notify.Changed(mailbox=mailbox.path, folder=name))
+            except BusError as error:
+                log.warning(f"cannot tell {self.config.notify_service_name} of a change: {error}")
+
+    def _wake(self, key: tuple[str, int]) -> None:
+        for session in tuple(self._by_folder.get(key, ())):
+            session.wake()
+
+    def _changed_outside(self, key: tuple[str, int]) -> None:
+        self._wake(key)
+
+    async def _listen(self) -> None:
+        """Hear of changes by other processes."""
+        while True:
+            try:
+                async for event in self._notify.listing(notify.Subscribe(), notify.Changed, deadline=_FOR_EVER):
+                    mailbox = self.mailboxes.get(event.mailbox.rstrip("/"))
+                    if mailbox is None:
+                        continue
+                    for path, number in tuple(self._by_folder):
+                        if path == mailbox.path:
+                            self._wake((path, number))
+            except BusError as error:
+                log.debug(f"no news from {self.config.notify_service_name}: {error}")
+            await asyncio.sleep(_PAUSE)
+
+    def flush_soon(self, selected: Selected) -> None:
+        """Let the names of files tell the flags, in the background."""
+        mailbox, folder = selected.mailbox, selected.folder
+        if folder.id in mailbox.flushing:
+            return
+        mailbox.flushing.add(folder.id)
+        mailbox.users += 1
+
+        async def work() -> None:
+            try:
+                while await mailbox.work(folder.flush):
+                    pass
+            except Exception as error:
+                log.warning(f"{folder.path}: flags are not yet in the names of files: {error}")
+            finally:
+                mailbox.flushing.discard(folder.id)
+                self.mailboxes.release(mailbox)
+
+        task = self.process.loop.create_task(work())
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)

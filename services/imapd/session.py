@@ -1,0 +1,447 @@
+"""One connection: bytes in and out, one command at a time, TLS and compression below, one deadline.
+
+What a command does stands in ``commands``; this file calls it, turns what it raises into the tagged answer, and tells
+the client between commands what changed (``updates``).
+"""
+
+import asyncio
+import errno
+import sqlite3
+import zlib
+from typing import TYPE_CHECKING
+
+from tubepost.common.imap.errors import BadCommand
+from tubepost.common.imap.parse import Scanner
+from tubepost.common.imap.reader import (
+    Bad,
+    Bye,
+    Command,
+    Continue,
+    Event,
+    Line,
+    LiteralBegin,
+    LiteralData,
+    LiteralEnd,
+    Reader,
+)
+
+from tubepost.common.wire.auth import User
+from tubepost.common.system import log
+from tubepost.common.mailbox.maildir.names import BadName
+from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage, OverQuota
+from tubepost.common.net.streams import Channel
+from tubepost.common.net.tls import HandshakeError
+from tubepost.common.skeleton.authentication import Asker
+from tubepost.common.skeleton.stream import Peer
+
+from tubepost.services.imapd import updates
+from tubepost.services.imapd.capabilities import capabilities
+from tubepost.services.imapd.commands import COMMANDS, Updates
+from tubepost.services.imapd.gone import Answered, Gone
+from tubepost.services.imapd.mailboxes import Mailbox
+from tubepost.services.imapd.replies import No, nonexistent
+from tubepost.services.imapd.selected import Selected
+from tubepost.services.imapd.upload import Upload
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.server import Imapd
+
+# Input that waits while a command runs; a client that sends more is not read from.
+_AHEAD = 128 * 1024
+# Output that is gathered before it is written.
+_GATHER = 64 * 1024
+# What one piece of compressed input may become at a time.
+_INFLATE = 256 * 1024
+# Before the login literals are short (names and passwords).
+_LITERAL_BEFORE_LOGIN = 8192
+
+
+class Session(Channel):
+    """Commands use: ``send``, ``flush``, ``user``, ``mailbox``, ``selected``, ``enabled``, ``scanner``."""
+
+    def __init__(self, server: "Imapd", peer: Peer) -> None:
+        super().__init__()
+        self.server = server
+        self.peer = peer
+        self.asker = Asker(address=peer.address, local=peer.local_address)
+        self.reader = Reader(line_limit=server.config.imapd_line_length_limit, literal_limit=_LITERAL_BEFORE_LOGIN)
+        self.user: User | None = None
+        self.mailbox: Mailbox | None = None
+        self.selected: Selected | None = None
+        self.enabled: set[bytes] = set()
+        self.upload: Upload | None = None
+        self.client_id = ""
+        self.idling = False
+        self.notifying = False
+        """The client wants to be told of changes between commands (NOTIFY)."""
+        self.extra: dict[str, object] = {}
+        """What a command keeps for later ones, by the command's name."""
+        self.leaving = False
+        self.compressed = False
+        self._deflate: zlib._Compress | None = None
+        self._inflate: zlib._Decompress | None = None
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._input: asyncio.Future[None] | None = None
+        self._woken = False
+        self._reading = True
+        self._timed_out = False
+        self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._sent = self._received = 0
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._task is None:
+            self._task = self.loop.create_task(self._live())
+            self.server.process.spawn(self._task)
+
+    def received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._inflate is not None:
+            self._feed_compressed(data)
+        else:
+            self.reader.feed(data)
+        if self.reader.waiting > _AHEAD and self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+        self._wake_reader()
+
+    def _feed_compressed(self, data: bytes) -> None:
+        assert self._inflate is not None
+        try:
+            while data:
+                # RFC 4978 4: what is read is bounded, whatever the few octets sent would become.
+                self.reader.feed(self._inflate.decompress(data, _INFLATE))
+                data = self._inflate.unconsumed_tail
+                if data and self.reader.waiting > 4 * _INFLATE:
+                    self.abort()
+                    self.lost(False)
+                    return
+        except zlib.error:
+            self.abort()
+            self.lost(False)
+
+    def forget_input(self) -> None:
+        self.reader.take_rest()
+
+    def lost(self, timed_out: bool) -> None:
+        self._timed_out = timed_out
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._input is not None and not self._input.done():
+            self._input.set_result(None)
+
+    def wake(self) -> None:
+        """Something has changed in a mailbox that this session looks at."""
+        self._woken = True
+        if self.idling or self.notifying:
+            self._wake_reader()
+
+    def news_taken(self) -> None:
+        """What is new will be told now."""
+        self._woken = False
+
+    def leave(self) -> None:
+        """The program is to end: say so between two commands."""
+        self.leaving = True
+        self._wake_reader()
+
+    async def next_event(self, *, wakeable: bool = False) -> Event | None:
+        """What the client sent next; None when there is news (only if ``wakeable``). Raises Gone."""
+        while True:
+            if not self._reading and self.reader.waiting <= _AHEAD and self._transport is not None:
+                self._reading = True
+                self._transport.resume_reading()
+            event = self.reader.next_event()
+            if event is not None:
+                return event
+            if self.closed or self.leaving:
+                raise Gone
+            if wakeable and self._woken:
+                return None
+            self._input = self.loop.create_future()
+            try:
+                await self._input
+            finally:
+                self._input = None
+
+    # Output
+
+    def send(self, data: bytes) -> None:
+        """Whole lines, each ended by CRLF; written soon, in order."""
+        self._out.append(data)
+        self._out_size += len(data)
+        if self._out_size > _GATHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            self._out_size = 0
+            self._sent += len(data)
+            if self._deflate is not None:
+                data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+            self.write(data)
+
+    async def drain_out(self) -> None:
+        """Write, and wait while the client is slow. Raises Gone."""
+        self.flush()
+        try:
+            await self.drain()
+        except ConnectionError:
+            raise Gone from None
+
+    def compress(self) -> None:
+        """From the next octet on, in both directions (RFC 4978)."""
+        self.flush()
+        self._deflate = zlib.compressobj(wbits=-15)
+        self._inflate = zlib.decompressobj(wbits=-15)
+        self.compressed = True
+        rest = self.reader.take_rest()
+        if rest:
+            self._feed_compressed(rest)
+
+    # Life
+
+    async def _live(self) -> None:
+        try:
+            await self._converse()
+        except Gone:
+            self._say_bye()
+        except Exception as error:
+            log.panic(f"{self.who}: {type(error).__name__}: {error}")
+            self.send(b"* BYE [UNAVAILABLE] Internal error; it was logged\r\n")
+        finally:
+            self.flush()
+            if not self.closed:
+                self.finish()
+            if self.upload is not None:
+                self.upload.discard()
+            self.unselect()
+            if self.mailbox is not None:
+                self.server.mailboxes.release(self.mailbox)
+                log.info(f"{self.who}: logged out, in={self._received} out={self._sent}")
+            self.server.forget(self)
+
+    def _say_bye(self) -> None:
+        if self.leaving and not self.closed:
+            self.send(b"* BYE Server is going down; please come again\r\n")
+        elif self._timed_out:
+            log.info(f"{self.who}: disconnected for inactivity")
+
+    @property
+    def who(self) -> str:
+        """For the log."""
+        return f"{self.user.name} [{self.peer.address}]" if self.user is not None else f"[{self.peer.address}]"
+
+    async def _converse(self) -> None:
+        server, tls = self.server, self.server.tls
+        self.expect_by(server.config.imapd_login_timeout)
+        if tls.wrapper:
+            try:
+                await self.start_server_tls(b"")
+            except HandshakeError:
+                raise Gone from None
+        await server.auth.offer(self.asker)
+        line = " ".join(capabilities(self))
+        self.send(f"* OK [CAPABILITY {line}] {server.banner}\r\n".encode())
+        self.flush()
+        while True:
+            self.expect_by(server.config.imapd_timeout if self.user else server.config.imapd_login_timeout)
+            event = await self.next_event(wakeable=self.notifying)
+            if event is None:
+                self._woken = False
+                await updates.announce(self, Updates.ALL)
+                self.flush()
+                continue
+            if not await self._handle(event):
+                return
+
+    async def start_server_tls(self, reply: bytes) -> None:
+        """Raises HandshakeError."""
+        self.flush()
+        tls = self.server.tls
+        await tls.upgrade_channel(self, f"unknown[{self.peer.address}]", reply)
+        self.asker.tls = True
+        self.asker.binding = tls.binding(self.transport)
+        self.expect_by(self.server.config.imapd_login_timeout)
+        await self.server.auth.offer(self.asker)
+
+    async def _handle(self, event: Event) -> bool:
+        """False: the session is over."""
+        match event:
+            case Command():
+                return await self._obey(event)
+            case Continue():
+                self.send(b"+ OK\r\n")
+            case LiteralBegin():
+                await self._begin_upload(event)
+            case LiteralData():
+                if self.upload is None or not self.upload.write(event.data):
+                    self.reader.refuse()
+            case LiteralEnd():
+                if self.upload is not None:
+                    self.upload.end()
+            case Bad():
+                self._answer(event.tag, event.status, event.code, event.text)
+                if self.upload is not None:
+                    self.upload.discard()
+                    self.upload = None
+                return self._count_failure()
+            case Bye():
+                self.send(f"* BYE {event.text}\r\n".encode())
+                return False
+            case Line():
+                self.send(b"* BAD That line was not asked for\r\n")
+        self.flush()
+        return True
+
+    async def _begin_upload(self, event: LiteralBegin) -> None:
+        """APPEND and REPLACE bring a message: may they?"""
+        try:
+            if self.user is None or self.mailbox is None:
+                raise BadCommand("Log in first")
+            if self.upload is None:
+                self.upload = Upload(self)
+            await self.upload.begin(event)
+        except (BadCommand, No) as error:
+            self._refuse_upload(event, error.status, error.code, error.text)
+        except (OSError, sqlite3.Error) as error:
+            self._refuse_upload(event, b"NO", *_words(error))
+        else:
+            self.reader.accept()
+            if event.sync:
+                self.send(b"+ OK\r\n")
+
+    def _refuse_upload(self, event: LiteralBegin, status: bytes, code: bytes, text: str) -> None:
+        if self.upload is not None:
+            self.upload.discard()
+            self.upload = None
+        self.reader.refuse()
+        self._answer(event.tag, status, code, text)
+
+    def scanner(self, command: Command) -> Scanner:
+        """Over the arguments of a command."""
+        return Scanner(command.args, utf8=self.utf8)
+
+    @property
+    def utf8(self) -> bool:
+        return b"UTF8=ACCEPT" in self.enabled or b"IMAP4REV2" in self.enabled
+
+    async def _obey(self, command: Command) -> bool:
+        found = COMMANDS.get(command.verb)
+        expunges = Updates.ALL
+        try:
+            if found is None:
+                raise BadCommand("There is no such command")
+            if found.state == "selected" and self.selected is None:
+                raise BadCommand("Select a mailbox first")
+            if found.state != "any" and (self.user is None) != (found.state == "before"):
+                raise BadCommand("Log in first" if self.user is None else "You are logged in already")
+            expunges = found.updates
+            answer = await found.run(self, command)
+            status, code, text = b"OK", answer.code, answer.text or f"{command.verb.decode()} completed"
+        except (BadCommand, No) as error:
+            status, code, text = error.status, error.code, error.text
+        except NoSuchFolder as error:
+            failure = nonexistent(str(error))
+            status, code, text = b"NO", failure.code, failure.text
+        except FolderExists:
+            status, code, text = b"NO", b"ALREADYEXISTS", "There is a mailbox of that name already"
+        except BadName as error:
+            status, code, text = b"NO", b"CANNOT", f"Not possible: {error}"
+        except NoSuchMessage:
+            status, code, text = b"NO", b"EXPUNGEISSUED", "A message was removed meanwhile"
+        except OverQuota as error:
+            status, code, text = b"NO", b"OVERQUOTA", str(error)
+        except (OSError, sqlite3.Error) as error:
+            if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                log.error(f"{self.who}: {command.verb.decode()}: {error}")
+            status, (code, text) = b"NO", _words(error)
+        except (Gone, asyncio.CancelledError):
+            raise
+        except Answered:
+            return True
+        except Exception as error:
+            log.panic(f"{self.who}: {command.verb.decode()}: {type(error).__name__}: {error}")
+            status, code, text = b"NO", b"SERVERBUG", "Internal error; it was logged"
+        if self.upload is not None:
+            self.upload.discard()
+            self.upload = None
+        if self.closed:
+            raise Gone
+        if self.selected is not None and expunges is not Updates.NONE:
+            await updates.announce(self, expunges)
+        self._answer(command.tag, status, code, text)
+        self.flush()
+        if self._paused:
+            await self.drain_out()
+        if command.verb == b"LOGOUT" and status == b"OK":
+            return False
+        if status == b"BAD":
+            return self._count_failure()
+        if status == b"OK":
+            self._failures = 0
+        return True
+
+    def _answer(self, tag: bytes, status: bytes, code: bytes, text: str) -> None:
+        bracketed = b"[%b] " % code if code else b""
+        self.send(b"%b %b %b%b\r\n" % (tag, status, bracketed, text.encode("utf-8", "replace")))
+
+    def _count_failure(self) -> bool:
+        """A client that sends nothing but nonsense is not served for ever."""
+        self._failures += 1
+        limit = self.server.config.imapd_bad_command_limit
+        if self._failures < limit or (self.user is not None and self._failures < 10 * limit):
+            self.flush()
+            return True
+        log.info(f"{self.who}: disconnected after {self._failures} commands that were none")
+        self.send(b"* BYE Too many bad commands\r\n")
+        return False
+
+    # For commands
+
+    async def log_in(self, user: User) -> None:
+        """Raises No when the mailbox cannot be opened."""
+        try:
+            self.mailbox = await self.server.mailboxes.open(user)
+        except (OSError, sqlite3.Error) as error:
+            log.error(f"{user.name}: cannot open the mailbox {user.mailbox}: {error}")
+            raise No("The mailbox cannot be opened now; it was logged", b"UNAVAILABLE") from None
+        self.user = user
+        self.reader.set_literal_limit(self.server.config.imapd_literal_limit)
+        self.server.logged_in(self)
+
+    def log_out(self) -> None:
+        """UNAUTHENTICATE (RFC 8437): as after the greeting."""
+        self.unselect()
+        if self.mailbox is not None:
+            self.server.mailboxes.release(self.mailbox)
+        self.server.logged_out(self)
+        self.mailbox = None
+        self.user = None
+        self.enabled.clear()
+        self.extra.clear()
+        self.notifying = False
+        self.reader.set_literal_limit(_LITERAL_BEFORE_LOGIN)
+
+    def unselect(self) -> None:
+        """No mailbox is selected any more."""
+        selected, self.selected = self.selected, None
+        if selected is not None:
+            self.server.unwatch(self, selected)
+            if selected.mailbox is not self.mailbox:
+                self.server.mailboxes.release(selected.mailbox)
+
+
+def _words(error: Exception) -> tuple[bytes, str]:
+    """Response code and text for trouble of the system."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return b"OVERQUOTA", "The disk is full; the message was not stored"
+    return b"UNAVAILABLE", "Cannot do that now; it was logged. Please try again later"

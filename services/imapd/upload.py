@@ -1,0 +1,88 @@
+"""Messages that APPEND and REPLACE bring, written into files as they come."""
+
+from typing import TYPE_CHECKING
+
+from tubepost.common.imap.append import Append, Replace, append, replace
+from tubepost.common.imap.parse import Scanner
+from tubepost.common.imap.reader import LiteralBegin
+
+from tubepost.common.system import log
+from tubepost.common.mailbox.maildir.drafts import Draft
+from tubepost.common.mailbox.store import NoSuchFolder
+
+from tubepost.services.imapd import places
+from tubepost.services.imapd.replies import No
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.mailboxes import Mailbox
+    from tubepost.services.imapd.session import Session
+
+
+class Upload:
+    """Of one command. ``pieces``: a draft for each literal, in order; CATENATE makes one message of several."""
+
+    def __init__(self, session: "Session") -> None:
+        self._session = session
+        self.pieces: list[Draft] = []
+        self.target: Mailbox | None = None
+        self.total = 0
+        self._current: Draft | None = None
+        self._failed: OSError | None = None
+
+    async def begin(self, event: LiteralBegin) -> None:
+        """May this message come? Raises No, BadCommand, OSError."""
+        session = self._session
+        scanner = Scanner(event.args, utf8=session.utf8)
+        request: Append | Replace
+        if event.verb == b"APPEND":
+            request = append(scanner, beginning=True)
+        else:
+            request = replace(scanner, beginning=True)
+        limit = session.server.config.imapd_append_limit
+        self.total += event.size
+        if limit and self.total > limit:
+            # RFC 7889 4: TOOBIG.
+            raise No(f"The message is larger than the limit of {limit} octets", b"TOOBIG")
+        place = await places.find(session, request.mailbox, "i")
+        try:
+            folder = place.mailbox.account.folder(place.folder)
+            await places.check_room(session, place.mailbox, self.total)
+            # In the Maildir of the target: what is written there is only renamed later.
+            self._current = folder.draft()
+            self.pieces.append(self._current)
+        except NoSuchFolder:
+            raise No(f"There is no mailbox {request.mailbox[:60]!a}", b"TRYCREATE") from None
+        finally:
+            place.release()
+
+    def write(self, data: bytes) -> bool:
+        """False: it failed, and the rest need not come."""
+        assert self._current is not None
+        try:
+            self._current.write(data)
+        except OSError as error:
+            log.error(f"{self._session.who}: cannot write a message: {error}")
+            self._failed = error
+        # What still comes is read and dropped: the client's command must end before it can be answered.
+        return True
+
+    def end(self) -> None:
+        """The literal is complete."""
+        if self._current is not None and self._failed is None:
+            try:
+                self._current.finish()
+            except OSError as error:
+                self._failed = error
+        self._current = None
+
+    def take(self) -> list[Draft]:
+        """All of them, for the command that asked for it; the caller discards or appends them. Raises OSError."""
+        if self._failed is not None:
+            raise self._failed
+        pieces, self.pieces = self.pieces, []
+        return pieces
+
+    def discard(self) -> None:
+        for draft in self.pieces:
+            draft.discard()
+        self.pieces.clear()
