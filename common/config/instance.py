@@ -1,12 +1,13 @@
 """Writes a new instance: configuration, queue, mailboxes and log under one directory (``tubepost init``)."""
 
 import grp
+import ipaddress
 import os
 import pwd
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,9 +17,12 @@ from tubepost.common.accounts.hashing import Cost, store
 from tubepost.common.config import edit, master_cf
 from tubepost.common.config.owners import make_directories, owner_of
 from tubepost.common.config.settings import load
+from tubepost.common.net import selfsigned
 
-SMTP_PORT = 2525
-"""Of an embedded instance, before the offset."""
+PORTS = {"smtp": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993}
+"""Of the servers in the shipped master.cf, by service."""
+EMBEDDED_PORTS = {"smtp": 2525, "submission": 2587, "submissions": 2465, "imap": 2143, "imaps": 2993}
+"""The same of an embedded instance, before the offset."""
 
 _DOMAIN = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
@@ -54,20 +58,27 @@ def write_instance(
     embedded: bool = True,
     listen: str | None = None,
     smtp_port: int | None = None,
+    ports: Mapping[str, int] | None = None,
     cost: Cost | None = None,
 ) -> Instance:
     """Make an instance under ``root``. Files that exist are left as they are, so a second call changes nothing.
 
     Embedded: everything on 127.0.0.1 and high ports, two accounts of ``domain`` with random passwords, log to standard
     output. Otherwise: port 25 of all addresses, no accounts, log to a file. ``listen`` and ``smtp_port`` change that.
+    ``ports``: of the other services of PORTS; those that it lacks are left out, and where ``smtp_port`` is given, all.
     ``cost``: of hashing the two passwords; tests have it cheap.
     The alias table must be built afterwards (newaliases). Raises ValueError for a bad domain or port, OSError.
     """
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(f'"{domain}" is not a domain name')
-    port = smtp_port if smtp_port is not None else (SMTP_PORT if embedded else 25) + port_offset
-    if not 0 < port < 65536:
-        raise ValueError(f"there is no port {port}")
+    known = {service: number + port_offset for service, number in (EMBEDDED_PORTS if embedded else PORTS).items()}
+    if smtp_port is not None:
+        known = {"smtp": smtp_port}
+    known |= ports or {}
+    for number in known.values():
+        if not 0 < number < 65536:
+            raise ValueError(f"there is no port {number}")
+    port = known["smtp"]
     base = Path(root).resolve()
     if any(character.isspace() or character in ",{}$#" for character in str(base)):
         raise ValueError(f'"{base}" cannot hold an instance: its name has white space or one of , {{ }} $ #')
@@ -93,7 +104,8 @@ def write_instance(
 
     group = grp.getgrgid(gid).gr_name if _has_group(gid) else str(gid)
     write("main.cf", lambda: _main(base, domain, owner, group, uid, gid, embedded=embedded))
-    write("master.cf", lambda: _master(f"{host}:{port}" if host else str(port)))
+    write("master.cf", lambda: _master(host, known))
+    write("tls.pem", lambda: _certificate(domain, host), 0o600)
     write("aliases", lambda: _aliases(domain, embedded))
     credentials: dict[str, str] = {}
     if embedded:
@@ -139,12 +151,13 @@ def _main(base: Path, domain: str, owner: str, group: str, uid: int, gid: int, *
         "mail_owner": owner,
         "setgid_group": group,
         "maillog_file": "/dev/stdout" if embedded else str(base / "log" / "mail.log"),
+        "smtpd_tls_chain_files": "$config_directory/tls.pem",
         "virtual_mailbox_domains": "accounts:domains",
         "virtual_mailbox_maps": "accounts:mailboxes",
         "virtual_alias_maps": "accounts:aliases",
         "virtual_mailbox_base": str(base / "mail"),
-        "virtual_uid_maps": f"accounts:uids, static:{uid}",
-        "virtual_gid_maps": f"accounts:gids, static:{gid}",
+        "virtual_uid_maps": f"static:{uid}",
+        "virtual_gid_maps": f"static:{gid}",
     }
     if uid < 100:
         changes["virtual_minimum_uid"] = str(max(uid, 1))
@@ -170,13 +183,37 @@ def _set_shipped(text: str, changes: dict[str, str]) -> str:
     return edit.set_values(text, changes)[0]
 
 
-def _master(address: str) -> str:
+def _master(host: str, ports: Mapping[str, int]) -> str:
+    """The shipped file with these ports; a server without one is commented out."""
+
     def change(words: master_cf.Words) -> str | None:
-        if words[:2] != ("smtp", "inet"):
+        service, kind = words[:2]
+        if kind != "inet" or service not in PORTS:
             return None
-        return edit.print_entry((address, *words[1:]))
+        if service not in ports:
+            return "".join(f"#{line}" for line in edit.print_entry(words).splitlines(keepends=True))
+        port = ports[service]
+        return edit.print_entry((f"{host}:{port}" if host else str(port), *words[1:]))
 
     return edit.edit_master(shipped("master.cf"), change)
+
+
+def _certificate(domain: str, host: str) -> str:
+    """A key and a certificate that nobody has signed: enough against listeners, until there is a real one."""
+    names = [f"mail.{domain}", domain]
+    addresses = [host] if host and host not in ("0.0.0.0", "::") else []
+    if host == "127.0.0.1":
+        names.append("localhost")
+    key, certificate = selfsigned.make(names, [address for address in addresses if _is_address(address)])
+    return (key + certificate).decode("ascii")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _aliases(domain: str, embedded: bool) -> str:

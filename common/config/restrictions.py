@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 PLAIN = frozenset(
     [
         "check_recipient_maps",
+        "reject_authenticated_sender_login_mismatch",
+        "reject_known_sender_login_mismatch",
+        "reject_sender_login_mismatch",
+        "reject_unauthenticated_sender_login_mismatch",
         "defer",
         "defer_if_permit",
         "defer_if_reject",
@@ -56,6 +60,8 @@ WITH_TABLE = frozenset(
         "check_client_mx_access",
         "check_client_ns_access",
         "check_etrn_access",
+        "check_sasl_access",
+        "check_ccert_access",
         "check_helo_a_access",
         "check_helo_access",
         "check_helo_mx_access",

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from tubepost.common.system import log
 from tubepost.common.config import Config
 from tubepost.common.net import certificates
 from tubepost.common.net.certificates import PeerCertificate, ServerCertificates
 
 # How long a peer may take to answer our close_notify, seconds; nothing depends on it.
-_SHUTDOWN_TIMEOUT = 3.0
+SHUTDOWN_TIMEOUT = 3.0
 _VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
     "TLSv1.1": ssl.TLSVersion.TLSv1_1,
@@ -243,6 +244,10 @@ def server_certificates(config: Config, prefix: str) -> ServerCertificates | Non
         for kind in ("", "ec")
         if str(get(f"{kind}cert_file")) not in ("", "none")
     ]
+    if not files and not pairs:
+        if settings.level == "encrypt":
+            log.warning(f"TLS is required and there is no certificate: set {prefix}_tls_chain_files")
+        return None
     others = [authorities] if settings.asks and authorities else []
     return ServerCertificates(files, pairs, make, time.monotonic, others)
 
@@ -273,19 +278,20 @@ async def upgrade(
                 server_hostname=server_hostname,
                 # Longer than our own limit, which says what happened.
                 ssl_handshake_timeout=timeout + 5,
-                ssl_shutdown_timeout=_SHUTDOWN_TIMEOUT,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
             )
     except BaseException as error:
         transport.abort()
         if isinstance(error, (OSError, TimeoutError, EOFError)):
-            raise _failure(error) from None
+            raise handshake_error(error) from None
         raise
     if made is None:
         raise HandshakeError("lost connection")
     return made
 
 
-def _failure(error: Exception) -> HandshakeError:
+def handshake_error(error: Exception) -> HandshakeError:
+    """What a failed handshake is called, by the exception that an event loop raised."""
     if isinstance(error, TimeoutError):
         return HandshakeError("Connection timed out")
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -5,11 +5,13 @@ connections to others or in the backlog.
 import _socket
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, cast
 
 from tubepost.common.system import log
+from tubepost.common.net.tls import SHUTDOWN_TIMEOUT, HandshakeError, handshake_error
 from tubepost.common.skeleton import process
 
 # Connections taken in one turn of the loop, so that a flood does not starve the sessions that are there.
@@ -41,6 +43,19 @@ class Service(process.Service):
 
     def connected(self, peer: Peer) -> asyncio.Protocol:
         raise NotImplementedError
+
+    def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
+        """Where TLS begins with the connection: the context, and the seconds that the handshake may take. The protocol
+        of ``connected`` is then a ``Wrapped``.
+        """
+        return None
+
+
+class Wrapped(Protocol):
+    """What a protocol needs besides where TLS begins with the connection."""
+
+    def handshake_failed(self, error: HandshakeError) -> None:
+        """Called instead of connection_made; ``ended`` is still to be called."""
 
 
 class _Accepted(socket.socket):
@@ -140,13 +155,38 @@ class StreamLoop:
                 client = client.partition("%")[0]
             peer = Peer(client, port, host, local_port, family)
             protocol = self.service.connected(peer)
-            await self._loop.connect_accepted_socket(lambda: protocol, connection)
+            wrapping = self.service.wrapping()
+            if wrapping is None:
+                await self._loop.connect_accepted_socket(lambda: protocol, connection)
+            else:
+                await self._wrap(connection, protocol, *wrapping)
         except OSError as error:
             log.debug(f"connection ended before it began: {error}")
             connection.close()
             self._ended()
         finally:
             del self._beginning[number]
+
+    async def _wrap(
+        self, connection: socket.socket, protocol: asyncio.Protocol, context: ssl.SSLContext | None, limit: float
+    ) -> None:
+        """TLS from the first byte on: there is no moment at which one could be read in the clear."""
+        try:
+            if context is None:
+                connection.close()
+                raise HandshakeError("no certificate can be used")
+            async with asyncio.timeout(limit):
+                await self._loop.connect_accepted_socket(
+                    lambda: protocol,
+                    connection,
+                    ssl=context,
+                    ssl_handshake_timeout=limit + 5,
+                    ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+                )
+        except (OSError, HandshakeError) as error:
+            connection.close()
+            why = error if isinstance(error, HandshakeError) else handshake_error(error)
+            cast("Wrapped", protocol).handshake_failed(why)
 
     def _ended(self) -> None:
         self.sessions -= 1

@@ -7,7 +7,9 @@ A program does so::
     self.tls = tls.ServerTls(process, "imapd")  # in open()
     if self.tls.offered: …announce STARTTLS…
     agreed = await self.tls.upgrade_channel(channel, client, b"+OK begin\\r\\n")  # STARTTLS
-    agreed = await self.tls.upgrade_channel(channel, client)  # at once, where self.tls.wrapper
+
+Where TLS begins with the connection (``wrapping``) the session begins after the handshake, and asks ``accepted``; or
+its ``handshake_failed`` is called, and it tells ``failed``.
 """
 
 import asyncio
@@ -69,6 +71,20 @@ class ServerTls:
         if certificates.stale:
             self._process.retire()
         return context
+
+    def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
+        """For ``stream.Service.wrapping``."""
+        return (self.context(), self.settings.timeout) if self.wrapper else None
+
+    def accepted(self, transport: asyncio.BaseTransport, client: str) -> Agreed:
+        """In wrapper mode: what was agreed on before the session began, logged."""
+        agreed = tls.agreed(transport, self.settings.digest)
+        self._log_agreed(client, agreed)
+        return agreed
+
+    def failed(self, client: str, error: HandshakeError) -> None:
+        """In wrapper mode: log that the handshake failed."""
+        self._log_failure(client, error)
 
     def binding(self, transport: asyncio.BaseTransport | None) -> bytes:
         """tls-server-end-point data of a connection that has TLS; empty where there is none."""

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from typing import Any, cast
 
 from tubepost.common.config import Config
+from tubepost.common.net.tls import HandshakeError
 from tubepost.common.skeleton.process import Process
 
 from tubepost.services.smtpd.protocol import Machine
@@ -37,6 +38,10 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport | None = None
     timer: asyncio.TimerHandle | None = None
     lost = False
+    handshake_error: HandshakeError | None = None
+    """TLS was to begin with the connection, and did not."""
+    secure = False
+    """TLS is there."""
     request_since = 0.0
     """When the wait for the present request began; the session sets it to 0 with each event."""
     _steps: Steps[None]
@@ -97,6 +102,13 @@ class Connection(asyncio.Protocol):
         self._steps = self.live()
         self._advance()
 
+    def handshake_failed(self, error: HandshakeError) -> None:
+        """See stream.Wrapped."""
+        self.handshake_error = error
+        self._eof = self.lost = True
+        self._steps = self.live()
+        self._advance()
+
     def data_received(self, data: bytes) -> None:
         size = len(data)
         self._request_bytes += size
@@ -142,7 +154,8 @@ class Connection(asyncio.Protocol):
         self._hand_over()
         self._eof = True
         self.wake()
-        return True
+        # TLS closes both ways at once.
+        return not self.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._hand_over()
@@ -186,6 +199,20 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+    def stop_reading(self) -> None:
+        """What comes from here on is left to TLS, or to nobody."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+        self._pieces.clear()
+        self._pieces_size = 0
+
+    def take_transport(self, transport: asyncio.Transport) -> None:
+        """Go on over TLS."""
+        self.transport = transport
+        self.secure = True
+        self._reading = True
+        self._full = False
 
     def write(self) -> None:
         output = self.machine.take_output()

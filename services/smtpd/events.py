@@ -28,6 +28,8 @@ class Mail:
     ret: str = ""
     envid: str = ""
     verp: str = ""
+    auth: str = ""
+    """RFC 4954 5: who is said to have submitted it, ``<>`` where that is not known; empty when AUTH was not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,31 @@ class Xforward:
 
 
 @dataclass(frozen=True, slots=True)
+class StartTls:
+    """Asks. After ``accept`` the reply is to be sent, and TLS to begin; ``Machine.secure`` when it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Asks, also with ``Machine.challenge``. ``initial``: None where there is no initial response."""
+
+    mechanism: str
+    initial: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResponse:
+    """Asks as Auth does."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuthAbandoned:
+    """The client gave up, or sent what cannot be a response; it was told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Sleep so long, then call ``Machine.resume``: the client makes many errors (smtpd_error_sleep_time)."""
 
@@ -128,6 +155,10 @@ Event = (
     | Etrn
     | Xclient
     | Xforward
+    | StartTls
+    | Auth
+    | AuthResponse
+    | AuthAbandoned
     | Pause
     | Hangup
 )

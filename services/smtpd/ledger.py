@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tubepost.services.smtpd.events import Event, Hangup, Pause, Rcpt
 from tubepost.services.smtpd.settings import Settings
-from tubepost.services.smtpd.tables import CONNECT, UNIMPLEMENTED, UNKNOWN, VERBS, State
+from tubepost.services.smtpd.tables import CONNECT, UNKNOWN, VERBS, State
 
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _ENHANCED = re.compile(r"[45]\.\d+\.\d+")
@@ -14,7 +14,7 @@ _ENHANCED = re.compile(r"[45]\.\d+\.\d+")
 _REPLY_LIMIT = 510
 
 # The order of the disconnect line, and what stands before each count in it.
-_PLACES = {verb: place for place, verb in enumerate((*VERBS, *sorted(UNIMPLEMENTED), UNKNOWN))}
+_PLACES = {verb: place for place, verb in enumerate((*VERBS, UNKNOWN))}
 _SHOWN = {verb: f" {verb.lower()}=" for verb in _PLACES}
 
 
@@ -141,9 +141,10 @@ class Ledger:
                 self.history.extend(f"Out: {line}" for line in reply.split("\r\n"))
             else:
                 self.history.append(f"Out: {reply}")
-        self._say(reply)
+        self.say(reply)
 
-    def _say(self, reply: str) -> None:
+    def say(self, reply: str) -> None:
+        """Without an entry in the transcript."""
         settings = self.settings
         # Postfix: the more errors, the slower the answers.
         if self.errors >= settings.soft_error_limit and settings.error_sleep_time > 0:
@@ -171,6 +172,14 @@ class Ledger:
                 f"\r\n{code}{' ' if index == last else '-'}{label}{line}" for index, line in enumerate(lines)
             )
         return reply
+
+    def refuse_long(self) -> None:
+        """A command longer than line_length_limit was received, and dropped."""
+        self.where = UNKNOWN
+        self.count(UNKNOWN, 0, 1)
+        self.troubles.add("protocol")
+        self.errors += 1
+        self.reply(f"500 5.5.2 {self.settings.myhostname} Error: command too long")
 
     def log_reject(self, text: str, sender: str | None = None) -> None:
         saved = self.sender

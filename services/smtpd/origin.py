@@ -7,7 +7,7 @@ from tubepost.common.wire.envelope import Origin
 from tubepost.services.smtpd.restrictions.evaluation import Client
 
 
-def origin_of(client: Client, helo: str, protocol: str, forwarded: Mapping[str, str]) -> Origin:
+def origin_of(client: Client, helo: str, protocol: str, forwarded: Mapping[str, str], sasl_sender: str = "") -> Origin:
     """``forwarded``: what XFORWARD said, by attribute name; it goes before what this server sees itself."""
     if not forwarded:
         return Origin(
@@ -16,6 +16,9 @@ def origin_of(client: Client, helo: str, protocol: str, forwarded: Mapping[str, 
             client_port=client.port,
             helo=helo,
             protocol=protocol,
+            sasl_method=client.method,
+            sasl_username=client.user,
+            sasl_sender=sasl_sender,
         )
     return Origin(
         client_name=forwarded.get("NAME", client.name),
@@ -23,15 +26,24 @@ def origin_of(client: Client, helo: str, protocol: str, forwarded: Mapping[str, 
         client_port=forwarded.get("PORT", client.port),
         helo=forwarded.get("HELO", helo),
         protocol=forwarded.get("PROTO", protocol),
+        sasl_method=client.method,
+        sasl_username=client.user,
+        sasl_sender=sasl_sender,
         log_ident=forwarded.get("IDENT", ""),
     )
 
 
-def forwarded_text(forwarded: Mapping[str, str]) -> str:
-    """What the log line of a message says besides the client; empty without XFORWARD."""
+def origin_text(client: Client, sasl_sender: str, forwarded: Mapping[str, str]) -> str:
+    """What the log line of a message says besides the client: who has authenticated, what XFORWARD said."""
+    text = ""
+    if client.user:
+        text = f", sasl_method={client.method}, sasl_username={client.user}"
+        if sasl_sender:
+            text += f", sasl_sender={sasl_sender}"
     if not forwarded:
-        return ""
-    text = f", orig_queue_id={forwarded['IDENT']}" if forwarded.get("IDENT") else ""
+        return text
+    if forwarded.get("IDENT"):
+        text += f", orig_queue_id={forwarded['IDENT']}"
     if "NAME" in forwarded or "ADDR" in forwarded:
         address = forwarded.get("ADDR", "unknown")
         text += f", orig_client={forwarded.get('NAME', 'unknown')}[{address}]"

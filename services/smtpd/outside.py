@@ -117,6 +117,10 @@ class Outside:
         self.noop_commands = StringList("smtpd_noop_commands", config.smtpd_noop_commands, environment)
         self.forbidden_commands = StringList("smtpd_forbidden_commands", config.smtpd_forbidden_commands, environment)
         self.command_filter = maps("smtpd_command_filter")
+        self.sender_logins = maps("smtpd_sender_login_maps")
+        self.client_certificates = maps("relay_clientcerts")
+        self.sasl_exceptions = hosts("smtpd_sasl_exceptions_networks")
+        self.sasl_filter = StringList("smtpd_sasl_mechanism_filter", config.smtpd_sasl_mechanism_filter, environment)
         self.check_unlisted = "no_unknown_recipient_checks" not in config.receive_override_options
 
     def _compile(self, config: Config) -> Lists:

@@ -31,15 +31,22 @@ class ParameterRefused(Exception):
 
 
 def read_mail(
-    sender: str, pairs: Pairs, *, withheld: frozenset[str], smtputf8_enable: bool, verp: tuple[str, str] | None = None
+    sender: str,
+    pairs: Pairs,
+    *,
+    withheld: frozenset[str],
+    smtputf8_enable: bool,
+    verp: tuple[str, str] | None = None,
+    auth: bool = False,
 ) -> Mail:
     """MAIL's parameters. ``withheld``: EHLO keywords that this client was not told.
 
-    ``verp``: (default delimiters, characters allowed) for clients that may ask for VERP. Raises ParameterRefused.
+    ``auth``: AUTH= is understood. ``verp``: (default delimiters, characters allowed) for clients that may ask for VERP.
+    Raises ParameterRefused.
     """
     size = 0
     delimiters = ""
-    encoding = ret = ""
+    encoding = ret = submitter = ""
     envid: str | None = None
     smtputf8 = False
     for name, value in pairs:
@@ -73,6 +80,8 @@ def read_mail(
                     raise ValueError
             except ValueError:
                 raise ParameterRefused("501 5.5.4 Bad ENVID parameter syntax") from None
+        elif name == "AUTH" and auth and "AUTH" not in withheld:
+            submitter = _read_submitter(value)
         elif name == "XVERP" and verp is not None:
             delimiters = verp[0] if value is None else value
             if len(delimiters) != 2 or not set(delimiters) <= set(verp[1]):
@@ -81,7 +90,18 @@ def read_mail(
             raise ParameterRefused(f"555 5.5.4 Unsupported option: {_show(name, value)}")
     if delimiters and not sender:
         raise ParameterRefused("503 5.5.4 Error: XVERP requires non-null sender")
-    return Mail(sender, size, encoding, smtputf8, ret, envid or "", delimiters)
+    return Mail(sender, size, encoding, smtputf8, ret, envid or "", delimiters, submitter)
+
+
+def _read_submitter(value: str | None) -> str:
+    """RFC 4954 5: ``<>`` or an address, in xtext. Raises ParameterRefused."""
+    try:
+        found = xtext.decode(value or "")
+    except ValueError:
+        found = ""
+    if not found or len(found) > 500 or _UNPRINTABLE.search(found):
+        raise ParameterRefused("501 5.5.4 Bad AUTH parameter syntax")
+    return found
 
 
 def read_rcpt(address: str, pairs: Pairs, *, withheld: frozenset[str]) -> Rcpt:

@@ -15,9 +15,9 @@ What the client sends must not be answered faster than it is judged: while an ev
 
 import re
 
-from tubepost.common.smtp import command, extensions
+from tubepost.common.smtp import command
 
-from tubepost.services.smtpd import events
+from tubepost.services.smtpd import authentication, events, hello
 from tubepost.services.smtpd.content import ChunkContent, DataContent, Skipped, worth_skipping
 from tubepost.services.smtpd.events import Event
 from tubepost.services.smtpd.ledger import UNPRINTABLE, Ledger
@@ -27,12 +27,11 @@ from tubepost.services.smtpd.tables import (
     AFTER_DATA,
     END_OF_MESSAGE,
     OUT_OF_ORDER,
-    UNIMPLEMENTED,
     UNKNOWN,
     VERBS,
     State,
 )
-from tubepost.services.smtpd.verbs import HANDLERS, keywords
+from tubepost.services.smtpd.verbs import HANDLERS
 
 _ASKS = frozenset(
     {
@@ -45,13 +44,14 @@ _ASKS = frozenset(
         events.Etrn,
         events.Xclient,
         events.Xforward,
+        events.StartTls,
+        events.Auth,
+        events.AuthResponse,
     }
 )
 _HEADER = re.compile(r"[!-9;-~]+:")
-# Clients of different kinds are offered different things; a table of client addresses must not fill memory.
-_EHLO_REPLIES_LIMIT = 100
 # Looked at with every command: plain names cost less than an Enum's attributes.
-_CLOSED, _CONTENT, _CHUNK = State.CLOSED, State.CONTENT, State.CHUNK
+_CLOSED, _CONTENT, _CHUNK, _AUTH = State.CLOSED, State.CONTENT, State.CHUNK, State.AUTH
 
 
 class Machine(Ledger):
@@ -66,6 +66,16 @@ class Machine(Ledger):
         self.verp_allowed = False
         self.xclient_allowed = False
         self.xforward_allowed = False
+        self.tls_offered = False
+        """STARTTLS may be used, where TLS is not there yet."""
+        self.tls_active = False
+        self.tls_required = False
+        self.auth_active = False
+        """AUTH may be used by this client."""
+        self.mechanisms: tuple[str, ...] = ()
+        """What EHLO announces with it."""
+        self.user = ""
+        """Who has authenticated."""
         self.bare_newline_policy = settings.forbid_bare_newline
         self.pipelined_wrongly = False
         self.access_denied = ""
@@ -154,7 +164,9 @@ class Machine(Ledger):
                 line = self._next_line() if self._position < len(self._buffer) else None
                 if line is None:
                     return None
-                if line:
+                if line and state is _AUTH:
+                    authentication.response(self, line)
+                elif line:
                     self._command(line)
         event = ready.popleft()
         if event.__class__ in _ASKS:
@@ -162,7 +174,7 @@ class Machine(Ledger):
         return event
 
     def accept(self, text: str = "") -> None:
-        """Yes to the event that asked. ``text``: the queue id for EndOfContent."""
+        """Yes to the event that asked. ``text``: the queue id for EndOfContent, the user for Auth and AuthResponse."""
         event, self._asked = self._asked, None
         match event:
             case events.Rcpt():
@@ -180,7 +192,7 @@ class Machine(Ledger):
             case events.EndOfContent():
                 self._queued(event, text)
             case events.Helo():
-                self._greet_helo(event)
+                hello.greet(self, event)
             case events.Vrfy():
                 self.ok("VRFY", f"252 2.0.0 {event.text}")
             case events.Etrn():
@@ -193,6 +205,17 @@ class Machine(Ledger):
                 self.reply(f"220 {self.settings.banner}")
             case events.Xforward():
                 self.ok("XFORWARD", "250 2.0.0 Ok")
+            case events.Auth() | events.AuthResponse():
+                self.user = text
+                self.ok("AUTH", "235 2.7.0 Authentication successful")
+            case events.StartTls():
+                self.count("STARTTLS", 1, 0)
+                # RFC 3207 4.2, CVE-2011-0411: what came in the clear behind the command is not read any more.
+                self._buffer = b""
+                self._position = 0
+                self._dropping = False
+                # Not by ``ok``: after errors that would hold the reply back.
+                self.output.append("220 2.0.0 Ready to start TLS\r\n")
             case _:
                 raise RuntimeError("nothing was asked")
 
@@ -212,6 +235,20 @@ class Machine(Ledger):
         self.wrong(reply)
         if reply.startswith(("421", "521")):
             self.close()
+
+    def challenge(self, data: bytes) -> None:
+        """To Auth and AuthResponse: the mechanism wants to know more."""
+        self._asked = None
+        self.state = State.AUTH
+        self.reply(f"334 {authentication.encode(data)}")
+
+    def secure(self) -> None:
+        """TLS is there: nothing that was said before it counts (RFC 3207 4.2)."""
+        self.tls_active = True
+        self.helo = self.user = ""
+        self.protocol = "SMTP"
+        self.mechanisms = ()
+        self.reset_transaction()
 
     def time_out(self) -> None:
         """The client was silent too long (RFC 5321 4.5.3.2)."""
@@ -250,24 +287,25 @@ class Machine(Ledger):
     def _next_line(self) -> bytes | None:
         buffer = self._buffer
         limit = self.settings.line_length_limit
-        newline = buffer.find(b"\n", self._position)
+        start = self._position
+        newline = buffer.find(b"\n", start)
         if newline < 0:
-            if len(buffer) - self._position > limit + 1 and not self._dropping:
-                self._too_long(buffer[self._position : self._position + 30])
+            if len(buffer) - start > limit + 1 and not self._dropping and not self._may_be_long(start, len(buffer)):
+                self._too_long(buffer[start : start + 30])
             if self._dropping:
                 self._buffer = b""
                 self._position = 0
             return None
-        line = buffer[self._position : newline]
+        line = buffer[start:newline]
         self._position = newline + 1
-        if self._dropping:
+        if self._dropping or (len(line) > limit + 1 and not self._may_be_long(start, newline)):
+            if not self._dropping:
+                self._too_long(line[:30])
             self._dropping = False
-            self._refuse_long()
-            return b""
-        if len(line) > limit + 1:
-            self._too_long(line[:30])
-            self._dropping = False
-            self._refuse_long()
+            if self.state is _AUTH:
+                authentication.too_long(self)
+            else:
+                self.refuse_long()
             return b""
         if line.endswith(b"\r"):
             line = line[:-1]
@@ -285,19 +323,18 @@ class Machine(Ledger):
         # An empty line is a command too, and a wrong one; b"" above means that the line was dealt with.
         return line or b" "
 
+    def _may_be_long(self, start: int, end: int) -> bool:
+        """Lines of an AUTH exchange have a limit of their own (RFC 4954 4); tokens are long."""
+        if self.state is not _AUTH and not (self.auth_active and self._buffer[start : start + 5].upper() == b"AUTH "):
+            return False
+        return end - start <= self.settings.sasl_response_limit
+
     def _too_long(self, start: bytes) -> None:
         self._dropping = True
-        shown = start.decode("ascii", "replace")
+        shown = start.decode("ascii", "replace") if self.state is not _AUTH else ""
         self.logs.append(
             ("warning", f"{self.client}: request longer than {self.settings.line_length_limit}: {shown}...")
         )
-
-    def _refuse_long(self) -> None:
-        self.where = UNKNOWN
-        self.count(UNKNOWN, 0, 1)
-        self.troubles.add("protocol")
-        self.errors += 1
-        self.reply(f"500 5.5.2 {self.settings.myhostname} Error: command too long")
 
     def _flag_pipelining(self) -> bool:
         """The client talks out of turn: noted, and True when the session ends over it."""
@@ -323,7 +360,7 @@ class Machine(Ledger):
             self.wrong("500 5.5.2 Error: bad UTF-8 syntax", "protocol")
             return
         if settings.keep_history:
-            self.history.append(f"In:  {text}")
+            self.history.append(f"In:  {authentication.conceal(text)}")
         if settings.command_filter is not None:
             try:
                 other = settings.command_filter(text.lstrip(" \t"))
@@ -345,7 +382,7 @@ class Machine(Ledger):
             self.reply("250 2.0.0 Ok")
             return
         known = VERBS.get(verb)
-        if known is None and verb not in UNIMPLEMENTED:
+        if known is None:
             self.where = UNKNOWN
             self.count(UNKNOWN, 0, 1)
             if _HEADER.match(verb) or (settings.is_forbidden is not None and settings.is_forbidden(verb)):
@@ -365,11 +402,13 @@ class Machine(Ledger):
             self.wrong(f"503 5.7.0 Error: access denied for {self.client}")
             return
         if known is None:
-            unknown = verb not in UNIMPLEMENTED
-            state = "not recognized" if unknown else "not implemented"
-            self.wrong(f"{'500 5.5.2' if unknown else '502 5.5.1'} Error: command {state}", "protocol")
+            self.wrong("500 5.5.2 Error: command not recognized", "protocol")
             return
         self.where = verb
+        if self.tls_required and not self.tls_active and not known.clear:
+            # RFC 3207 4
+            self.wrong("530 5.7.0 Must issue a STARTTLS command first", "policy")
+            return
         if (known.last or self.protocol != "ESMTP") and self._position < len(self._buffer) and self._flag_pipelining():
             return
         out_of_order = OUT_OF_ORDER.get((self.state, verb))
@@ -381,30 +420,6 @@ class Machine(Ledger):
                 self.ready.append(event)
         if known.junk:
             self.count_junk()
-
-    def _greet_helo(self, event: events.Helo) -> None:
-        self.reset_transaction()
-        self.helo = event.name
-        verb = "EHLO" if event.extended else "HELO"
-        self.count(verb, 1, 0)
-        if not event.extended:
-            # RFC 5321 4.1.1.1; the protocol stays ESMTP once EHLO was said, or pipelining could not be judged.
-            self.reply(f"250 {self.settings.myhostname}")
-            return
-        self.protocol = "ESMTP"
-        if self.withheld and not self.withheld_silently:
-            self.logs.append(("info", f"discarding EHLO keywords: {' '.join(sorted(self.withheld))}"))
-        made = self.settings.ehlo_replies
-        key = (self.verp_allowed, self.xclient_allowed, self.xforward_allowed, self.withheld)
-        known = made.get(key)
-        if known is None:
-            reply = extensions.format_reply(self.settings.myhostname, keywords(self)).decode("utf-8")[:-2]
-            if len(made) >= _EHLO_REPLIES_LIMIT:
-                made.clear()
-            known = made[key] = reply, tuple(f"Out: {line}" for line in reply.split("\r\n"))
-        if self.settings.keep_history:
-            self.history.extend(known[1])
-        self._say(known[0])
 
     def _begin_content(self, chunking: bool) -> None:
         settings = self.settings

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import os
+import ssl
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -14,8 +15,10 @@ from tubepost.common.system import log
 from tubepost.common.bus.errors import BusError
 from tubepost.common.tables import TableError
 from tubepost.common.skeleton import stream
+from tubepost.common.skeleton.authentication import Authenticator
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
+from tubepost.common.skeleton.tls import ServerTls
 
 from tubepost.services.smtpd import notice
 from tubepost.services.smtpd.outside import Outside
@@ -53,6 +56,8 @@ class Smtpd(stream.Service):
         self.outside = Outside(self.process, self._environment)
         self.cleanup = self.process.client(self.config.cleanup_service_name)
         self.anvil = self.process.client("anvil")
+        self.tls = ServerTls(self.process, "smtpd")
+        self.auth = Authenticator(self.process, "smtp")
         self._take_config()
         self.process.on_stress.append(self._take_config)
         self._hurry = self.process.loop.create_task(self._watch())
@@ -71,6 +76,9 @@ class Smtpd(stream.Service):
         session = Session(self, peer)
         self.sessions.add(session)
         return session
+
+    def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
+        return self.tls.wrapping()
 
     def forget(self, session: Session) -> None:
         """The session is over."""
@@ -99,6 +107,8 @@ class Smtpd(stream.Service):
             or config.smtpd_client_connection_rate_limit
             or config.smtpd_client_message_rate_limit
             or config.smtpd_client_recipient_rate_limit
+            or config.smtpd_client_auth_rate_limit
+            or config.smtpd_client_new_tls_session_rate_limit
         )
         self.settings = Settings(
             myhostname=config.myhostname,
@@ -124,6 +134,10 @@ class Smtpd(stream.Service):
             replace_stray_cr=config.cleanup_replace_stray_cr_lf,
             history_flush_threshold=config.smtpd_history_flush_threshold,
             keep_history=notice.is_wanted(notice.CLASSES, config.notify_classes),
+            # Where TLS is required no password goes before it either.
+            tls_auth_only=config.smtpd_tls_auth_only or self.tls.required,
+            sasl_response_limit=config.smtpd_sasl_response_limit,
+            broken_sasl_auth_clients=config.broken_sasl_auth_clients,
             verp_delimiters=config.default_verp_delimiters,
             verp_delimiter_filter=config.verp_delimiter_filter,
             command_filter=self._filter_command if outside.command_filter else None,

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from tubepost.common.smtp import extensions
-from tubepost.common.wire import anvil, flush
+from tubepost.common.wire import anvil, auth, flush
 from tubepost.common.wire.cleanup import QUEUE_ID_MARK, Deposit
 from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system import ids, log
@@ -17,14 +17,15 @@ from tubepost.common.bus.errors import BusError, Refusal
 from tubepost.common.config.expand import ExpandError, expand
 from tubepost.common.tables import TableError
 from tubepost.common.tables.match import HostList
+from tubepost.common.skeleton.authentication import Exchange
 from tubepost.common.skeleton.stream import Peer
 
-from tubepost.services.smtpd import events
+from tubepost.services.smtpd import counting, events, security
 from tubepost.services.smtpd.connection import Connection, Gone
 from tubepost.services.smtpd.deposit import Message, Refused
-from tubepost.services.smtpd.origin import forwarded_text, origin_of
+from tubepost.services.smtpd.origin import origin_of, origin_text
 from tubepost.services.smtpd.protocol import Machine
-from tubepost.services.smtpd.received import format_received
+from tubepost.services.smtpd.received import describe_security, format_received
 from tubepost.services.smtpd.restrictions import engine
 from tubepost.services.smtpd.restrictions.dnslists import reply_values
 from tubepost.services.smtpd.restrictions.evaluation import Client, Effects, Evaluation, HangUp
@@ -63,7 +64,12 @@ class Session(Connection):
         self._mail: events.Mail | None = None
         self._arrival = 0.0
         self._context: Literal["local", "remote"] = "remote"
-        self._counted = False
+        self.counted = False
+        """anvil was told of this connection."""
+        self.exchange: Exchange | None = None
+        self.success: auth.Success | None = None
+        """The client has authenticated, and is yet to hear the mechanism's last word."""
+        self.sasl_method = ""
         self._reason = ""
 
     # The session's life
@@ -96,13 +102,14 @@ class Session(Connection):
             machine.break_down()
             return
         if self.server.counts_clients and not machine.xclient_allowed:
-            yield from self._count_connection()
+            yield from counting.connection(self)
+        yield from security.wrap(self)
         denied = ""
         if not config.smtpd_delay_reject and outside.lists.client:
             denied = yield from engine.check_client(self.evaluation, outside.lists)
         machine.greet(denied)
 
-    def _is_among(self, hosts: HostList) -> Steps[bool]:
+    def is_among(self, hosts: HostList) -> Steps[bool]:
         """Raises TableError."""
         client = self.client
         if hosts.immediate:
@@ -114,13 +121,14 @@ class Session(Connection):
         """What lists of clients say of this one. Raises TableError."""
         outside, machine = self.server.outside, self.machine
         if outside.xclient_hosts:
-            machine.xclient_allowed = yield from self._is_among(outside.xclient_hosts)
+            machine.xclient_allowed = yield from self.is_among(outside.xclient_hosts)
         if outside.xforward_hosts:
-            machine.xforward_allowed = yield from self._is_among(outside.xforward_hosts)
+            machine.xforward_allowed = yield from self.is_among(outside.xforward_hosts)
         if outside.verp_clients:
-            machine.verp_allowed = yield from self._is_among(outside.verp_clients)
+            machine.verp_allowed = yield from self.is_among(outside.verp_clients)
+        yield from security.prepare(self)
         exclusions = outside.bare_newline_exclusions
-        trusted = bool(exclusions) and (yield from self._is_among(exclusions))
+        trusted = bool(exclusions) and (yield from self.is_among(exclusions))
         machine.bare_newline_policy = "no" if trusted else self.server.settings.forbid_bare_newline
         words = None
         if outside.ehlo_discard:
@@ -182,7 +190,15 @@ class Session(Connection):
             case events.Reset() | events.ContentLost():
                 self._forget_content()
                 if isinstance(event, events.Reset):
-                    self._forget_mail()
+                    self.forget_mail()
+            case events.StartTls():
+                yield from security.start_tls(self)
+            case events.Auth():
+                yield from security.authenticate(self, event)
+            case events.AuthResponse():
+                yield from security.go_on(self, event)
+            case events.AuthAbandoned():
+                security.abandon(self)
             case events.Pause():
                 self.write()
                 yield asyncio.sleep(event.seconds)
@@ -199,6 +215,7 @@ class Session(Connection):
 
     def _end(self) -> Steps[None]:
         self._forget_content()
+        security.abandon(self)
         if self.timer is not None:
             self.timer.cancel()
         machine = self.machine
@@ -210,8 +227,8 @@ class Session(Connection):
         if self._reason:
             self._log_end(self._reason)
         log.info(f"disconnect from {machine.client}{machine.statistics()}")
-        if self._counted:
-            self.server.anvil.tell(anvil.Disconnect(service=self.server.process.name, client=self._anvil_name()))
+        if self.counted:
+            self.server.anvil.tell(anvil.Disconnect(service=self.server.process.name, client=self.counted_as))
         notices = machine.notices
         machine.troubles |= self.evaluation.troubles
         last = machine.final_notice()
@@ -241,7 +258,7 @@ class Session(Connection):
 
     def _helo(self, event: events.Helo) -> Steps[None]:
         evaluation, machine = self.evaluation, self.machine
-        self._forget_mail()
+        self.forget_mail()
         evaluation.helo = event.name
         evaluation.where = machine.where
         lists = self.server.outside.lists
@@ -251,6 +268,8 @@ class Session(Connection):
                 evaluation.helo = machine.helo
                 self._refuse(reply)
                 return
+        if event.extended and machine.auth_active:
+            yield from security.offer(self)
         machine.accept()
         evaluation.protocol = machine.protocol
 
@@ -262,19 +281,14 @@ class Session(Connection):
         evaluation.recipient = None
         evaluation.recipient_count = 0
         evaluation.size = event.size
+        evaluation.sasl_sender = event.auth if self.client.user else ""
         evaluation.content_size = 0
         evaluation.smtputf8 = event.smtputf8
         evaluation.pipelined = machine.pipelined_wrongly
         reply = ""
-        if self._counted and self.config.smtpd_client_message_rate_limit:
-            rate = yield from self._rate("message")
-            if rate > self.config.smtpd_client_message_rate_limit:
-                reply = f"450 4.7.1 Error: too much mail from {self.client.address}"
-                log.warning(
-                    f"Message delivery request rate limit exceeded: {rate} from {self.client.identity} "
-                    f"for service {self.server.process.name}"
-                )
-                machine.troubles.add("policy")
+        if (yield from counting.exceeds(self, "message", self.config.smtpd_client_message_rate_limit)):
+            reply = f"450 4.7.1 Error: too much mail from {self.client.address}"
+            machine.troubles.add("policy")
         if not reply and not self.config.smtpd_delay_reject:
             reply = yield from engine.check_sender(evaluation, outside.lists)
         if not reply and not self.server.has_space():
@@ -283,7 +297,7 @@ class Session(Connection):
             evaluation.reject("resource", 452, "4.3.1", "Insufficient system storage")
             reply = evaluation.reply
         if reply:
-            self._forget_mail()
+            self.forget_mail()
             self._refuse(reply)
             return
         self._arrival = now = time.time()
@@ -296,7 +310,7 @@ class Session(Connection):
 
     def _rcpt(self, event: events.Rcpt) -> Steps[None]:
         evaluation, machine = self.evaluation, self.machine
-        if self._counted and not (yield from self._may_name_recipient()):
+        if self.counted and not (yield from self._may_name_recipient()):
             return
         if event.address.lower() != self.server.verify_sender:
             evaluation.where = "RCPT"
@@ -310,15 +324,8 @@ class Session(Connection):
         machine.accept()
 
     def _may_name_recipient(self) -> Steps[bool]:
-        if not self.config.smtpd_client_recipient_rate_limit:
+        if not (yield from counting.exceeds(self, "recipient", self.config.smtpd_client_recipient_rate_limit)):
             return True
-        rate = yield from self._rate("recipient")
-        if rate <= self.config.smtpd_client_recipient_rate_limit:
-            return True
-        log.warning(
-            f"Recipient address rate limit exceeded: {rate} from {self.client.identity} "
-            f"for service {self.server.process.name}"
-        )
         self.machine.refuse(f"450 4.7.1 Error: too many recipients from {self.client.address}", "policy")
         return False
 
@@ -354,7 +361,7 @@ class Session(Connection):
             reply = yield from engine.check_end_of_data(evaluation, lists)
             if reply:
                 self._forget_content()
-                self._forget_mail()
+                self.forget_mail()
                 self._refuse(reply)
                 return
             after = (effects.content_filter, effects.redirect, effects.hold, len(effects.bcc), effects.discard)
@@ -378,14 +385,15 @@ class Session(Connection):
                 if refused.log:
                     log.warning(f"cannot queue a message from {self.client.identity}: {refused.log}")
                 self._forget_content()
-                self._forget_mail()
+                self.forget_mail()
                 self._refuse(refused.reply, refused.trouble)
                 return
             queue_id = deposited.queue_id
         self.message = None
-        log.info(f"{queue_id}: client={machine.client}{forwarded_text(self._forwarded)}", asked)
+        origin = origin_text(self.client, evaluation.sasl_sender, self._forwarded)
+        log.info(f"{queue_id}: client={machine.client}{origin}", asked)
         evaluation.troubles.clear()
-        self._forget_mail()
+        self.forget_mail()
         machine.accept(queue_id)
 
     def _refuse(self, reply: str, trouble: str = "") -> None:
@@ -398,9 +406,10 @@ class Session(Connection):
             self.message.cancel()
             self.message = None
 
-    def _forget_mail(self) -> None:
+    def forget_mail(self) -> None:
         evaluation = self.evaluation
         evaluation.sender = None
+        evaluation.sasl_sender = ""
         evaluation.recipient = None
         evaluation.recipient_count = 0
         evaluation.effects = Effects()
@@ -408,7 +417,7 @@ class Session(Connection):
         self._mail = None
 
     def _vrfy(self, event: events.Vrfy) -> Steps[None]:
-        if self._counted and not (yield from self._may_name_recipient()):
+        if self.counted and not (yield from self._may_name_recipient()):
             return
         evaluation = self.evaluation
         saved = evaluation.recipient
@@ -458,6 +467,10 @@ class Session(Connection):
                 setattr(client, field, "unknown" if found[attribute] == UNAVAILABLE else found[attribute])
         if "DESTPORT" in found:
             client.local_port = "0" if found["DESTPORT"] == UNAVAILABLE else found["DESTPORT"]
+        if (login := found.get("LOGIN")) is not None:
+            client.user = "" if login == UNAVAILABLE else login
+            client.method = "XCLIENT" if client.user else ""
+            machine.user = client.user
         helo = found.get("HELO")
         machine.client = client.identity
         self.evaluation = Evaluation(self.server.outside, client)
@@ -467,11 +480,16 @@ class Session(Connection):
             log.warning(str(error))
             machine.break_down()
             return
-        self._forget_mail()
+        self.forget_mail()
         self.evaluation.protocol = found.get("PROTO", "SMTP")
         machine.accept()
         if helo is not None:
             machine.helo = self.evaluation.helo = "" if helo == UNAVAILABLE else helo
+
+    @property
+    def counted_as(self) -> str:
+        """The client as anvil knows it."""
+        return self.server.aggregate(self._peer.address)
 
     # What a message carries
 
@@ -480,18 +498,29 @@ class Session(Connection):
         mail, effects, recipients = self._mail, self.evaluation.effects, machine.recipients
         assert mail is not None
         local = time.localtime(self._arrival)
+        protocol = security.protocol_name(
+            machine.protocol,
+            smtputf8=mail.smtputf8,
+            tls=client.agreed is not None,
+            authenticated=bool(client.user),
+        )
         received = format_received(
             helo=machine.helo,
             client_name=client.name,
             client_address=client.address,
             myhostname=config.myhostname,
             mail_name=config.mail_name,
-            protocol="UTF8SMTP" if mail.smtputf8 else machine.protocol,
+            protocol=protocol,
             recipient=recipients[0].address if len(recipients) == 1 else "",
             time=self._arrival,
             offset=local.tm_gmtoff,
             zone=local.tm_zone,
             queue_id=QUEUE_ID_MARK,
+            security=describe_security(
+                client.agreed if config.smtpd_tls_received_header else None,
+                client.user if config.smtpd_sasl_authenticated_header else "",
+                asked=self.server.tls.settings.asks,
+            ),
         )
         options = self.server.receive_options
         envelope = Envelope(
@@ -502,7 +531,7 @@ class Session(Connection):
             smtputf8=mail.smtputf8,
             ret=_RETS[mail.ret],
             envid=mail.envid,
-            origin=origin_of(client, machine.helo, machine.protocol, self._forwarded),
+            origin=origin_of(client, machine.helo, protocol, self._forwarded, self.evaluation.sasl_sender),
             content_filter=effects.content_filter or config.content_filter,
             redirect=effects.redirect,
             verp=mail.verp,
@@ -529,49 +558,6 @@ class Session(Connection):
         if domain is not None:
             return "local" if domain == "local" else "remote"
         return (yield from self.server.rewrite_context(self.client))
-
-    # Counters
-
-    def _anvil_name(self) -> str:
-        return self.server.aggregate(self._peer.address)
-
-    def _count_connection(self) -> Steps[None]:
-        """anvil: how many connections this client has, and how often it comes."""
-        server, config, client, machine = self.server, self.config, self.client, self.machine
-        try:
-            if (yield from self._is_among(server.outside.limit_exceptions)):
-                return
-            counts = yield server.anvil.call(
-                anvil.Connect(service=server.process.name, client=self._anvil_name()), anvil.Counts
-            )
-        except (TableError, BusError) as error:
-            # Counting is a courtesy to others, not a condition for mail.
-            log.warning(f"cannot count connections of {client.identity}: {error}")
-            return
-        self._counted = True
-        service = server.process.name
-        limit = config.smtpd_client_connection_count_limit
-        if limit and counts.connections > limit:
-            log.warning(
-                f"Connection concurrency limit exceeded: {counts.connections} from {client.identity} "
-                f"for service {service}"
-            )
-        elif config.smtpd_client_connection_rate_limit and counts.rate > config.smtpd_client_connection_rate_limit:
-            log.warning(f"Connection rate limit exceeded: {counts.rate} from {client.identity} for service {service}")
-        else:
-            return
-        machine.turn_away(f"421 4.7.0 {config.myhostname} Error: too many connections from {client.address}")
-
-    def _rate(self, event: "Literal['message', 'recipient']") -> Steps[int]:
-        try:
-            counts = yield self.server.anvil.call(
-                anvil.Count(service=self.server.process.name, client=self._anvil_name(), event=event), anvil.Counts
-            )
-        except BusError as error:
-            log.warning(f"cannot count {event}s of {self.client.identity}: {error}")
-            return 0
-        rate: int = counts.rate
-        return rate
 
 
 _ENCODINGS: "dict[str, Literal['7bit', '8bit', 'binary']]" = {

@@ -34,6 +34,9 @@ class Settings:
     history_flush_threshold: int = 100
     keep_history: bool = True
     """False when notify_classes names nothing that a session can cause."""
+    tls_auth_only: bool = False
+    sasl_response_limit: int = 12288
+    broken_sasl_auth_clients: bool = False
     verp_delimiters: str = "+="
     verp_delimiter_filter: str = "-=+"
     command_filter: Callable[[str], str | None] | None = None

@@ -23,37 +23,42 @@ class State(Enum):
     CHUNKED = "between two BDAT chunks"
     CHUNK = "content by BDAT is coming"
     BROKEN = "a chunk was refused; the rest of its message is dropped"
+    AUTH = "a response to a challenge is due"
     CLOSED = "the session is over"
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """``junk``: counts towards smtpd_junk_command_limit. ``last``: none may be pipelined behind it (RFC 2920 3.1)."""
+    """``junk``: counts towards smtpd_junk_command_limit. ``last``: none may be pipelined behind it (RFC 2920 3.1).
+
+    ``clear``: allowed before STARTTLS where TLS is required (RFC 3207 4).
+    """
 
     junk: bool = False
     last: bool = False
+    clear: bool = False
 
 
 VERBS: dict[str, Verb] = {
-    "HELO": Verb(junk=True, last=True),
-    "EHLO": Verb(junk=True, last=True),
-    "XCLIENT": Verb(),
+    "HELO": Verb(junk=True, last=True, clear=True),
+    "EHLO": Verb(junk=True, last=True, clear=True),
+    "XCLIENT": Verb(clear=True),
     "XFORWARD": Verb(),
+    # RFC 3207 4.2: what is pipelined behind it comes from nobody knows whom.
+    "STARTTLS": Verb(last=True, clear=True),
+    "AUTH": Verb(),
     "MAIL": Verb(),
     "RCPT": Verb(),
     "DATA": Verb(last=True),
     "BDAT": Verb(),
     "RSET": Verb(junk=True),
-    "NOOP": Verb(junk=True, last=True),
+    "NOOP": Verb(junk=True, last=True, clear=True),
     "VRFY": Verb(junk=True, last=True),
     "ETRN": Verb(junk=True),
-    "QUIT": Verb(),
-    "HELP": Verb(),
+    "QUIT": Verb(clear=True),
+    "HELP": Verb(clear=True),
 }
 """In the order of the disconnect line's counters."""
-
-UNIMPLEMENTED = frozenset({"AUTH", "STARTTLS"})
-"""Known verbs that are answered 502, never offered."""
 
 _BUSY = "503 5.5.1 Error: MAIL transaction in progress"
 _NESTED = "503 5.5.1 Error: nested MAIL command"
@@ -79,6 +84,11 @@ OUT_OF_ORDER: dict[tuple[State, str], str] = {
     (State.RCPT, "XCLIENT"): _BUSY,
     (State.CHUNKED, "XCLIENT"): _BUSY,
     (State.BROKEN, "XCLIENT"): _BUSY,
+    # RFC 4954 4: AUTH is not permitted during a mail transaction.
+    (State.MAIL, "AUTH"): _BUSY,
+    (State.RCPT, "AUTH"): _BUSY,
+    (State.CHUNKED, "AUTH"): _BUSY,
+    (State.BROKEN, "AUTH"): _BUSY,
     (State.MAIL, "XFORWARD"): _BUSY,
     (State.RCPT, "XFORWARD"): _BUSY,
     (State.CHUNKED, "XFORWARD"): _BUSY,

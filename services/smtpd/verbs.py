@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tubepost.common.smtp import command
 from tubepost.common.smtp.command import AddressError, CommandError
 
-from tubepost.services.smtpd import events, parameters, xclient
+from tubepost.services.smtpd import authentication, events, parameters, xclient
 from tubepost.services.smtpd.events import Event
 from tubepost.services.smtpd.ledger import UNPRINTABLE
 from tubepost.services.smtpd.tables import BDAT_OUT_OF_ORDER, VERBS, State
@@ -48,6 +48,7 @@ def _mail(machine: "Machine", rest: str) -> Event | None:
             path.parameters,
             withheld=machine.withheld,
             smtputf8_enable=settings.smtputf8_enable,
+            auth=machine.auth_active and (machine.tls_active or not settings.tls_auth_only),
             verp=(settings.verp_delimiters, settings.verp_delimiter_filter) if machine.verp_allowed else None,
         )
     except AddressError as error:
@@ -237,7 +238,10 @@ def _quit(machine: "Machine", _rest: str) -> Event | None:
 
 
 def _help(machine: "Machine", _rest: str) -> Event | None:
-    machine.ok("HELP", f"214 2.0.0 Commands: {' '.join(sorted(VERBS))}")
+    absent = {"STARTTLS"} if not machine.tls_offered else set()
+    if not machine.auth_active:
+        absent.add("AUTH")
+    machine.ok("HELP", f"214 2.0.0 Commands: {' '.join(sorted(VERBS.keys() - absent))}")
     return None
 
 
@@ -263,36 +267,11 @@ def _xforward(machine: "Machine", rest: str) -> Event | None:
         return None
 
 
-def keywords(machine: "Machine") -> list[tuple[str, str]]:
-    settings = machine.settings
-    offered = [
-        # RFC 2920, 1870, 5321, 1985
-        ("PIPELINING", ""),
-        ("SIZE", str(settings.message_size_limit) if settings.message_size_limit else ""),
-    ]
-    if not settings.disable_vrfy_command:
-        offered.append(("VRFY", ""))
-    offered.append(("ETRN", ""))
-    if machine.verp_allowed:
-        offered.append(("XVERP", ""))
-    if machine.xclient_allowed:
-        offered.append(("XCLIENT", " ".join(xclient.XCLIENT_NAMES)))
-    if machine.xforward_allowed:
-        offered.append(("XFORWARD", " ".join(xclient.XFORWARD_NAMES)))
-    # RFC 2034, 6152, 3461, 6531, 3030
-    offered += [("ENHANCEDSTATUSCODES", ""), ("8BITMIME", ""), ("DSN", "")]
-    if settings.smtputf8_enable:
-        offered.append(("SMTPUTF8", ""))
-    offered += [("CHUNKING", ""), ("BINARYMIME", "")]
-    if settings.recipient_limit:
-        # RFC 9422 4.2
-        offered.append(("LIMITS", f"RCPTMAX={settings.recipient_limit}"))
-    return [(keyword, arguments) for keyword, arguments in offered if keyword not in machine.withheld]
-
-
 HANDLERS: "dict[str, Callable[[Machine, str], Event | None]]" = {
     "HELO": _helo,
     "EHLO": _ehlo,
+    "STARTTLS": authentication.starttls,
+    "AUTH": authentication.auth,
     "MAIL": _mail,
     "RCPT": _rcpt,
     "DATA": _data_verb,

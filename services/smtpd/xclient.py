@@ -5,7 +5,7 @@ import re
 
 from tubepost.common.smtp import xtext
 
-XCLIENT_NAMES = ("NAME", "ADDR", "PROTO", "HELO", "REVERSE_NAME", "PORT", "DESTADDR", "DESTPORT")
+XCLIENT_NAMES = ("NAME", "ADDR", "PROTO", "HELO", "REVERSE_NAME", "PORT", "DESTADDR", "DESTPORT", "LOGIN")
 XFORWARD_NAMES = ("NAME", "ADDR", "PROTO", "HELO", "DOMAIN", "PORT", "IDENT")
 
 UNAVAILABLE = "[UNAVAILABLE]"
@@ -94,6 +94,9 @@ def _check(name: str, value: str) -> str:
     if name in ("PORT", "DESTPORT"):
         if not (value.isascii() and value.isdigit() and len(value) <= 5):
             raise wrong
+        return value
+    if name == "LOGIN":
+        # A name that accounts may have.
         return value
     if name == "PROTO":
         if value.upper() not in ("SMTP", "ESMTP") and len(value) > 64:

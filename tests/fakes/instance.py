@@ -21,7 +21,7 @@ from typing import Any
 from tubepost.common.system import control
 from tubepost.common.accounts.hashing import Cost
 from tubepost.common.config import edit, load
-from tubepost.common.config.instance import write_instance
+from tubepost.common.config.instance import read_credentials, write_instance
 from tubepost.common.tables.compile import rebuild_alias_databases
 
 # Signals and starts on a loaded machine of two cores take this long at most, seconds.
@@ -96,6 +96,7 @@ class Instance:
         main: dict[str, str] | None = None,
         master: Sequence[str] = (),
         root: str | None = None,
+        services: Sequence[str] = (),
         echo: bool = False,
     ) -> None:
         # Short: a UNIX socket path has 107 bytes.
@@ -105,8 +106,10 @@ class Instance:
         self._keep = root is not None
         self.port = free_port()
         self._echo = echo
+        # Others of the shipped servers (submission, submissions, …), each on a port of its own.
+        self.ports = {service: free_port() for service in services}
         # The credentials are those of every test: hashing them is not to take longer than the test.
-        write_instance(str(self.root), smtp_port=self.port, cost=CHEAP)
+        write_instance(str(self.root), smtp_port=self.port, ports=self.ports, cost=CHEAP)
         self.conf = self.root / "conf"
         self.spool = self.root / "spool"
         self.mail = self.root / "mail"
@@ -114,6 +117,7 @@ class Instance:
         if master:
             with open(self.conf / "master.cf", "a") as file:
                 file.write("\n" + "\n".join(master) + "\n")
+        self.credentials = read_credentials(str(self.root / "credentials.txt"))
         self.rebuild_aliases()
         self.process: subprocess.Popen[bytes] | None = None
         self.master = [sys.executable, "-I", "-m", "tubepost.master"]

@@ -90,6 +90,27 @@ async def check_etrn_access(evaluation: Evaluation, _name: str, _kind: str, argu
     return DUNNO if value is None else await act(evaluation, argument, value, domain, domain, ETRN)
 
 
+async def check_sasl_access(evaluation: Evaluation, _name: str, _kind: str, argument: str) -> int:
+    user = evaluation.client.user
+    if not user:
+        return DUNNO
+    value = await _lookup(evaluation, argument, evaluation.world.table(argument).search(user))
+    return DUNNO if value is None else await act(evaluation, argument, value, user, user, "SASL user")
+
+
+async def check_ccert_access(evaluation: Evaluation, _name: str, _kind: str, argument: str) -> int:
+    """By the fingerprint of the client's certificate, then by that of its key."""
+    agreed = evaluation.client.agreed
+    if agreed is None or agreed.certificate is None:
+        return DUNNO
+    identity = evaluation.client.identity
+    for fingerprint in (agreed.certificate.fingerprint, agreed.certificate.public_key_fingerprint):
+        value = await _lookup(evaluation, argument, evaluation.world.table(argument).search(fingerprint))
+        if value is not None:
+            return await act(evaluation, argument, value, fingerprint, identity, CLIENT)
+    return DUNNO
+
+
 async def check_sender_access(evaluation: Evaluation, _name: str, _kind: str, argument: str) -> int:
     sender = evaluation.sender
     if sender is None:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from tubepost.common.mail import dsn as status_codes
+from tubepost.common.net.tls import Agreed
 
 from tubepost.services.smtpd.restrictions.words import DUNNO, OK, REJECT
 from tubepost.services.smtpd.restrictions.world import World
@@ -39,6 +40,11 @@ class Client:
     local_address: str = ""
     local_port: str = ""
     with_port: bool = False
+    agreed: Agreed | None = None
+    """What TLS has agreed on; None: there is no TLS."""
+    user: str = ""
+    """Who has authenticated (sasl_username); empty: nobody."""
+    method: str = ""
 
     @property
     def identity(self) -> str:
@@ -90,6 +96,7 @@ class Evaluation:
         "recipient_listed",
         "recursion",
         "reply",
+        "sasl_sender",
         "sender",
         "sender_listed",
         "size",
@@ -107,6 +114,8 @@ class Evaluation:
         self.protocol = "SMTP"
         self.helo = ""
         self.sender: str | None = None
+        self.sasl_sender = ""
+        """AUTH= of MAIL (RFC 4954 5)."""
         self.recipient: str | None = None
         self.recipient_count = 0
         self.etrn = ""

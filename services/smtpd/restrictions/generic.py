@@ -45,7 +45,8 @@ def reject_unauth_pipelining(evaluation: Evaluation, name: str, kind: str, _argu
 
 
 def reject_plaintext_session(evaluation: Evaluation, _name: str, _kind: str, _argument: str) -> int:
-    """No session is encrypted yet, so each one is rejected: the administrator asked for just that."""
+    if evaluation.client.agreed is not None:
+        return DUNNO
     code = evaluation.world.rules.plaintext_reject_code
     return evaluation.reject("policy", code, "4.7.1", "Session encryption is required")
 
@@ -70,8 +71,10 @@ async def check_policy_service(evaluation: Evaluation, name: str, kind: str, arg
 
 
 def policy_attributes(evaluation: Evaluation) -> dict[str, str]:
-    """What a policy service is told. Attributes of authentication and encryption are there and empty."""
+    """What a policy service is told; attributes that do not apply are there and empty."""
     client = evaluation.client
+    agreed = client.agreed
+    certificate = agreed.certificate if agreed is not None else None
     where = "DATA" if evaluation.where == "BDAT" else evaluation.where
     counted = where in ("DATA", "END-OF-MESSAGE")
     return {
@@ -93,14 +96,14 @@ def policy_attributes(evaluation: Evaluation) -> dict[str, str]:
         "size": str(evaluation.content_size or evaluation.size),
         "etrn_domain": evaluation.etrn,
         "stress": evaluation.world.rules.stress,
-        "sasl_method": "",
-        "sasl_username": "",
-        "sasl_sender": "",
-        "ccert_subject": "",
-        "ccert_issuer": "",
-        "ccert_fingerprint": "",
-        "ccert_pubkey_fingerprint": "",
-        "encryption_protocol": "",
-        "encryption_cipher": "",
-        "encryption_keysize": "0",
+        "sasl_method": client.method,
+        "sasl_username": client.user,
+        "sasl_sender": evaluation.sasl_sender,
+        "ccert_subject": certificate.subject if certificate is not None and certificate.verified else "",
+        "ccert_issuer": certificate.issuer if certificate is not None and certificate.verified else "",
+        "ccert_fingerprint": certificate.fingerprint if certificate is not None else "",
+        "ccert_pubkey_fingerprint": certificate.public_key_fingerprint if certificate is not None else "",
+        "encryption_protocol": agreed.protocol if agreed is not None else "",
+        "encryption_cipher": agreed.cipher if agreed is not None else "",
+        "encryption_keysize": str(agreed.bits) if agreed is not None else "0",
     }

@@ -110,6 +110,10 @@ class World(Protocol):
     recipient_canonical: Maps
     sender_canonical: Maps
     rbl_replies: Maps
+    sender_logins: Maps
+    """smtpd_sender_login_maps."""
+    client_certificates: Maps
+    """relay_clientcerts."""
     check_unlisted: bool
     """False with receive_override_options=no_unknown_recipient_checks."""
 

@@ -20,7 +20,9 @@ def test_an_embedded_instance_is_right(tmp_path: Path) -> None:
     assert (config.mydomain, config.virtual_mailbox_domains) == ("example.test", ("accounts:domains",))
     # A domain in both classes would make its mailboxes unreachable.
     assert "example.test" not in config.mydestination
-    assert [entry.service for entry in entries if entry.type == "inet"] == [made.smtp] == ["127.0.0.1:2532"]
+    addresses = [entry.service for entry in entries if entry.type == "inet"]
+    assert made.smtp == "127.0.0.1:2532"
+    assert addresses[:3] == ["127.0.0.1:2532", "127.0.0.1:2594", "127.0.0.1:2472"]
     assert all(
         ipaddress.ip_network(network.replace("[", "").replace("]", "")).is_loopback for network in config.mynetworks
     )
@@ -44,7 +46,7 @@ def test_a_second_call_changes_nothing(tmp_path: Path) -> None:
     first = write_instance(str(tmp_path))
     (tmp_path / "conf" / "main.cf").write_text("mine = 1\n")
     second = write_instance(str(tmp_path), domain="other.test", port_offset=1)
-    assert len(first.written) == 6
+    assert len(first.written) == 7
     assert second.written == ()
     assert second.credentials == first.credentials
     assert (tmp_path / "conf" / "main.cf").read_text() == "mine = 1\n"
@@ -54,9 +56,9 @@ def test_a_full_instance(tmp_path: Path) -> None:
     made = write_instance(str(tmp_path), domain="example.org", embedded=False)
     config = load(made.config_directory)
     assert config.check() == []
-    assert [
-        entry.service for entry in master_cf.parse(f"{made.config_directory}/master.cf") if entry.type == "inet"
-    ] == ["25"]
+    entries = master_cf.parse(f"{made.config_directory}/master.cf")
+    assert [entry.service for entry in entries if entry.type == "inet"][:3] == ["25", "587", "465"]
+    assert Path(made.config_directory, "tls.pem").stat().st_mode & 0o777 == 0o600
     assert config.maillog_file.startswith(config.maillog_file_prefixes[-1])
     assert made.credentials == {}
     assert not (tmp_path / "credentials.txt").exists()

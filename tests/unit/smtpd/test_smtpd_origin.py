@@ -1,6 +1,6 @@
 """What XFORWARD changes in the envelope and the log."""
 
-from tubepost.services.smtpd.origin import forwarded_text, origin_of
+from tubepost.services.smtpd.origin import origin_of, origin_text
 from tubepost.services.smtpd.restrictions.evaluation import Client
 
 CLIENT = Client("192.0.2.1", "1234", name="c.example")
@@ -10,7 +10,7 @@ def test_without_xforward() -> None:
     origin = origin_of(CLIENT, "helo.example", "ESMTP", {})
     assert (origin.client_name, origin.client_port, origin.helo) == ("c.example", "1234", "helo.example")
     assert (origin.protocol, origin.log_ident) == ("ESMTP", "")
-    assert forwarded_text({}) == ""
+    assert origin_text(CLIENT, "", {}) == ""
 
 
 def test_what_xforward_says_goes_before() -> None:
@@ -18,4 +18,4 @@ def test_what_xforward_says_goes_before() -> None:
     origin = origin_of(CLIENT, "helo.example", "ESMTP", said)
     assert (origin.client_name, origin.client_address, origin.protocol) == ("o.example", "192.0.2.1", "SMTP")
     assert (origin.helo, origin.log_ident) == ("helo.example", "4ABC")
-    assert forwarded_text(said) == ", orig_queue_id=4ABC, orig_client=o.example[unknown]"
+    assert origin_text(CLIENT, "", said) == ", orig_queue_id=4ABC, orig_client=o.example[unknown]"
