@@ -171,7 +171,7 @@ class Directory:
         rows = self._all(f"SELECT {_USER} FROM users ORDER BY domain, name")  # noqa: S608
         return [_user(row) for row in rows if any(matches(row[0]) for matches in matchers)]
 
-    def change_user(self, name: str, **fields: str | int | bool) -> bool:
+    def change_user(self, name: str, /, **fields: str | int | bool) -> bool:
         """Set columns of User. False when there is none."""
         unknown = fields.keys() - _CHANGEABLE
         if unknown or not fields:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from tubepost.common.sasl.prep import saslprep
 from tubepost.common.sasl.scram import parse_keys
@@ -68,10 +68,10 @@ def scram_text(stored: str, scheme: str) -> str | None:
 def _argon(stored: str, password: str) -> bool:
     try:
         return _ARGON.verify(stored, password)
-    except InvalidHashError as error:
-        raise UnknownScheme(f"the stored argon2 hash is damaged: {error}") from None
-    except VerificationError:
+    except VerifyMismatchError:
         return False
+    except (InvalidHashError, VerificationError) as error:
+        raise UnknownScheme(f"the stored argon2 hash is damaged: {error}") from None
 
 
 def _bytes(password: str) -> bytes:
