@@ -298,7 +298,7 @@ class ServerCertificates:
             for certificate, key in self._pairs:
                 # A file that holds both is read once; the order of certificate and key in it does not matter.
                 pem = read_files((key,) if key == certificate else (key, certificate))
-                chains += parse_chains(_key_first(pem), certificate)
+                chains += parse_chains(key_first(pem), certificate)
         if not chains:
             raise CertificateError("no certificate is configured")
         context = self._make()
@@ -325,7 +325,8 @@ class ServerCertificates:
         return tuple(found)
 
 
-def _key_first(pem: bytes) -> bytes:
+def key_first(pem: bytes) -> bytes:
+    """The first private key, then every certificate, in whatever order they were."""
     keys = [match[0] for match in _BLOCK.finditer(pem) if match[1].endswith(b"PRIVATE KEY")]
     rest = [match[0] for match in _BLOCK.finditer(pem) if not match[1].endswith(b"PRIVATE KEY")]
     return b"\n".join((*keys[:1], *rest))

@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import Callable
 
 from tubepost.common.system import log
+from tubepost.common.net import certificates, tls
 from tubepost.common.net.streams import Channel
+from tubepost.common.net.tls import HandshakeError
 
 from tubepost.services.smtp.content import Content, ContentError
+from tubepost.services.smtp.handshake import tls_failed, tls_unverified
+from tubepost.services.smtp.policy import is_accepted
 from tubepost.services.smtp.protocol import Conversation, Mail, Phase
+from tubepost.services.smtp.security import Handshake, Need
 from tubepost.services.smtp.stages import Stage, Trouble
 
 
@@ -23,8 +28,12 @@ class Timing:
 class Connection(Channel):
     """``uses``: deliveries so far. ``opened``: loop time of the connection."""
 
-    def __init__(self, conversation: Conversation, timing: Timing) -> None:
+    def __init__(self, conversation: Conversation, timing: Timing, handshake: Handshake | None = None) -> None:
+        """``handshake``: what to do about TLS; None: nothing."""
         super().__init__()
+        self._handshake = handshake
+        self.need: Need | None = None
+        """What it was made for."""
         self.conversation = conversation
         self.opened = self.loop.time()
         self.uses = 0
@@ -44,9 +53,71 @@ class Connection(Channel):
 
     async def greet(self) -> Trouble | None:
         """Wait for the greeting and say hello. The trouble, where there is any."""
+        conversation = self.conversation
+        if self._handshake is not None and self._handshake.policy.wrapper and not await self._secure():
+            return conversation.failure
         self._advance()
         await self._settled()
-        return self.conversation.failure
+        while conversation.wants_tls and not self.closed:
+            if await self._secure():
+                self._advance()
+                await self._settled()
+        return conversation.failure
+
+    async def _secure(self) -> bool:
+        """The handshake as client. False: the connection is of no further use, ``conversation.failure`` says why."""
+        conversation, handshake = self.conversation, self._handshake
+        assert handshake is not None
+        keeper, policy, server = handshake.keeper, handshake.policy, conversation.server
+        try:
+            context = keeper.context(policy)
+        except (ValueError, certificates.CertificateError) as error:
+            log.warning(f"TLS configuration problem: {error}")
+            tls_failed(conversation, "client TLS configuration problem")
+            self.abort()
+            return False
+        keeper.log_begin(server)
+        try:
+            agreed = await self.start_tls(
+                context,
+                server_side=False,
+                server_hostname=keeper.server_name(server, handshake.nexthop),
+                timeout=keeper.timeout,
+                digest=keeper.digest,
+            )
+        except HandshakeError as error:
+            keeper.log_failure(server, error)
+            if error.verification:
+                tls_unverified(conversation, "Server certificate not trusted")
+            else:
+                tls_failed(conversation, "Cannot start TLS: handshake failure")
+            return False
+        accepted = is_accepted(policy, agreed.certificate, server.host, handshake.nexthop)
+        verified = policy.verifies and accepted
+        keeper.log_agreed(server, agreed, self._word(agreed, verified=verified))
+        if not accepted:
+            tls_unverified(conversation, "Server certificate not verified")
+            self.abort()
+            return False
+        binding = b""
+        if self.transport is not None and (der := tls.ssl_object(self.transport).getpeercert(binary_form=True)):
+            binding = certificates.end_point(der)
+        conversation.secured(binding, verified=verified)
+        return True
+
+    def _word(self, agreed: tls.Agreed, *, verified: bool) -> str:
+        """How far the server is known, in Postfix's words."""
+        if verified:
+            return "Verified"
+        if agreed.certificate is None:
+            return "Anonymous"
+        assert self._handshake is not None
+        if agreed.certificate.verified:
+            return "Trusted"
+        keeper = self._handshake.keeper
+        if keeper.loglevel and self.transport is not None and keeper.is_trusted(tls.peer_chain(self.transport)):
+            return "Trusted"
+        return "Untrusted"
 
     def reserve(self, mail: Mail, content: Content | None) -> "asyncio.Future[None]":
         """Begin a transaction; the future is done when ``mail.results`` are there, or ``conversation.failure`` is.
@@ -144,6 +215,14 @@ class Connection(Channel):
             for note in conversation.notes:
                 log.warning(note)
             conversation.notes.clear()
+        if conversation.remarks:
+            for remark in conversation.remarks:
+                log.info(remark)
+            conversation.remarks.clear()
+        if conversation.wants_tls:
+            self.expect_by(0)
+            self._wake()
+            return
         if conversation.wants_content:
             conversation.wants_content = False
             self._send_content()
@@ -218,7 +297,8 @@ class Connection(Channel):
             self._sender.cancel()
 
     async def _settled(self) -> None:
-        if self.conversation.phase is Phase.GREETING and not self.closed:
+        conversation = self.conversation
+        if conversation.phase is Phase.GREETING and not conversation.wants_tls and not self.closed:
             self._waiter = self.loop.create_future()
             await self._waiter
 

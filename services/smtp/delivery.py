@@ -21,6 +21,7 @@ from tubepost.services.smtp.content import Content, ContentError, Edit
 from tubepost.services.smtp.hosts import Found
 from tubepost.services.smtp.protocol import Mail, Sent
 from tubepost.services.smtp.routing import Candidate, RoutingError, Target
+from tubepost.services.smtp.security import Need
 from tubepost.services.smtp.server import Server
 from tubepost.services.smtp.stages import Trouble
 
@@ -44,9 +45,12 @@ class Surroundings(Protocol):
 
     def target(self, text: str) -> Target: ...
     async def find(self, target: Target) -> Found: ...
-    async def connect(self, job: Job, target: Target, candidate: Candidate, best: bool) -> Connection | Trouble: ...
-    def kept_for(self, label: str) -> Connection | None: ...
-    def kept_at(self, address: str, port: int) -> Connection | None: ...
+    async def need(self, job: Job, target: Target) -> Need | Trouble: ...
+    async def connect(
+        self, job: Job, target: Target, candidate: Candidate, best: bool, need: Need, *, plain: bool = False
+    ) -> Connection | Trouble: ...
+    def kept_for(self, label: str, need: Need) -> Connection | None: ...
+    def kept_at(self, address: str, port: int, label: str, need: Need) -> Connection | None: ...
     def release(self, connection: Connection, job: Job, label: str) -> None: ...
     def discard(self, connection: Connection) -> None: ...
     async def generic(self, address: str) -> str: ...
@@ -106,10 +110,14 @@ class Delivery:
             log.warning('ignoring "lmtp_fallback_relay" setting for non-TCP connections')
         target = world.target(job.nexthop)
         candidate = Candidate(0, "", target.path, 0)
-        while (connection := world.kept_for(job.nexthop)) is not None:
+        need = await world.need(job, target)
+        if isinstance(need, Trouble):
+            self._why = need
+            return
+        while (connection := world.kept_for(job.nexthop, need)) is not None:
             if await self._transfer(connection):
                 return
-        await self._try(target, candidate, True)
+        await self._try(target, candidate, True, need)
 
     async def _by_network(self) -> Report | None:
         """A Report when the job was passed on to best_mx_transport."""
@@ -127,17 +135,21 @@ class Delivery:
                 log.warning(f"{job.queue_id}: {error}")
                 self._why = Trouble("4.3.5", f"Server configuration error: {error}", throttle=True)
                 continue
+            need = await world.need(job, target)
+            if isinstance(need, Trouble):
+                self._why = need
+                continue
             used: set[str] = set()
             sessions = 0
             if number == 0:
-                sessions = await self._by_kept(target, used)
+                sessions = await self._by_kept(need, used)
                 if not self._left or (sessions and sessions == world.session_limit):
                     continue
             found = await world.find(target)
             if found.trouble is not None:
                 self._connected = time.time()
                 self._why = Trouble(found.trouble.dsn, found.trouble.text, throttle=True)
-            await self._by_candidates(target, found, used, sessions)
+            await self._by_candidates(target, found, used, sessions, need)
             if found.myself or (not found.candidates and self._why is not None and self._why.loop):
                 # Backups that are no MX hosts would only make a loop worse.
                 break
@@ -157,15 +169,15 @@ class Delivery:
             return report.model_copy(update={"statuses": (*self._statuses, *report.statuses)})
         return None
 
-    async def _by_kept(self, target: Target, used: set[str]) -> int:
+    async def _by_kept(self, need: Need, used: set[str]) -> int:
         """Over a connection that was kept for this next hop. Returns the number of sessions."""
-        while (connection := self._world.kept_for(self._job.nexthop)) is not None:
+        while (connection := self._world.kept_for(self._job.nexthop, need)) is not None:
             if await self._transfer(connection):
                 used.add(connection.conversation.server.address)
                 return 1
         return 0
 
-    async def _by_candidates(self, target: Target, found: Found, used: set[str], sessions: int) -> None:
+    async def _by_candidates(self, target: Target, found: Found, used: set[str], sessions: int, need: Need) -> None:
         world = self._world
         addresses = len(used)
         candidates = [candidate for candidate in found.candidates if candidate.address not in used]
@@ -182,16 +194,16 @@ class Delivery:
                 # Why the host before this one is passed over.
                 for text in dict.fromkeys(reason.text for reason in self._reasons.values()):
                     log.info(f"{self._job.queue_id}: {text}")
-            if await self._try(target, candidate, candidate.preference == best):
+            if await self._try(target, candidate, candidate.preference == best, need):
                 sessions += 1
 
-    async def _try(self, target: Target, candidate: Candidate, best: bool) -> bool:
+    async def _try(self, target: Target, candidate: Candidate, best: bool, need: Need, *, plain: bool = False) -> bool:
         """One server. True when a session with it came about: what counts for smtp_mx_session_limit."""
         world, job = self._world, self._job
-        while (connection := world.kept_at(candidate.address, candidate.port)) is not None:
+        while (connection := world.kept_at(candidate.address, candidate.port, job.nexthop, need)) is not None:
             if await self._transfer(connection):
                 return True
-        made = await world.connect(job, target, candidate, best)
+        made = await world.connect(job, target, candidate, best, need, plain=plain)
         if isinstance(made, Trouble):
             self._why = made
             self._connected = time.time()
@@ -202,6 +214,10 @@ class Delivery:
             self._server = made.conversation.server
             self._connected = time.time()
             world.discard(made)
+            if made.conversation.security.failed and not plain:
+                # smtp_tls_security_level = may: better in the clear than not at all.
+                log.info(f"{job.queue_id}: {trouble.text}")
+                return await self._try(target, candidate, best, need, plain=True)
             await self._fail(self._left, trouble, made)
             return False
         return await self._transfer(made)

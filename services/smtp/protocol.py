@@ -21,6 +21,8 @@ from tubepost.common.smtp.replies import Reply, ReplyError, ReplyParser
 from tubepost.common.wire.envelope import Envelope, Recipient
 
 from tubepost.services.smtp import envelope as commands
+from tubepost.services.smtp import handshake
+from tubepost.services.smtp.handshake import Security
 from tubepost.services.smtp.server import Manner, Server, printable
 from tubepost.services.smtp.stages import Stage, Trouble
 
@@ -89,6 +91,7 @@ class Conversation:
         discard: frozenset[str] = frozenset(),
         reply_filter: Callable[[str], str | None] | None = None,
         old_message: bool = False,
+        security: Security | None = None,
     ) -> None:
         """``discard``: EHLO keywords to ignore. ``reply_filter``: gives another line for a reply line, or None.
 
@@ -108,6 +111,11 @@ class Conversation:
         self.transactions = 0
         self.notes: list[str] = []
         """Warnings for the log."""
+        self.remarks: list[str] = []
+        """The same, and no trouble."""
+        self.security = security or Security()
+        self.wants_tls = False
+        """The server waits for the handshake: ``secured`` is to be called then, or ``handshake.tls_failed``."""
         self._nexthop = nexthop
         self._watch_loops = watch_loops
         self._discard = discard
@@ -183,7 +191,9 @@ class Conversation:
                 converting=mail.converting,
                 binary=mail.binary,
                 quote=manner.quote,
-            ),
+            )
+            # RFC 4954 5: who submitted it is not known here.
+            + (" AUTH=<>" if self.security.authenticated else ""),
         )
         for index, (recipient, address) in enumerate(zip(mail.recipients, mail.addresses, strict=True)):
             self._command(
@@ -194,6 +204,19 @@ class Conversation:
         if not mail.binary and (not mail.probe or manner.probe_to_data):
             self._command(Stage.DATA, "DATA")
         self._pump()
+
+    def secured(self, binding: bytes, *, verified: bool) -> None:
+        """TLS is there. Nothing that the server said before counts (RFC 3207 4.2), nor is any of it left over."""
+        first = self.wants_tls
+        self.wants_tls = False
+        security, server = self.security, self.server
+        security.active, security.binding, security.verified = True, binding, verified
+        self._parser = ReplyParser()
+        self._partial = b""
+        server.keywords = {}
+        server.size_limit = 0
+        if first:
+            self._hello(Stage.LHLO if self.manner.lmtp else Stage.EHLO)
 
     def content_sent(self) -> None:
         """The whole content, its end included, was given to the connection."""
@@ -226,6 +249,10 @@ class Conversation:
                 if self.phase is Phase.BUSY:
                     self._protocol_error(f"a reply that nothing asked for: {printable(reply.text)[:200]}")
                 continue
+            if self.wants_tls:
+                # Behind the reply to STARTTLS, in the clear: somebody put it there.
+                self.notes.append(f"host {self.server.relay} sent more than the reply to STARTTLS: ignored")
+                return
             stage, index, size = self._expected.popleft()
             self._unanswered -= size
             _HANDLERS[stage](self, reply, index)
@@ -252,6 +279,21 @@ class Conversation:
         self.failure = Trouble("4.4.2", text, throttle=True)
 
     # -- commands ----------------------------------------------------------------------------------------------------
+
+    def send(self, stage: Stage, line: str) -> None:
+        """A command of the handshake."""
+        self._out.append(f"{line}\r\n".encode())
+        self._expected.append((stage, 0, 0))
+
+    def ready(self) -> None:
+        """The handshake is over."""
+        self.phase = Phase.READY
+
+    def close(self) -> None:
+        """The connection is of no further use; ``failure`` says why."""
+        self.must_close = True
+        self.phase = Phase.CLOSED
+        self._expected.clear()
 
     def _command(self, stage: Stage, text: str, index: int = 0) -> None:
         self._todo.append((stage, text.encode("utf-8", "surrogateescape") + b"\r\n", index))
@@ -397,13 +439,13 @@ class Conversation:
             # RFC 6531 3.1 (6): who takes UTF-8 headers takes 8-bit content.
             server.keywords.setdefault("8BITMIME", ())
         self._pipelining = "PIPELINING" in server.keywords
-        self.phase = Phase.READY
+        handshake.after_hello(self)
 
     def _on_helo(self, reply: Reply, _: int) -> None:
         if reply.code // 100 != 2:
             self._refused(reply)
             return
-        self.phase = Phase.READY
+        handshake.after_hello(self)
 
     # -- replies: the transaction ------------------------------------------------------------------------------------
 
@@ -509,6 +551,8 @@ _HANDLERS: dict[Stage, Callable[[Conversation, Reply, int], None]] = {
     Stage.EHLO: Conversation._on_ehlo,
     Stage.LHLO: Conversation._on_ehlo,
     Stage.HELO: Conversation._on_helo,
+    Stage.STARTTLS: handshake.on_starttls,
+    Stage.AUTH: handshake.on_auth,
     Stage.RSET: Conversation._on_rset,
     Stage.XFORWARD_NAME: Conversation._on_xforward,
     Stage.XFORWARD_PROTO: Conversation._on_xforward,

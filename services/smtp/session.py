@@ -27,9 +27,11 @@ from tubepost.services.smtp.connection import Connection
 from tubepost.services.smtp.content import Edit
 from tubepost.services.smtp.delivery import Delivery
 from tubepost.services.smtp.edits import Checks, Editor
+from tubepost.services.smtp.policy import PolicyError
 from tubepost.services.smtp.pool import Demand, Pool
 from tubepost.services.smtp.protocol import Conversation
 from tubepost.services.smtp.routing import Candidate, Target, known_ports, parse_target
+from tubepost.services.smtp.security import Handshake, Keeper, Need
 from tubepost.services.smtp.server import Server
 from tubepost.services.smtp.stages import Trouble
 
@@ -89,6 +91,8 @@ class Smtp(worker.Agent):
         self._local = LocalDomains(
             config.mydestination, environment, addresses=sorted(self._rules.own), myorigin=config.myorigin
         )
+        self._login = config.smtp_sasl_auth_enable
+        self._keeper = Keeper(config, environment, self.process.prepared or (), lmtp=self.lmtp)
         self._propagate = "generic" in config.propagate_unmatched_extensions
 
         def check(name: str, specs: tuple[str, ...]) -> Callable[[str], Awaitable[str | None]] | None:
@@ -137,17 +141,34 @@ class Smtp(worker.Agent):
     async def find(self, target: Target) -> hosts.Found:
         return await hosts.find(target, self.resolver, self._rules)
 
-    async def connect(self, job: Job, target: Target, candidate: Candidate, best: bool) -> Connection | Trouble:
+    async def need(self, job: Job, target: Target) -> Need | Trouble:
+        """How secure a connection to this next hop must be, and who is to authenticate on it."""
+        try:
+            return await self._keeper.need(target, job.envelope.sender)
+        except (TableError, PolicyError) as error:
+            log.warning(f"{job.queue_id}: {error}")
+            text = "client TLS configuration problem" if isinstance(error, PolicyError) else "local data error"
+            return Trouble("4.7.5" if isinstance(error, PolicyError) else "4.3.0", text, throttle=True)
+
+    async def connect(
+        self, job: Job, target: Target, candidate: Candidate, best: bool, need: Need, *, plain: bool = False
+    ) -> Connection | Trouble:
+        """``plain``: TLS has just failed with this server, and may be left out."""
         host = candidate.host or self.config.myhostname
         server = Server(host, candidate.address, candidate.port, best=best)
         try:
             conversation = await self._conversation(job, target, server)
+            conversation.security = await self._keeper.security(need, target, server, plain=plain)
         except TableError as error:
             log.warning(f"{job.queue_id}: {error}")
             return Trouble("4.3.0", f"local data error while talking to {server.name}", throttle=True)
 
+        handshake = Handshake(self._keeper, need.policy, target.host or target.path) if need.policy.wanted else None
+
         def factory() -> Connection:
-            return Connection(conversation, self._timing)
+            made = Connection(conversation, self._timing, handshake)
+            made.need = need
+            return made
 
         limit = self.config.smtp_connect_timeout
         try:
@@ -191,11 +212,12 @@ class Smtp(worker.Agent):
             old_message=job.active_time - job.envelope.arrival_time >= self.pix_age,
         )
 
-    def kept_for(self, label: str) -> Connection | None:
-        return self._take(("hop", label))
+    def kept_for(self, label: str, need: Need) -> Connection | None:
+        return self._take(("hop", label, need))
 
-    def kept_at(self, address: str, port: int) -> Connection | None:
-        return self._take(("end", address, port))
+    def kept_at(self, address: str, port: int, label: str, need: Need) -> Connection | None:
+        # With passwords by next hop, two that lead to the same server are not the same.
+        return self._take(("end", address, port, label if self._login else "", need))
 
     def _take(self, label: tuple[object, ...]) -> Connection | None:
         connection = self._pool.take(label)
@@ -212,13 +234,16 @@ class Smtp(worker.Agent):
         expired = now - connection.opened >= self._reuse_time or (
             self._reuse_count and connection.uses >= self._reuse_count
         )
+        if connection.conversation.security.active and not self.config.smtp_tls_connection_reuse:
+            expired = True
         if expired or self.process.stopping.is_set() or not self._wanted(job.nexthop, now):
             self.discard(connection)
             return
         server = connection.conversation.server
-        labels: list[tuple[object, ...]] = [("end", server.address, server.port)]
+        end = job.nexthop if self._login else ""
+        labels: list[tuple[object, ...]] = [("end", server.address, server.port, end, connection.need)]
         if label:
-            labels.append(("hop", label))
+            labels.append(("hop", label, connection.need))
         self._pool.put(connection, *labels)
         connection.on_idle_loss = self._lost
         self._timers[id(connection)] = self.process.loop.call_later(self._keep_for, self._expire, connection)

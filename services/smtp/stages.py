@@ -10,6 +10,8 @@ class Stage(enum.Enum):
     GREETING = ("receiving the initial server greeting", "", "smtp_helo_timeout")
     EHLO = ("performing the EHLO handshake", "EHLO command", "smtp_helo_timeout")
     HELO = ("performing the HELO handshake", "HELO command", "smtp_helo_timeout")
+    STARTTLS = ("sending STARTTLS", "STARTTLS command", "smtp_starttls_timeout")
+    AUTH = ("sending AUTH", "AUTH command", "smtp_helo_timeout")
     LHLO = ("performing the LHLO handshake", "LHLO command", "smtp_helo_timeout")
     XFORWARD_NAME = ("sending XFORWARD name/address", "XFORWARD name/address command", "smtp_xforward_timeout")
     XFORWARD_PROTO = (

@@ -154,6 +154,7 @@ class Client:
         self.tasks: list[asyncio.Task[Any]] = []
         self.calls: list[tuple[str, Job]] = []
         process: Any = SimpleNamespace(
+            prepared=None,
             program="lmtp" if lmtp else "smtp",
             config=from_text(text, str(directory)),
             birth=SimpleNamespace(config_directory=str(directory)),
