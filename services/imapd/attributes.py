@@ -1,10 +1,13 @@
 """How a FETCH is answered: which columns of the index it takes, whether files, and the line of one message."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tubepost.common.imap.fetch import Attribute, Fetch
 from tubepost.common.imap.write import date_time, nstring
+
+from tubepost.common.mailbox.maildir.summaries import COMMON_FIELDS
 
 from tubepost.services.imapd import content, updates
 from tubepost.services.imapd.content import Message, Piece
@@ -31,7 +34,7 @@ _COLUMNS = {
     b"PREVIEW": "preview",
 }
 # These are NULL in the index until somebody asks for them.
-_SUMMARY = frozenset({"threadid", "envelope", "body", "structure", "preview"})
+_SUMMARY = frozenset({"threadid", "headers", "envelope", "body", "structure", "preview"})
 
 
 class Plan:
@@ -49,7 +52,15 @@ class Plan:
         self.flags_form = _flags_form(self.uid_only, b"UID" in names)
         columns = ["uid", "flagset"]
         self._makers: list[Callable[[Row], bytes] | Attribute] = []
+        if self.files:
+            columns += ["place", "file", "info"]
         for item in request.attributes:
+            fields = _common_fields(item)
+            if fields is not None:
+                if "headers" not in columns:
+                    columns.append("headers")
+                self._makers.append(_headers_maker(item, fields, columns.index("headers")))
+                continue
             column = _COLUMNS.get(item.name) if item.section is None else None
             if column is None:
                 self._makers.append(item)
@@ -63,6 +74,10 @@ class Plan:
         self._columns = tuple(columns)
         self._lazy = [columns.index(column) for column in columns if column in _SUMMARY]
         self._flags: dict[int, bytes] = {}
+
+    def file_of(self, row: Row) -> tuple[int, str, str]:
+        """Place, file and info, for ``read_message``."""
+        return row[2], row[3], row[4]
 
     async def read(self, uids: Sequence[int]) -> list[Row]:
         """The rows of these messages; summaries are made where they are missing."""
@@ -145,7 +160,37 @@ class Plan:
         return known
 
 
+def _common_fields(item: Attribute) -> frozenset[bytes] | None:
+    """The names of HEADER.FIELDS of the message when the index has them all."""
+    section = item.section
+    if section is None or section.path or section.text != b"HEADER.FIELDS" or item.partial is not None:
+        return None
+    names = frozenset(name.lower() for name in section.fields)
+    return names if names <= COMMON_FIELDS else None
+
+
+def _headers_maker(item: Attribute, names: frozenset[bytes], index: int) -> Callable[[Row], bytes]:
+    wanted = re.compile(
+        rb"^(?:%b)[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+" % b"|".join(map(re.escape, names)), re.M | re.I
+    )
+    name = item.echo
+
+    def make(row: Row) -> bytes:
+        kept = row[index]
+        if kept is None:
+            return name + b" NIL"
+        text = b"".join(wanted.findall(kept))
+        # The empty line that ends the header.
+        if kept.endswith(b"\r\n\r\n") or kept == b"\r\n":
+            text += b"\r\n"
+        return b"%b {%d}\r\n%b" % (name, len(text), text)
+
+    return make
+
+
 def _needs_file(item: Attribute) -> bool:
+    if _common_fields(item) is not None:
+        return False
     return item.section is not None or item.name in (b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT")
 
 

@@ -55,15 +55,14 @@ class Message:
         return Range(0, end) if text == b"HEADER" else Range(end, len(self.data))
 
 
-def read_message(folder: Folder, uid: int) -> Message:
-    """Under the lock of the account. Raises NoSuchMessage, OSError."""
+def read_message(folder: Folder, uid: int, place: int, file: str, info: str) -> Message:
+    """By a row of the index; under the lock of the account. Raises NoSuchMessage, OSError."""
+    whole = folder.read(uid, place, file, info, _WHOLE)
+    if whole is not None:
+        return Message(whole)
     fd = folder.open(uid)
     try:
-        size = os.fstat(fd).st_size
-        if size > _WHOLE:
-            return Message(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
-        data = os.read(fd, size) if size else b""
-        return Message(data)
+        return Message(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
     finally:
         os.close(fd)
 

@@ -80,7 +80,7 @@ CREATE TABLE content (
     indexed INTEGER NOT NULL DEFAULT 0,
     threadid TEXT,
     header_size INTEGER, sent INTEGER, sent_offset INTEGER,
-    envelope BLOB, body BLOB, structure BLOB, preview TEXT,
+    headers BLOB, envelope BLOB, body BLOB, structure BLOB, preview TEXT,
     subject TEXT, sender TEXT, receiver TEXT, copied TEXT, blind TEXT,
     base_subject TEXT, display_from TEXT, display_to TEXT, first_from TEXT, first_to TEXT, first_cc TEXT,
     message_id TEXT, in_reply_to TEXT, refs TEXT, attachments INTEGER

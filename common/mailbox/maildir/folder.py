@@ -25,10 +25,12 @@ _LOOK = 64
 _RUNS = 8
 _LIST = 500
 
-_MESSAGE_COLUMNS = frozenset({"uid", "flagset", "modseq", "content", "size", "internal", "saved"})
+_MESSAGE_COLUMNS = frozenset(
+    {"uid", "flagset", "modseq", "content", "size", "internal", "saved", "place", "file", "info"}
+)
 CONTENT_COLUMNS = frozenset({
-    "emailid", "threadid", "header_size", "sent", "sent_offset", "envelope", "body", "structure", "preview", "subject",
-    "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from", "first_to",
+    "emailid", "threadid", "header_size", "sent", "sent_offset", "headers", "envelope", "body", "structure", "preview",
+    "subject", "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from", "first_to",
     "first_cc", "message_id", "in_reply_to", "refs", "attachments",
 })  # fmt: skip
 
@@ -181,8 +183,8 @@ class Folder:
     def rows(self, columns: Sequence[str], uids: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         """These columns of these messages (uid first is wise), ascending; those that are gone are missing.
 
-        Message columns: uid flagset modseq content size internal saved; all others are of the summary, and are NULL
-        until ``complete`` made it.
+        Message columns: uid flagset modseq content size internal saved, and place, file, info for ``read``; all others
+        are of the summary, and are NULL until ``complete`` made it.
         """
         names = ",".join(f"m.{name}" if name in _MESSAGE_COLUMNS else f"c.{name}" for name in columns)
         assert all(name in _MESSAGE_COLUMNS or name in CONTENT_COLUMNS for name in columns)
@@ -230,6 +232,22 @@ class Folder:
                 self.verified = 0.0
                 scan.sync(self, force=True)
         raise NoSuchMessage(f"UID {uid} of {self.name}")
+
+    @as_owner
+    def read(self, uid: int, place: int, file: str, info: str, limit: int) -> bytes | None:
+        """The message's file at once, by a row that was just read; None when it is larger than ``limit`` bytes.
+
+        Raises NoSuchMessage, OSError.
+        """
+        try:
+            fd = os.open(self.file(place, file, info), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            fd = self.open(uid)
+        try:
+            data = os.read(fd, limit + 1)
+            return data if len(data) <= limit else None
+        finally:
+            os.close(fd)
 
     def file(self, place: int, file: str, info: str) -> str:
         return f"{self.path}/{'cur' if place else 'new'}/{file}{info}"

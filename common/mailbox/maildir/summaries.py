@@ -5,8 +5,11 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tubepost.common.imap.sections import Range, header_fields
 from tubepost.common.imap.subject import base_subject
 
+from tubepost.common.mail import structure
+from tubepost.common.mail.crlf import Data
 from tubepost.common.mail.summary import Summary, summarize
 from tubepost.common.mail.text import normalize
 from tubepost.common.system import log
@@ -17,12 +20,23 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of what ``summarize`` makes: raised when it changes, so that older ones are made anew."""
 
+# Header fields that clients ask for by name, kept as they stand: Thunderbird, Apple Mail, Outlook, mutt, webmails.
+COMMON_FIELDS = frozenset(
+    b"date from sender reply-to to cc bcc subject message-id in-reply-to references newsgroups content-type "
+    b"content-transfer-encoding mime-version priority x-priority importance x-mailer user-agent list-id list-post "
+    b"list-unsubscribe followup-to delivered-to return-path return-receipt-to disposition-notification-to "
+    b"mail-followup-to mail-reply-to x-spam-status x-spam-flag x-label resent-from x-draft-info auto-submitted".split()
+)
+
+Made = tuple[Summary, bytes]
+"""A summary, and the common header fields."""
+
 _SMALL = 1 << 20
 _BATCH = 200
 
 _COLUMNS = (
-    "version", "threadid", "header_size", "sent", "sent_offset", "envelope", "body", "structure", "preview", "subject",
-    "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from", "first_to",
+    "version", "threadid", "header_size", "sent", "sent_offset", "headers", "envelope", "body", "structure", "preview",
+    "subject", "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from", "first_to",
     "first_cc", "message_id", "in_reply_to", "refs", "attachments",
 )  # fmt: skip
 _UPDATE = f"UPDATE content SET {','.join(f'{name}=?' for name in _COLUMNS)} WHERE id=?"
@@ -44,23 +58,46 @@ def complete(folder: "Folder", uids: Sequence[int]) -> None:
 def _make(folder: "Folder", rows: Sequence[tuple[Any, ...]]) -> None:
     made = []
     for content, place, file, info, emailid, threadid in rows:
-        summary = read_summary(folder.file(place, file, info))
-        if summary is not None:
-            made.append((content, emailid, threadid, summary))
+        found = _read(folder.file(place, file, info))
+        if found is not None:
+            made.append((content, emailid, threadid, *found))
     if not made:
         return
     with folder.database.transaction() as connection:
         connection.executemany(
             _UPDATE,
             [
-                _values(content, thread or _thread(folder, emailid, summary), summary)
-                for content, emailid, thread, summary in made
+                _values(content, thread or _thread(folder, emailid, summary), headers, summary)
+                for content, emailid, thread, summary, headers in made
             ],
         )
     folder.account.generation += 1
 
 
-def read_summary(path: str) -> Summary | None:
+def insert(folder: "Folder", emailid: str, made: Made | None) -> int:
+    """A new message's content, with its summary where that was made already. Within a transaction. Returns its id."""
+    execute = folder.database.connection.execute
+    content = execute("INSERT INTO content (emailid) VALUES (?)", (emailid,)).lastrowid
+    assert content is not None
+    if made is not None:
+        summary, headers = made
+        execute(_UPDATE, _values(content, _thread(folder, emailid, summary), headers, summary))
+    return content
+
+
+def of_descriptor(fd: int) -> Made | None:
+    """Of a message that was just written; None for a large one: it is summarised when that is asked for."""
+    size = os.fstat(fd).st_size
+    return _of(os.pread(fd, size, 0)) if size <= _SMALL else None
+
+
+def _of(data: Data) -> Made:
+    summary = summarize(data)
+    header = Range(0, structure.header_block(data)[1])
+    return summary, header_fields(data, header, COMMON_FIELDS)
+
+
+def _read(path: str) -> Made | None:
     """None when the file is gone or cannot be read: it is tried again the next time."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -72,14 +109,14 @@ def read_summary(path: str) -> Summary | None:
     try:
         size = os.fstat(fd).st_size
         if size <= _SMALL:
-            return summarize(os.read(fd, size) if size else b"")
+            return _of(os.read(fd, size) if size else b"")
         with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as data:
-            return summarize(data)
+            return _of(data)
     finally:
         os.close(fd)
 
 
-def _values(content: int, thread: str, summary: Summary) -> tuple[Any, ...]:
+def _values(content: int, thread: str, headers: bytes, summary: Summary) -> tuple[Any, ...]:
     """In the order of ``_COLUMNS``."""
     return (
         VERSION,
@@ -87,6 +124,7 @@ def _values(content: int, thread: str, summary: Summary) -> tuple[Any, ...]:
         summary.header_size,
         summary.sent,
         summary.sent_offset,
+        headers,
         summary.envelope,
         summary.body,
         summary.bodystructure,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tubepost.common.system.commit import sync_file_system
-from tubepost.common.mailbox.maildir import scan
+from tubepost.common.mailbox.maildir import scan, summaries
 from tubepost.common.mailbox.maildir.delivery import unique_name
 from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.names import email_id, info_of
@@ -59,24 +59,23 @@ def append(folder: "Folder", drafts: Sequence[Draft]) -> list[int]:
     intent = _announce(folder, [draft.name for draft in drafts]) if len(drafts) > 1 else 0
     done: list[str] = []
     try:
+        made = []
         for draft in drafts:
             os.utime(draft.fd, (draft.internal, draft.internal))
+            made.append(summaries.of_descriptor(draft.fd))
         with database.transaction() as connection:
             change = scan.begin_change(folder)
             letters = folder.letters()
             sets = folder.account.flagsets
             items = []
-            for draft in drafts:
+            for draft, summary in zip(drafts, made, strict=True):
                 folder.note_keywords(draft.flags)
                 letters = folder.letters() if draft.flags else letters
                 info = info_of(map(sets.spell, draft.flags), letters)
                 target = folder.file(1, draft.name, info)
                 os.rename(draft.path, target)
                 done.append(target)
-                content = connection.execute(
-                    "INSERT INTO content (emailid) VALUES (?)", (email_id(draft.name),)
-                ).lastrowid
-                assert content is not None
+                content = summaries.insert(folder, email_id(draft.name), summary)
                 items.append((content, sets.number(draft.flags), draft.octets, draft.internal, 1, draft.name, info))
             uids = add_rows(folder, items, folder.next_modseq())
             _fulfil(connection, intent)

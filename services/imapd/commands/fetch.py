@@ -157,7 +157,7 @@ async def _send_content(session: "Session", selected: Selected, plan: Plan, numb
     uid = row[0]
     assert isinstance(uid, int)
     async with selected.mailbox.lock:
-        message = read_message(selected.folder, uid)
+        message = read_message(selected.folder, uid, *plan.file_of(row))
     try:
         pieces: list[Piece] = plan.pieces(number, row, message)
         for piece in pieces:
