@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import OverQuota
+from tubepost.common.skeleton.mailboxes import Mailbox
 
-from tubepost.services.imapd.mailboxes import Mailbox
 from tubepost.services.imapd.replies import No, nonexistent
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from tubepost.common.imap.sets import SequenceSet
 
 from tubepost.common.mailbox.maildir.folder import Folder, Status
 from tubepost.common.mailbox.view import View
+from tubepost.common.skeleton.mailboxes import Mailbox
 
-from tubepost.services.imapd.mailboxes import Mailbox
 from tubepost.services.imapd.replies import No
 
 

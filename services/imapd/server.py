@@ -8,16 +8,18 @@ from tubepost.common.system import log
 from tubepost.common.bus.errors import BusError
 from tubepost.common.skeleton import stream
 from tubepost.common.skeleton.authentication import Authenticator
+from tubepost.common.skeleton.mailboxes import Mailbox, Mailboxes
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tls import ServerTls
 
-from tubepost.services.imapd.mailboxes import Mailbox, Mailboxes
 from tubepost.services.imapd.selected import Selected
 from tubepost.services.imapd.session import Session
 from tubepost.services.imapd.watch import Watch
 
 # After notify went away: seconds until it is asked again.
 _PAUSE = 1.0
+# How long flags may wait until they are in the names of files, seconds.
+_QUIET = 0.3
 _FOR_EVER = float(1 << 40)
 
 
@@ -150,6 +152,8 @@ class Imapd(stream.Service):
 
         async def work() -> None:
             try:
+                # What is marked and then removed need not be renamed before.
+                await asyncio.sleep(_QUIET)
                 while await mailbox.work(folder.flush):
                     pass
             except Exception as error:

@@ -32,13 +32,13 @@ from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMess
 from tubepost.common.net.streams import Channel
 from tubepost.common.net.tls import HandshakeError
 from tubepost.common.skeleton.authentication import Asker
+from tubepost.common.skeleton.mailboxes import Mailbox
 from tubepost.common.skeleton.stream import Peer
 
 from tubepost.services.imapd import updates
 from tubepost.services.imapd.capabilities import capabilities
 from tubepost.services.imapd.commands import COMMANDS, Updates
 from tubepost.services.imapd.gone import Answered, Gone
-from tubepost.services.imapd.mailboxes import Mailbox
 from tubepost.services.imapd.replies import No, nonexistent
 from tubepost.services.imapd.selected import Selected
 from tubepost.services.imapd.upload import Upload

@@ -14,7 +14,8 @@ from tubepost.services.imapd import places
 from tubepost.services.imapd.replies import No
 
 if TYPE_CHECKING:
-    from tubepost.services.imapd.mailboxes import Mailbox
+    from tubepost.common.skeleton.mailboxes import Mailbox
+
     from tubepost.services.imapd.session import Session
 
 
