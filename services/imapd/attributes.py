@@ -53,7 +53,7 @@ class Plan:
         columns = ["uid", "flagset"]
         self._makers: list[Callable[[Row], bytes] | Attribute] = []
         if self.files:
-            columns += ["place", "file", "info"]
+            columns += ["size", "place", "file", "info"]
         for item in request.attributes:
             fields = _common_fields(item)
             if fields is not None:
@@ -75,9 +75,9 @@ class Plan:
         self._lazy = [columns.index(column) for column in columns if column in _SUMMARY]
         self._flags: dict[int, bytes] = {}
 
-    def file_of(self, row: Row) -> tuple[int, str, str]:
-        """Place, file and info, for ``read_message``."""
-        return row[2], row[3], row[4]
+    def file_of(self, row: Row) -> tuple[int, int, str, str]:
+        """Size, place, file and info, for ``read_message``."""
+        return row[2], row[3], row[4], row[5]
 
     async def read(self, uids: Sequence[int]) -> list[Row]:
         """The rows of these messages; summaries are made where they are missing."""

@@ -55,10 +55,9 @@ class Message:
         return Range(0, end) if text == b"HEADER" else Range(end, len(self.data))
 
 
-def read_message(folder: Folder, uid: int, place: int, file: str, info: str) -> Message:
+def read_message(folder: Folder, uid: int, size: int, place: int, file: str, info: str) -> Message:
     """By a row of the index; under the lock of the account. Raises NoSuchMessage, OSError."""
-    whole = folder.read(uid, place, file, info, _WHOLE)
-    if whole is not None:
+    if size <= _WHOLE and (whole := folder.read(uid, size, place, file, info)) is not None:
         return Message(whole)
     fd = folder.open(uid)
     try:

@@ -30,8 +30,8 @@ _MESSAGE_COLUMNS = frozenset(
 )
 CONTENT_COLUMNS = frozenset({
     "emailid", "threadid", "header_size", "sent", "sent_offset", "headers", "envelope", "body", "structure", "preview",
-    "subject", "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from", "first_to",
-    "first_cc", "message_id", "in_reply_to", "refs", "attachments",
+    "subject", "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from",
+    "first_to", "first_cc", "message_id", "in_reply_to", "refs", "attachments",
 })  # fmt: skip
 
 
@@ -234,8 +234,8 @@ class Folder:
         raise NoSuchMessage(f"UID {uid} of {self.name}")
 
     @as_owner
-    def read(self, uid: int, place: int, file: str, info: str, limit: int) -> bytes | None:
-        """The message's file at once, by a row that was just read; None when it is larger than ``limit`` bytes.
+    def read(self, uid: int, size: int, place: int, file: str, info: str) -> bytes | None:
+        """The message's file at once, by a row that was just read; None when it is larger than the row's ``size``.
 
         Raises NoSuchMessage, OSError.
         """
@@ -244,8 +244,9 @@ class Folder:
         except FileNotFoundError:
             fd = self.open(uid)
         try:
-            data = os.read(fd, limit + 1)
-            return data if len(data) <= limit else None
+            # With CRLF a message is never smaller than as it is on disk.
+            data = os.read(fd, size + 1)
+            return data if len(data) <= size else None
         finally:
             os.close(fd)
 

@@ -36,8 +36,8 @@ _BATCH = 200
 
 _COLUMNS = (
     "version", "threadid", "header_size", "sent", "sent_offset", "headers", "envelope", "body", "structure", "preview",
-    "subject", "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from", "first_to",
-    "first_cc", "message_id", "in_reply_to", "refs", "attachments",
+    "subject", "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from",
+    "first_to", "first_cc", "message_id", "in_reply_to", "refs", "attachments",
 )  # fmt: skip
 _UPDATE = f"UPDATE content SET {','.join(f'{name}=?' for name in _COLUMNS)} WHERE id=?"
 
