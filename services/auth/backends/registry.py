@@ -24,6 +24,26 @@ _MAKERS: dict[str, Maker] = {
 _OPTIONAL = {"ldap": "ldap", "pgsql": "pgsql"}
 
 
+def prepare(config: Config) -> None:
+    """Import what this configuration needs, before the program is confined: it may not be able to read it afterwards.
+
+    Raises ConfigError: a package is not installed.
+    """
+    for parameter in ("auth_backends", "auth_master_backends"):
+        for word in config.get(parameter):
+            if (kind := word.partition(":")[0]) in _OPTIONAL:
+                _load(kind, config, parameter)
+
+
+def _load(kind: str, config: Config, parameter: str) -> Maker:
+    try:
+        loaded = importlib.import_module(f"tubepost.services.auth.backends.{_OPTIONAL[kind]}")
+    except ImportError as error:
+        reason = f"{kind} needs a package that is not installed: {error.name} (tubepost[{kind}])"
+        raise config.bad_value(parameter, reason) from error
+    return cast("Maker", loaded.make)
+
+
 def make(words: Sequence[str], config: Config, hasher: Hasher, parameter: str) -> list[Backend]:
     """Raises ConfigError: no such kind, or what it needs is not installed or not told."""
     found = []
@@ -34,12 +54,7 @@ def make(words: Sequence[str], config: Config, hasher: Hasher, parameter: str) -
             if kind not in _OPTIONAL:
                 names = ", ".join(sorted([*_MAKERS, *_OPTIONAL]))
                 raise config.bad_value(parameter, f'there is no backend "{kind}": choose of {names}')
-            try:
-                loaded = importlib.import_module(f"tubepost.services.auth.backends.{_OPTIONAL[kind]}")
-            except ImportError as error:
-                reason = f"{kind} needs a package that is not installed: {error.name} (tubepost[{kind}])"
-                raise config.bad_value(parameter, reason) from error
-            maker = cast("Maker", loaded.make)
+            maker = _load(kind, config, parameter)
         try:
             found.append(maker(argument, config, hasher))
         except ValueError as error:
