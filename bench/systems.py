@@ -29,15 +29,24 @@ class Tubepost:
 
     name = "tubepost"
 
-    def __init__(self, ground: Path, main: dict[str, str] | None = None, master: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        ground: Path,
+        main: dict[str, str] | None = None,
+        master: tuple[str, ...] = (),
+        services: tuple[str, ...] = (),
+    ) -> None:
         self.root = ground / "tubepost"
         # One directory for every run: the log must not be on the way of the messages.
         self.instance = Instance(
             root=str(self.root),
             main={"maillog_file": str(self.root / "log" / "mail.log"), "maillog_file_prefixes": "/", **(main or {})},
             master=master,
+            services=services,
         )
         self.port = self.instance.port
+        self.ports = self.instance.ports
+        self.credentials = self.instance.credentials
         self._log = LogCounter(self.root / "log" / "mail.log")
 
     def start(self) -> None:

@@ -42,6 +42,7 @@ class MaildirAccount:
         self.root = root.rstrip("/")
         self.owner = Owner(owner)
         self._folders: dict[int, Folder] = {}
+        self._listed: tuple[tuple[int, int], int, list[FolderInfo]] | None = None
         self.generation = 0
         """Counts what this process itself has changed: ``Database.version`` tells only of others."""
         self._open()
@@ -101,10 +102,16 @@ class MaildirAccount:
     @as_owner
     def folders(self) -> list[FolderInfo]:
         """All folders that exist, INBOX first, then by name."""
-        if os.stat(self.root).st_mtime_ns != self._value("root_mtime"):
+        mtime = os.stat(self.root).st_mtime_ns
+        if self._listed is not None and self._listed[:2] == (self.state(), mtime):
+            return self._listed[2]
+        if mtime != self._value("root_mtime"):
             self._reconcile()
         rows = self.database.connection.execute("SELECT name, id, special FROM folder ORDER BY name!='INBOX', name")
-        return [FolderInfo(name, number, tuple(special.split())) for name, number, special in rows]
+        found = [FolderInfo(name, number, tuple(special.split())) for name, number, special in rows]
+        if mtime == self._value("root_mtime"):
+            self._listed = self.state(), mtime, found
+        return found
 
     @as_owner
     def folder(self, name: str) -> Folder:
@@ -219,6 +226,14 @@ class MaildirAccount:
         self.database.connection.execute(sql, (name,))
         self.generation += 1
 
+    @property
+    def is_furnished(self) -> bool:
+        """Has it got the folders that every account is to have?"""
+        return bool(self._value("furnished"))
+
+    def note_furnished(self) -> None:
+        self._set_value("furnished", 1)
+
     # Space
 
     def usage(self) -> Usage:
@@ -245,6 +260,22 @@ class MaildirAccount:
         """Identifier to rights, beside those of the owner, who has all."""
         rows = self.database.connection.execute("SELECT identifier, rights FROM acl WHERE folder=?", (folder,))
         return dict(rows.fetchall())
+
+    def rights_of(self, name: str) -> dict[str, str] | None:
+        """The same by the folder's name; None: there is no such folder."""
+        rows = self.database.connection.execute(
+            "SELECT a.identifier, a.rights FROM folder f LEFT JOIN acl a ON a.folder=f.id WHERE f.name=?", (name,)
+        ).fetchall()
+        return {identifier: rights for identifier, rights in rows if identifier is not None} if rows else None
+
+    def all_rights(self) -> dict[int, dict[str, str]]:
+        """Of each folder that has a list: its id to identifier to rights."""
+        found: dict[int, dict[str, str]] = {}
+        for folder, identifier, rights in self.database.connection.execute(
+            "SELECT folder, identifier, rights FROM acl"
+        ):
+            found.setdefault(folder, {})[identifier] = rights
+        return found
 
     def grant(self, folder: int, identifier: str, rights: str | None) -> None:
         """None removes the identifier."""

@@ -57,6 +57,7 @@ def sync(folder: "Folder", force: bool = False) -> None:
     if changed:
         folder.database.sync()
     folder.account.generation += 1
+    folder.status()
 
 
 class _Scan:
