@@ -27,7 +27,7 @@ def message(number: int, size: int, rng: random.Random) -> bytes:
     """With the headers that mail has today, and a body of words."""
     head = (
         f"Return-Path: <sender{number % 50}@example.org>\r\n"
-        f"Received: from mx.example.org (mx.example.org [192.0.2.1]) by mail.example.test with ESMTPS id {number:x};\r\n"
+        f"Received: from mx.example.org (mx.example.org [192.0.2.1]) by mail.example.test with ESMTPS id {number};\r\n"
         f"\tTue, 24 Nov 2026 10:{number // 60 % 60:02d}:{number % 60:02d} +0000\r\n"
         f"Date: Tue, 24 Nov 2026 10:{number // 60 % 60:02d}:{number % 60:02d} +0000\r\n"
         f'From: "Sender {number % 50}" <sender{number % 50}@example.org>\r\n'
