@@ -19,9 +19,17 @@ from tubepost.common.config.owners import make_directories, owner_of
 from tubepost.common.config.settings import load
 from tubepost.common.net import selfsigned
 
-PORTS = {"smtp": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993}
+PORTS = {"smtp": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995}
 """Of the servers in the shipped master.cf, by service."""
-EMBEDDED_PORTS = {"smtp": 2525, "submission": 2587, "submissions": 2465, "imap": 2143, "imaps": 2993}
+EMBEDDED_PORTS = {
+    "smtp": 2525,
+    "submission": 2587,
+    "submissions": 2465,
+    "imap": 2143,
+    "imaps": 2993,
+    "pop3": 2110,
+    "pop3s": 2995,
+}
 """The same of an embedded instance, before the offset."""
 
 _DOMAIN = re.compile(

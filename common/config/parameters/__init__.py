@@ -9,6 +9,7 @@ from tubepost.common.config.parameters.local import Local
 from tubepost.common.config.parameters.log import Log
 from tubepost.common.config.parameters.master import Master
 from tubepost.common.config.parameters.pipe import Pipe
+from tubepost.common.config.parameters.pop3d import Pop3d
 from tubepost.common.config.parameters.qmgr import Qmgr
 from tubepost.common.config.parameters.queue import Queue
 from tubepost.common.config.parameters.rewrite import Rewrite
@@ -38,6 +39,7 @@ SUBJECTS: tuple[type, ...] = (
     Local,
     Virtual,
     Imapd,
+    Pop3d,
     Smtp,
     Pipe,
     Bounce,
@@ -62,6 +64,7 @@ class Parameters(
     Local,
     Virtual,
     Imapd,
+    Pop3d,
     Smtp,
     Pipe,
     Bounce,

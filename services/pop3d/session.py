@@ -1,0 +1,465 @@
+"""One connection: bytes in and out, TLS below, one deadline; what the machine's events ask for."""
+
+import asyncio
+import mmap
+import os
+import sqlite3
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tubepost.common.mail.crlf import Data
+from tubepost.common.wire import auth
+from tubepost.common.wire.auth import User
+from tubepost.common.system import log
+from tubepost.common.mailbox.maildir.exclusive import InUse, MaildropLock
+from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
+from tubepost.common.net.streams import Channel
+from tubepost.common.net.tls import HandshakeError
+from tubepost.common.skeleton.authentication import Answer, Asker, Exchange
+from tubepost.common.skeleton.mailboxes import Mailbox
+from tubepost.common.skeleton.stream import Peer
+
+from tubepost.services.pop3d import events, rendering
+from tubepost.services.pop3d.maildrop import Maildrop
+from tubepost.services.pop3d.protocol import Machine
+
+if TYPE_CHECKING:
+    from tubepost.services.pop3d.server import Pop3d
+
+# Input that waits while a command runs; a client that sends more is not read from.
+_AHEAD = 64 * 1024
+# Replies to pipelined commands are written together, up to so much.
+_GATHER = 128 * 1024
+# Up to this size a message is read at once, above it is mapped and sent in pieces.
+_WHOLE = 1 << 20
+# RFC 3206 4; what the client is told of a failure of auth.
+_CODES: dict[str, str] = {"delayed": "SYS/TEMP", "temporary": "SYS/TEMP", "protocol": "", "mechanism": ""}
+
+
+class Gone(Exception):
+    """The client is."""
+
+
+class Refused(Exception):
+    """The maildrop cannot be opened. ``code``: the response code."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Session(Channel):
+    def __init__(self, server: "Pop3d", peer: Peer) -> None:
+        super().__init__()
+        self.server = server
+        self.peer = peer
+        self.asker = Asker(address=peer.address, local=peer.local_address)
+        self.machine = Machine(server.settings)
+        self.user: User | None = None
+        self.mailbox: Mailbox | None = None
+        self._folder: Folder | None = None
+        self._lock: MaildropLock | None = None
+        self._exchange: Exchange | None = None
+        self._success: auth.Success | None = None
+        self._method = ""
+        self._out_size = 0
+        self._input: asyncio.Future[None] | None = None
+        self._reading = True
+        self._leaving = False
+        self._timed_out = False
+        self._obeyed = 0
+        self._tops = self._retrievals = self._sent = 0
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        first = self.transport is None
+        super().connection_made(transport)
+        if first:
+            self.server.process.spawn(self.loop.create_task(self._live()))
+
+    def handshake_failed(self, error: HandshakeError) -> None:
+        """TLS from the beginning did not come about."""
+        self.server.tls.failed(self.client, error)
+        self.server.forget(self)
+
+    def received(self, data: bytes) -> None:
+        self.machine.receive(data)
+        if self._reading and self.machine.waiting_input > _AHEAD and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+        self._wake()
+
+    def forget_input(self) -> None:
+        self.machine.forget_input()
+
+    def lost(self, timed_out: bool) -> None:
+        self._timed_out = timed_out
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._input is not None and not self._input.done():
+            self._input.set_result(None)
+
+    def leave(self) -> None:
+        """The program is to end at once: between two commands."""
+        self._leaving = True
+        self._wake()
+
+    async def _next_event(self) -> events.Event:
+        """Raises Gone."""
+        machine = self.machine
+        while True:
+            if self.closed:
+                raise Gone
+            if self._leaving:
+                machine.leave()
+            event = machine.next_event()
+            if machine.commands != self._obeyed:
+                self._obeyed = machine.commands
+                if self.user is not None:
+                    self.expect_by(self.server.config.pop3d_timeout)
+            if event is not None:
+                return event
+            self._flush()
+            await self._drain()
+            if not self._reading and self._transport is not None:
+                self._reading = True
+                self._transport.resume_reading()
+            self._input = self.loop.create_future()
+            try:
+                if not self.closed:
+                    await self._input
+            finally:
+                self._input = None
+
+    def _flush(self) -> None:
+        output = self.machine.output
+        if output:
+            data = b"".join(output)
+            output.clear()
+            self._sent += len(data)
+            self._out_size = 0
+            self.write(data)
+
+    async def _drain(self) -> None:
+        """Wait while the client is slow. Raises Gone."""
+        if not self._paused:
+            return
+        if self.user is not None:
+            # It has the time of one command for each portion.
+            self.expect_by(self.server.config.pop3d_timeout)
+        try:
+            await self.drain()
+        except ConnectionError:
+            raise Gone from None
+
+    # Life
+
+    @property
+    def client(self) -> str:
+        """For the log lines of TLS."""
+        return f"unknown[{self.peer.address}]"
+
+    @property
+    def who(self) -> str:
+        """For the log."""
+        return f"{self.user.name} [{self.peer.address}]" if self.user is not None else f"[{self.peer.address}]"
+
+    async def _live(self) -> None:
+        reason = ""
+        try:
+            reason = await self._converse()
+        except Gone:
+            # RFC 1939 3: whoever is silent too long is left without a word, and nothing is removed.
+            reason = "timeout" if self._timed_out else "lost connection"
+        except Exception as error:
+            log.panic(f"{self.who}: {type(error).__name__}: {error}")
+            reason = "internal error"
+        finally:
+            self._flush()
+            if not self.closed:
+                self.finish()
+            self._settle(reason)
+            self.server.forget(self)
+
+    def _settle(self, reason: str) -> None:
+        if self._exchange is not None:
+            self._exchange.abandon()
+        if self._lock is not None:
+            self._lock.release()
+        if self.mailbox is not None:
+            drop = self.machine.maildrop
+            messages = len(drop) if drop is not None else 0
+            removed = len(drop.deleted) if drop is not None and not reason else 0
+            log.info(
+                f"{self.who}: {f'disconnected ({reason})' if reason else 'logged out'}, top={self._tops} "
+                f"retr={self._retrievals} del={removed}/{messages} out={self._sent}"
+            )
+            self.server.mailboxes.release(self.mailbox)
+        elif reason and not self._leaving:
+            log.debug(f"{self.who}: {reason} before login")
+
+    async def _converse(self) -> str:
+        """Why it ended; empty: as the client wished."""
+        server, machine = self.server, self.machine
+        self.expect_by(server.config.pop3d_login_timeout)
+        if server.tls.wrapper and self.transport is not None:
+            server.tls.accepted(self.transport, self.client)
+            self._secure()
+        machine.tls_offered = server.tls.offered
+        await self._learn_mechanisms()
+        machine.greet()
+        while True:
+            event = await self._next_event()
+            match event:
+                case events.Retrieve():
+                    await self._retrieve(event)
+                case events.Hangup():
+                    return event.reason
+                case events.Quit():
+                    await self._quit()
+                case events.StartTls():
+                    await self._start_tls()
+                case events.Login():
+                    await self._log_in("PLAIN", f"\0{event.name}\0{event.password}".encode(), "USER")
+                case events.Apop():
+                    initial = f"{machine.timestamp}\0{event.name}\0{event.digest}".encode()
+                    await self._log_in("APOP", initial, "APOP")
+                case events.Auth():
+                    await self._log_in(event.mechanism, event.initial, event.mechanism)
+                case events.AuthResponse():
+                    await self._go_on(event.data)
+                case events.AuthAbandoned():
+                    self._abandon()
+
+    # TLS
+
+    def _secure(self) -> None:
+        self.machine.secured()
+        self.asker.tls = True
+        self.asker.binding = self.server.tls.binding(self.transport)
+
+    async def _start_tls(self) -> None:
+        self._flush()
+        try:
+            await self.server.tls.upgrade_channel(self, self.client, b"+OK Begin TLS negotiation now\r\n")
+        except HandshakeError:
+            raise Gone from None
+        self._secure()
+        self.expect_by(self.server.config.pop3d_login_timeout)
+        await self._learn_mechanisms()
+
+    async def _learn_mechanisms(self) -> None:
+        offered = await self.server.auth.offer(self.asker)
+        machine = self.machine
+        machine.mechanisms = tuple(name for name in offered if name != "APOP")
+        if "APOP" in offered and not machine.timestamp and not machine.tls_active:
+            machine.timestamp = self.server.timestamp()
+
+    # Login
+
+    async def _log_in(self, mechanism: str, initial: bytes | None, method: str) -> None:
+        self._flush()
+        self._method = method
+        self._exchange = self.server.auth.exchange(self.asker)
+        await self._answered(await self._exchange.begin(mechanism, initial))
+
+    async def _go_on(self, data: bytes) -> None:
+        if self._success is not None:
+            # RFC 5034 4: the mechanism's last word went out as a challenge, and the client has nothing to say to it.
+            success, self._success = self._success, None
+            if data:
+                self.machine.fail("The mechanism had come to its end", "AUTH")
+            else:
+                await self._open(success)
+            return
+        assert self._exchange is not None
+        await self._answered(await self._exchange.go_on(data))
+
+    def _abandon(self) -> None:
+        self._success = None
+        if self._exchange is not None:
+            self._exchange.abandon()
+            self._exchange = None
+
+    async def _answered(self, answer: Answer) -> None:
+        if self.closed:
+            raise Gone
+        if isinstance(answer, auth.Challenge):
+            self.machine.challenge(answer.data)
+            return
+        self._exchange = None
+        if isinstance(answer, auth.Failure):
+            self.machine.fail(answer.text, _CODES.get(answer.cause, "AUTH"))
+        elif answer.data is not None:
+            self._success = answer
+            self.machine.challenge(answer.data)
+        else:
+            await self._open(answer)
+
+    async def _open(self, success: auth.Success) -> None:
+        user = success.user
+        try:
+            drop = await self._open_maildrop(user)
+        except Refused as refused:
+            self.machine.fail(str(refused), refused.code)
+            return
+        self.user = user
+        self.expect_by(self.server.config.pop3d_timeout)
+        self.machine.logged_in(drop)
+        secured = " TLS" if self.asker.tls else ""
+        by = f" by {success.login}" if success.login else ""
+        log.info(f"{self.who}: logged in, method={self._method}{secured}{by}, messages={len(drop)}")
+
+    async def _open_maildrop(self, user: User) -> Maildrop:
+        """Raises Refused."""
+        mailbox: Mailbox | None = None
+        try:
+            mailbox = await self.server.mailboxes.open(user)
+            self._lock = await mailbox.work(_lock, mailbox, self.server.config.pop3d_login_delay)
+            drop, self._folder = await mailbox.work(self._read_maildrop, mailbox)
+            self.mailbox, mailbox = mailbox, None
+            return drop
+        except InUse:
+            log.info(f"{user.name} [{self.peer.address}]: refused: another session has the maildrop")
+            raise Refused("Another session has the maildrop", "IN-USE") from None
+        except (OSError, sqlite3.Error, NoSuchFolder) as error:
+            log.error(f"{user.name}: cannot open the mailbox {user.mailbox}: {error}")
+            raise Refused("The maildrop cannot be opened now; it was logged", "SYS/TEMP") from None
+        finally:
+            if mailbox is not None:
+                if self._lock is not None:
+                    self._lock.release()
+                    self._lock = None
+                self.server.mailboxes.release(mailbox)
+
+    def _read_maildrop(self, mailbox: Mailbox) -> tuple[Maildrop, Folder]:
+        """In a thread. Raises OSError, sqlite3.Error."""
+        folder = mailbox.account.folder("INBOX")
+        if folder.stale():
+            folder.sync()
+        hidden: set[int] = set()
+        if self.server.config.pop3d_delete_type == "flag":
+            hidden.update(folder.flagsets_with("\\Deleted"))
+        uids = [uid for uid, flagset in folder.uids() if flagset not in hidden]
+        rows = list(folder.rows(("uid", "size"), uids))
+        uidvalidity = folder.uidvalidity
+        drop = Maildrop((row[0] for row in rows), (row[1] for row in rows), uidvalidity, self.server.uidl)
+        return drop, folder
+
+    # Messages
+
+    async def _retrieve(self, event: events.Retrieve) -> None:
+        machine, mailbox, folder = self.machine, self.mailbox, self._folder
+        assert machine.maildrop is not None and mailbox is not None and folder is not None
+        drop, index = machine.maildrop, event.place
+        try:
+            async with mailbox.lock:
+                fd = folder.open(drop.uids[index])
+        except NoSuchMessage:
+            machine.fail("That message was removed meanwhile")
+            return
+        except (OSError, sqlite3.Error) as error:
+            log.error(f"{self.who}: message {drop.uids[index]}: {error}")
+            machine.fail("The message cannot be read now; it was logged", "SYS/TEMP")
+            return
+        try:
+            size = os.fstat(fd).st_size
+            data: Data = mmap.mmap(fd, 0, access=mmap.ACCESS_READ) if size > _WHOLE else os.read(fd, size)
+        except OSError as error:
+            log.error(f"{self.who}: message {drop.uids[index]}: {error}")
+            machine.fail("The message cannot be read now; it was logged", "SYS/TEMP")
+            return
+        finally:
+            os.close(fd)
+        try:
+            await self._send(event, data, drop)
+        finally:
+            if isinstance(data, mmap.mmap):
+                data.close()
+
+    async def _send(self, event: events.Retrieve, data: Data, drop: Maildrop) -> None:
+        machine, index = self.machine, event.place
+        if not machine.utf8 and rendering.is_utf8_header(data):
+            machine.fail("The message needs UTF8", "UTF8")
+            return
+        if event.lines is None:
+            self._retrievals += 1
+            drop.retrieved.add(index)
+            if isinstance(data, bytes):
+                reply = rendering.whole(data, drop.sizes[index])
+                machine.output.append(reply)
+                self._out_size += len(reply)
+                if self._out_size > _GATHER:
+                    self._flush()
+                    await self._drain()
+                return
+            machine.reply(f"+OK {drop.sizes[index]} octets")
+            await self._stream(rendering.pieces(data, 0, len(data)))
+            return
+        self._tops += 1
+        if isinstance(data, bytes):
+            end = rendering.top_end(data, event.lines)
+        else:
+            end = await self.server.mailboxes.in_thread(rendering.top_end, data, event.lines)
+        machine.reply("+OK")
+        await self._stream(rendering.pieces(data, 0, end))
+
+    async def _stream(self, pieces: Iterator[bytes]) -> None:
+        machine = self.machine
+        for piece in pieces:
+            machine.output.append(piece)
+            self._out_size += len(piece)
+            if self._out_size > _GATHER:
+                self._flush()
+                await self._drain()
+
+    # The end
+
+    async def _quit(self) -> None:
+        """RFC 1939 6: the UPDATE state."""
+        machine, mailbox = self.machine, self.mailbox
+        drop = machine.maildrop
+        assert drop is not None and mailbox is not None
+        self._flush()
+        removed = True
+        if drop.deleted:
+            try:
+                await mailbox.work(_remove, mailbox, drop.marked(), self.server.config.pop3d_delete_type)
+            except (OSError, sqlite3.Error, NoSuchFolder) as error:
+                log.error(f"{self.who}: removing {len(drop.deleted)} messages: {error}")
+                removed = False
+            self.server.changed(mailbox)
+        if self._lock is not None:
+            self._lock.release()
+        if self.server.config.pop3d_mark_seen and (seen := drop.retrieved - drop.deleted):
+            self.server.mark_seen(mailbox, [drop.uids[index] for index in sorted(seen)])
+        machine.bye(removed)
+
+
+def _lock(mailbox: Mailbox, delay: float) -> MaildropLock:
+    """In a thread. Raises InUse, Refused, OSError."""
+    account = mailbox.account
+    lock = MaildropLock(account.root, account.owner)
+    try:
+        since = lock.since_last() if delay else None
+        if since is not None and since < delay:
+            # RFC 2449 8.1.1
+            raise Refused(f"Come again in {delay - since:.0f} seconds", "LOGIN-DELAY")
+        if delay:
+            lock.note()
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _remove(mailbox: Mailbox, uids: list[int], how: str) -> None:
+    """In a thread. Raises OSError, sqlite3.Error, NoSuchFolder."""
+    folder = mailbox.account.folder("INBOX")
+    if how == "flag":
+        folder.store(uids, "+", ("\\Deleted",))
+    else:
+        folder.remove(uids)
