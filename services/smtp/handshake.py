@@ -168,7 +168,7 @@ def on_auth(conversation: "Conversation", reply: Reply, _: int) -> None:
     assert machine is not None and login is not None
     try:
         if reply.code == 334:
-            answer = machine.respond(binascii.a2b_base64(reply.lines[0].strip().encode()))
+            answer = machine.respond(_decode(reply.lines[0]))
             conversation.send(Stage.AUTH, _encode(answer))
             return
         if reply.code // 100 == 2:
@@ -187,6 +187,12 @@ def on_auth(conversation: "Conversation", reply: Reply, _: int) -> None:
         # A password that is wrong here says nothing of the mail.
         status = "4.7.8" if reply.code == 535 else "4.7.0"
     _fail(conversation, status, f"SASL authentication failed; server {server.name} said: {text}", text)
+
+
+def _decode(text: str) -> bytes:
+    """A challenge. Raises ValueError."""
+    data = text.strip().encode()
+    return binascii.a2b_base64(data, strict_mode=True) if data else b""
 
 
 def _encode(data: bytes) -> str:

@@ -242,6 +242,10 @@ class Conversation:
 
     def _answer(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
+            if self.wants_tls:
+                # Behind the reply to STARTTLS, in the clear: somebody put it there.
+                self.notes.append(f"host {self.server.relay} sent more than the reply to STARTTLS: ignored")
+                return
             self.answered += 1
             if not self._expected:
                 # RFC 5321 3.8: 421 may come at any time.
@@ -249,10 +253,6 @@ class Conversation:
                 if self.phase is Phase.BUSY:
                     self._protocol_error(f"a reply that nothing asked for: {printable(reply.text)[:200]}")
                 continue
-            if self.wants_tls:
-                # Behind the reply to STARTTLS, in the clear: somebody put it there.
-                self.notes.append(f"host {self.server.relay} sent more than the reply to STARTTLS: ignored")
-                return
             stage, index, size = self._expected.popleft()
             self._unanswered -= size
             _HANDLERS[stage](self, reply, index)
