@@ -77,16 +77,19 @@ CREATE TABLE content (
     emailid TEXT NOT NULL,
     -- Which edition of the summary these columns have; 0: none yet.
     version INTEGER NOT NULL DEFAULT 0,
+    -- In the full-text index: 0 no; 1 yes; 2 it has too many words, its text is looked at each time.
     indexed INTEGER NOT NULL DEFAULT 0,
     threadid TEXT,
-    header_size INTEGER, sent INTEGER, sent_offset INTEGER,
-    headers BLOB, envelope BLOB, body BLOB, structure BLOB, preview TEXT,
+    -- What searches and sorting look at stands first: a long row goes on in pages that they need not read.
+    sent INTEGER, sent_offset INTEGER,
     subject TEXT, sender TEXT, receiver TEXT, copied TEXT, blind TEXT,
     base_subject TEXT, display_from TEXT, display_to TEXT, first_from TEXT, first_to TEXT, first_cc TEXT,
-    message_id TEXT, in_reply_to TEXT, refs TEXT, attachments INTEGER
+    message_id TEXT, in_reply_to TEXT, refs TEXT, attachments INTEGER,
+    header_size INTEGER, headers BLOB, envelope BLOB, body BLOB, structure BLOB, preview TEXT
 );
 CREATE INDEX content_unfinished ON content (id) WHERE version = 0;
 CREATE INDEX content_unindexed ON content (id) WHERE indexed = 0;
+CREATE INDEX content_wordy ON content (id) WHERE indexed = 2;
 CREATE TABLE thread (message_id TEXT PRIMARY KEY, threadid TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE expunged (
     folder INTEGER NOT NULL, modseq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, modseq, uid)
@@ -103,7 +106,8 @@ CREATE TABLE shared (owner TEXT PRIMARY KEY, mailbox TEXT NOT NULL) WITHOUT ROWI
 CREATE VIRTUAL TABLE words USING fts5 (
     header, body, content='', detail=column, columnsize=0, tokenize="ascii"
 );
-CREATE VIRTUAL TABLE vocabulary USING fts5vocab ('words', 'row');
+-- Every word of the full-text index, for searches of a part of one. Numbers only grow: who has read up to one reads on.
+CREATE TABLE vocabulary (id INTEGER PRIMARY KEY AUTOINCREMENT, word TEXT NOT NULL UNIQUE);
 """
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tubepost.common.system.atomic import write_file
-from tubepost.common.mailbox.maildir import scan, summaries, transfer
+from tubepost.common.mailbox.maildir import fulltext, scan, summaries, transfer
 from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.migration import read_keywords
 from tubepost.common.mailbox.maildir.names import KEYWORD_LETTERS, directory_of
@@ -215,6 +215,11 @@ class Folder:
     def complete(self, uids: Sequence[int]) -> None:
         """Make the summaries that are missing."""
         summaries.complete(self, uids)
+
+    @as_owner
+    def index(self, place: int = 0, limit: int = fulltext.BATCH) -> fulltext.Progress:
+        """Take some messages into the full-text index, beginning behind ``place`` (0: the first)."""
+        return fulltext.index(self, place, limit)
 
     # Reading
 

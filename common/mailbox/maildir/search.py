@@ -1,0 +1,430 @@
+"""SEARCH over one folder (RFC 9051 6.4.4, RFC 5032, RFC 7162, RFC 8474, RFC 8514, RFC 6203).
+
+A tree of ``common.imap.search`` becomes one condition over the index. Texts that the index cannot decide are read: the
+candidates that the full-text index names, and of those only the ones that the other keys leave over. All is done in
+steps, each short, so that others may use the account between them.
+"""
+
+import json
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from dataclasses import field as with_default
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tubepost.common.imap import search as keys
+from tubepost.common.imap.search import Key
+from tubepost.common.imap.sets import SequenceSet
+
+from tubepost.common.mail import structure, text
+from tubepost.common.mail.crlf import Data
+from tubepost.common.mailbox.maildir import fulltext
+from tubepost.common.mailbox.maildir.owner import Owner, as_owner
+from tubepost.common.mailbox.maildir.summaries import COMMON_FIELDS
+from tubepost.common.mailbox.maildir.words import Needle, fold, needle
+
+if TYPE_CHECKING:
+    from tubepost.common.mailbox.maildir.folder import Folder
+
+_DAY = 86400
+# Messages a step: of the index alone, to be summarised, to be read.
+_ROWS = 50_000
+_SUMMARIES = 100
+_READ = 64
+# Ranges of a set that are conditions, above that the numbers are spelled out.
+_RANGES = 50
+# Up to so many candidates are read without asking first what the other keys leave over.
+_FEW = 32
+
+_COLUMNS = {b"SUBJECT": "subject", b"FROM": "sender", b"TO": "receiver", b"CC": "copied", b"BCC": "blind"}
+_HEADER_START = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a session knows and the folder does not. ``uids``: ascending, those that it sees, None for all there are;
+    message numbers are places in it. ``saved``: what ``$`` stands for. ``recent``: the first \\Recent UID (0: nothing
+    is recent). ``now`` in seconds since the epoch. ``among``: look at these UIDs only, ascending."""
+
+    now: float
+    uids: Sequence[int] | None = None
+    saved: Sequence[int] = ()
+    recent: int = 0
+    among: Sequence[int] | None = None
+
+
+class Progress(NamedTuple):
+    """``done`` of ``goal`` messages; ``goal`` 0: not known."""
+
+    done: int
+    goal: int
+
+
+class Condition(NamedTuple):
+    sql: str
+    values: tuple[Any, ...] = ()
+
+
+_TRUE, _FALSE = Condition("1"), Condition("0")
+
+
+@dataclass(slots=True)
+class _Leaf:
+    """A key that needs texts. ``field``: in lower case, of HEADER; empty for TEXT and BODY."""
+
+    columns: tuple[str, ...]
+    field: bytes
+    needle: Needle | None
+    found: set[int] = with_default(default_factory=set)
+    """Contents that match, once it is decided."""
+
+
+class Evaluation:
+    """Call ``step`` until it returns None, then read ``found``: UIDs, ascending."""
+
+    def __init__(self, folder: "Folder", key: Key, context: Context) -> None:
+        self.owner: Owner = folder.owner
+        self.found: array[int] = array("I")
+        self._folder = folder
+        self._key = key
+        self._context = context
+        self._leaves: dict[Key, _Leaf] = {}
+        self._summaries = self._words = False
+        self._survey(key)
+        self._steps = self._run()
+
+    @property
+    def is_quick(self) -> bool:
+        """Of the index alone, nothing is missing there, and few messages."""
+        folder = self._folder
+        if self._leaves or folder.status().messages > 2000:
+            return False
+        return not self._summaries or not _unfinished(folder)
+
+    @as_owner
+    def step(self) -> Progress | None:
+        """Raises OSError, sqlite3.Error."""
+        return next(self._steps, None)
+
+    def run(self) -> "array[int]":
+        """All steps. Returns ``found``."""
+        while self.step() is not None:
+            pass
+        return self.found
+
+    # What the keys need
+
+    def _survey(self, key: Key) -> None:
+        match key:
+            case keys.And(inner):
+                for one in inner:
+                    self._survey(one)
+            case keys.Or(first, second):
+                self._survey(first)
+                self._survey(second)
+            case keys.Not(inner) | keys.Fuzzy(inner):
+                self._survey(inner)
+            case keys.Text(name, value) if name in _COLUMNS:
+                self._summaries = True
+            case keys.Text(name, value):
+                if value:
+                    self._words = True
+                    columns = ("body",) if name == b"BODY" else ("header", "body")
+                    self._leaves.setdefault(key, _Leaf(columns, b"", needle(value)))
+            case keys.Header(name, value):
+                self._words = True
+                self._leaves.setdefault(key, _Leaf(("header",), name.lower(), needle(value) if value else None))
+            case keys.On(clock) if clock == "SENT":
+                self._summaries = True
+            case keys.ObjectId(name) if name == b"THREADID":
+                self._summaries = True
+
+    # Steps
+
+    def _run(self) -> Iterator[Progress]:
+        if self._summaries:
+            yield from self._complete()
+        if self._words:
+            yield from self._index()
+        for leaf in self._leaves.values():
+            yield from self._decide(leaf)
+        condition = self._condition(self._key)
+        for low, high in self._windows():
+            self.found.extend(self._select("m.uid", condition, low, high))
+            yield Progress(len(self.found), 0)
+
+    def _complete(self) -> Iterator[Progress]:
+        uids = _unfinished(self._folder)
+        for start in range(0, len(uids), _SUMMARIES):
+            self._folder.complete(uids[start : start + _SUMMARIES])
+            yield Progress(start, len(uids))
+
+    def _index(self) -> Iterator[Progress]:
+        goal = fulltext.pending(self._folder)
+        place = done = 0
+        while goal:
+            place, count = self._folder.index(place)
+            if not count:
+                break
+            done += count
+            yield Progress(done, max(goal, done))
+
+    def _windows(self) -> list[tuple[int, int]]:
+        """Ranges of UIDs, none with more than so many messages."""
+        context = self._context
+        if context.among is not None:
+            return [(1, 0xFFFFFFFF)]
+        if context.uids is not None:
+            uids = context.uids
+            starts = range(0, len(uids), _ROWS)
+            return [(uids[start], uids[min(start + _ROWS, len(uids)) - 1]) for start in starts]
+        execute = self._folder.database.connection.execute
+        found: list[tuple[int, int]] = []
+        low = 1
+        while True:
+            row = execute(
+                "SELECT uid FROM message WHERE folder=? AND uid>=? ORDER BY uid LIMIT 1 OFFSET ?",
+                (self._folder.id, low, _ROWS),
+            ).fetchone()
+            if row is None:
+                return [*found, (low, 0xFFFFFFFF)]
+            found.append((low, row[0] - 1))
+            low = row[0]
+
+    def _select(self, column: str, condition: Condition, low: int, high: int) -> list[int]:
+        source = "message m JOIN content c ON c.id=m.content" if "c." in condition.sql else "message m"
+        sql = f"SELECT {column} FROM {source} WHERE m.folder=? AND m.uid BETWEEN ? AND ? AND {condition.sql}"
+        values: tuple[Any, ...] = (self._folder.id, low, high, *condition.values)
+        if self._context.among is not None:
+            sql += " AND m.uid IN (SELECT value FROM json_each(?))"
+            values += (json.dumps(list(self._context.among)),)
+        rows = self._folder.database.connection.execute(f"{sql} ORDER BY m.uid", values).fetchall()
+        return [value for (value,) in rows]
+
+    # Texts
+
+    def _decide(self, leaf: _Leaf) -> Iterator[Progress]:
+        database = self._folder.database
+        wanted = leaf.needle
+        if leaf.field:
+            # The field's name stands in the header's text before its value.
+            name = needle(leaf.field.decode("ascii", "replace"))
+            possible = fulltext.candidates(database, name, ("header",))
+            if wanted is not None and possible is not None:
+                with_value = fulltext.candidates(database, wanted, ("header",))
+                possible = possible if with_value is None else possible & with_value
+            exact = False
+        else:
+            assert wanted is not None
+            possible = fulltext.candidates(database, wanted, leaf.columns)
+            exact = wanted.exact
+        wordy = {content for (content,) in database.connection.execute("SELECT id FROM content WHERE indexed=2")}
+        if exact and possible is not None:
+            leaf.found |= possible
+            possible = wordy
+        elif possible is not None:
+            possible |= wordy
+        if possible is None or possible:
+            yield from self._verify(leaf, possible)
+
+    def _verify(self, leaf: _Leaf, possible: set[int] | None) -> Iterator[Progress]:
+        """Read the texts of what is in this folder, and was left over by the keys that cost less."""
+        if possible is None or len(possible) > _FEW:
+            scope: set[int] = set()
+            condition = self._cheap()
+            for low, high in self._windows():
+                scope.update(self._select("m.content", condition, low, high))
+                yield Progress(0, 0)
+            possible = scope if possible is None else possible & scope
+        contents = sorted(possible)
+        execute = self._folder.database.connection.execute
+        columns = "m.content, m.place, m.file, m.info"
+        if leaf.field in COMMON_FIELDS:
+            # Those are in the index.
+            columns += ", c.headers"
+        for start in range(0, len(contents), _READ):
+            some = ",".join(map(str, contents[start : start + _READ]))
+            rows = execute(
+                f"SELECT {columns} FROM message m JOIN content c ON c.id=m.content"
+                f" WHERE m.folder=? AND m.content IN ({some})",
+                (self._folder.id,),
+            ).fetchall()
+            for content, place, file, info, *rest in rows:
+                if content in leaf.found:
+                    continue
+                if rest and rest[0] is not None:
+                    matches: bool | None = _header_matches(rest[0], leaf)
+                else:
+                    matches = fulltext.read_with(self._folder.file(place, file, info), _matcher(leaf))
+                if matches:
+                    leaf.found.add(content)
+            yield Progress(start + len(rows), len(contents))
+
+    def _cheap(self) -> Condition:
+        """The keys side by side with the others that need no texts."""
+        if not isinstance(self._key, keys.And):
+            return _TRUE
+        return _join("AND", [self._condition(key) for key in self._key.keys if not self._needs_text(key)])
+
+    def _needs_text(self, key: Key) -> bool:
+        match key:
+            case keys.And(inner):
+                return any(map(self._needs_text, inner))
+            case keys.Or(first, second):
+                return self._needs_text(first) or self._needs_text(second)
+            case keys.Not(inner) | keys.Fuzzy(inner):
+                return self._needs_text(inner)
+            case _:
+                return key in self._leaves
+
+    # Conditions
+
+    def _condition(self, key: Key) -> Condition:
+        context = self._context
+        match key:
+            case keys.All() | keys.SaveDateSupported():
+                # RFC 8514 4.3: every mailbox here keeps them.
+                return _TRUE
+            case keys.And(inner):
+                return _join("AND", [self._condition(one) for one in inner])
+            case keys.Or(first, second):
+                return _join("OR", [self._condition(first), self._condition(second)])
+            case keys.Not(inner):
+                condition = self._condition(inner)
+                return Condition(f"NOT ({condition.sql})", condition.values)
+            case keys.Fuzzy(inner):
+                return self._condition(inner)
+            case keys.Flag(flag):
+                return self._flag(flag)
+            case keys.Text(name, value) if name in _COLUMNS:
+                if not value:
+                    return _TRUE
+                return Condition(f"ifnull(instr(c.{_COLUMNS[name]},?),0)>0", (text.normalize(value),))
+            case keys.Text() | keys.Header():
+                leaf = self._leaves.get(key)
+                return _TRUE if leaf is None else _among("m.content", leaf.found)
+            case keys.On(clock, relation, day):
+                return _on(clock, relation, day)
+            case keys.Size(relation, octets):
+                return Condition(f"m.size{relation}?", (min(octets, 1 << 62),))
+            case keys.Numbers(numbers, uid):
+                return self._numbers(numbers, uid)
+            case keys.Within(older, seconds):
+                # RFC 5032 3: the server's time less the interval.
+                return Condition(f"m.internal{'<' if older else '>='}?", (int(context.now) - seconds,))
+            case keys.Modseq(value):
+                return Condition("m.modseq>=?", (value,))
+            case keys.ObjectId(name, value):
+                column = "c.emailid" if name == b"EMAILID" else "c.threadid"
+                return Condition(f"ifnull({column}=?,0)", (value.decode("ascii", "replace"),))
+
+    def _flag(self, flag: bytes) -> Condition:
+        name = flag.decode("ascii", "replace").lower()
+        if name == "\\recent":
+            return Condition("m.uid>=?", (self._context.recent,)) if self._context.recent else _FALSE
+        # RFC 9051 2.3.2: keywords are compared without case.
+        sets = self._folder.account.flagsets.all()
+        found = [number for number, flags in sets.items() if any(name == known.lower() for known in flags)]
+        return Condition(f"m.flagset IN ({','.join(map(str, found))})") if found else _FALSE
+
+    def _numbers(self, numbers: SequenceSet, uid: bool) -> Condition:
+        uids = self._context.uids
+        if numbers.saved:
+            return _among("m.uid", self._context.saved)
+        if uids is None:
+            row = self._folder.database.one("SELECT max(uid) FROM message WHERE folder=?", self._folder.id)
+            uids = [row[0]] if row[0] else []
+            if not uid:
+                uids = [number for number, _ in self._folder.uids()]
+        if not uids:
+            return _FALSE
+        if uid:
+            ranges = numbers.merged(uids[-1])
+        else:
+            # RFC 7377 2: a number beyond the last is no error, and matches nothing.
+            ranges = [(uids[start], uids[stop - 1]) for start, stop in numbers.positions(len(uids))]
+        if len(ranges) > _RANGES:
+            return _among("m.uid", [one for low, high in ranges for one in _between(uids, low, high)])
+        # Spelled out: a command may have more of them than a statement has parameters.
+        return _join("OR", [Condition(f"m.uid BETWEEN {low} AND {high}") for low, high in ranges])
+
+
+def _unfinished(folder: "Folder") -> list[int]:
+    """UIDs of messages whose summary is missing."""
+    database = folder.database
+    if database.one("SELECT 1 FROM content WHERE version=0 LIMIT 1") is None:
+        return []
+    rows = database.connection.execute(
+        "SELECT m.uid FROM content c JOIN message m ON m.content=c.id WHERE c.version=0 AND m.folder=? ORDER BY m.uid",
+        (folder.id,),
+    )
+    return [uid for (uid,) in rows]
+
+
+def _between(uids: Sequence[int], low: int, high: int) -> Sequence[int]:
+    from_set = SequenceSet(((low, high),))
+    return from_set.among(uids)
+
+
+def _among(column: str, numbers: "Sequence[int] | set[int]") -> Condition:
+    if not numbers:
+        return _FALSE
+    return Condition(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(list(numbers)),))
+
+
+def _join(word: str, conditions: Sequence[Condition]) -> Condition:
+    """As a tree that is not deep, however many there are: SQLite takes 1000 levels."""
+    if not conditions:
+        return _TRUE if word == "AND" else _FALSE
+    if len(conditions) == 1:
+        return conditions[0]
+    middle = len(conditions) // 2
+    left, right = _join(word, conditions[:middle]), _join(word, conditions[middle:])
+    return Condition(f"({left.sql} {word} {right.sql})", left.values + right.values)
+
+
+def _on(clock: str, relation: str, day: int) -> Condition:
+    """RFC 9051 6.4.4: the time and the zone are left out of account.
+
+    Internal dates are shown in UTC (FETCH INTERNALDATE), so it is that date; the Date field's is the one written there.
+    """
+    column = {"INTERNAL": "m.internal", "SAVED": "m.saved", "SENT": "c.sent+c.sent_offset"}[clock]
+    start, end = day * _DAY, (day + 1) * _DAY
+    if relation == "<":
+        return Condition(f"ifnull({column}<?,0)", (start,))
+    if relation == ">":
+        return Condition(f"ifnull({column}>=?,0)", (start,))
+    return Condition(f"ifnull({column} BETWEEN ? AND ?,0)", (start, end - 1))
+
+
+# Texts that are read
+
+
+def _matcher(leaf: _Leaf) -> Callable[[Data], bool]:
+    if leaf.field:
+        return lambda data: _header_matches(_header_of(data), leaf)
+    return lambda data: _text_matches(data, leaf)
+
+
+def _header_of(data: Data) -> bytes:
+    end = structure.header_block(data, 0, min(len(data), _HEADER_START))[0]
+    if end >= _HEADER_START - 1:
+        end = structure.header_block(data)[0]
+    return bytes(data[:end])
+
+
+def _header_matches(header: bytes, leaf: _Leaf) -> bool:
+    wanted = leaf.needle
+    for name, value in structure.scan_fields(header, 0, len(header)):
+        if name == leaf.field and (wanted is None or wanted.text in fold(text.decode_value(value))):
+            return True
+    return False
+
+
+def _text_matches(data: Data, leaf: _Leaf) -> bool:
+    assert leaf.needle is not None
+    wanted = leaf.needle.text
+    texts = fulltext.texts_of(data)
+    if any(wanted in found for found in texts.body):
+        return True
+    return "header" in leaf.columns and any(wanted in found for found in texts.header)
