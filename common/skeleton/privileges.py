@@ -17,7 +17,8 @@ from tubepost.common.config import Config
 class Policy:
     """``root``: keeps the right to act as recipients (where the master has root and master.cf says unpriv n).
 
-    ``sees``: may read the files of its directories whoever owns them. ``network``: may connect to other hosts.
+    ``sees``: may read the files of its directories whoever owns them. ``network``: may connect to other hosts;
+    ``binds``: from a port that it asks for.
     ``programs``: may start programs. ``anywhere``: may write whatever its account may write (local delivers into homes
     and runs the users' commands). ``mailboxes``: is the owner of the virtual mailboxes where they all have one owner.
     """
@@ -25,6 +26,7 @@ class Policy:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     network: bool = False
+    binds: bool = False
     programs: bool = False
     root: bool = False
     sees: bool = False
@@ -98,6 +100,8 @@ def policy_of(program: str, config: Config | None = None) -> Policy:
         policy,
         reads=reads,
         network=bool(kinds & {"ldap", "pgsql"} or config.oauth_introspection_url or ":" in config.oauth_jwks),
+        # Its library binds each socket to an address of its own, to any port, before it connects.
+        binds="ldap" in kinds,
         # PAM's modules ask who runs them.
         root="pam" in kinds,
         # The accounts are in mail_owner's directory.
@@ -126,6 +130,7 @@ def confine(birth: Birth, config: Config) -> None:
             read=(*_COMMON_READS, *_interpreter(), *_configured(config), *policy.reads),
             write=_expand(policy.writes, config),
             connect=policy.network,
+            bind=policy.binds,
         )
     seccomp.restrict(programs=policy.programs, chroot=policy.root and policy.programs)
 

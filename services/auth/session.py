@@ -147,7 +147,11 @@ class Auth(request.Service):
         return await self._drive(key, exchange, exchange.respond(asked.message.data))
 
     async def _drive(self, key: tuple[int, int], exchange: Exchange, work: Awaitable[Reply]) -> Reply:
-        reply = await work
+        try:
+            reply = await work
+        except BaseException:
+            self._exchanges.pop(key, None)
+            raise
         if not isinstance(reply, Challenge) and self._exchanges.get(key) is exchange:
             del self._exchanges[key]
         return reply

@@ -14,6 +14,7 @@ from tubepost.common.bus.client import Talk
 from tubepost.common.bus.errors import BusError
 from tubepost.common.net.streams import Channel
 from tubepost.common.skeleton import stream
+from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.stream import Peer
 
 from tubepost.services.authclient import protocol
@@ -32,12 +33,26 @@ _SCOPES: dict[str, auth.Scope] = {
 
 
 class AuthClient(stream.Service):
-    _exchanges = 0
-    _connections = 0
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        self._exchanges = 0
+        self._connections = 0
+        self.open_connections: set[Connection] = set()
+
+    async def open(self) -> None:
+        self.process.spawn(asyncio.create_task(self._leave()))
+
+    async def _leave(self) -> None:
+        """Other servers keep a connection for as long as they live: told to stop, we hang up where nothing is asked."""
+        await self.process.stopping.wait()
+        for connection in tuple(self.open_connections):
+            connection.leave_when_idle()
 
     def connected(self, peer: Peer) -> asyncio.Protocol:
         self._connections += 1
-        return Connection(self, self._connections)
+        connection = Connection(self, self._connections)
+        self.open_connections.add(connection)
+        return connection
 
     def number(self) -> int:
         self._exchanges += 1
@@ -157,14 +172,23 @@ class Connection(Channel):
             return  # cancelled
         if isinstance(reply, auth.Failure):
             self.write(protocol.fail(number, reply.cause))
-            return
-        assert isinstance(reply, auth.Success)
+        elif isinstance(reply, auth.Success):
+            self._succeed(number, command, reply)
+        if self._service.process.stopping.is_set():
+            self.leave_when_idle()
+
+    def _succeed(self, number: int, command: protocol.Auth, reply: auth.Success) -> None:
         if reply.data is None or "final-resp-ok" in command.parameters:
             self.write(protocol.ok(number, reply.user.name, reply.data))
         else:
             # A client that cannot take data with the success gets it as a last challenge, and answers with nothing.
             self._settled[number] = protocol.ok(number, reply.user.name, None)
             self.write(protocol.challenge(number, reply.data))
+
+    def leave_when_idle(self) -> None:
+        """The system stops."""
+        if not self._exchanges and not self._settled:
+            self._leave()
 
     def _leave(self) -> None:
         self.finish()
@@ -177,6 +201,7 @@ class Connection(Channel):
         if self._ended:
             return
         self._ended = True
+        self._service.open_connections.discard(self)
         for number, talk in self._talks.items():
             talk.tell(auth.Forget(exchange=self._exchanges[number]))
         self._talks.clear()

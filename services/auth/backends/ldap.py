@@ -56,7 +56,7 @@ class Ldap(Backend):
         self._scope = _SCOPES[told.get("scope", "sub")]
         self._bind = told.get("auth_bind", "yes") in _YES
         self._start_tls = told.get("start_tls", "no") in _YES
-        self._timeout = float(told.get("timeout", "10"))
+        self._timeout = max(1, int(told.get("timeout", "10")))
         self.has_scram = self.has_clear = not self._bind
         checked = ssl.CERT_REQUIRED if told.get("tls_require_cert", "yes") in _YES else ssl.CERT_NONE
         tls = ldap3.Tls(validate=checked, ca_certs_file=told.get("tls_ca_cert_file") or None)
