@@ -16,7 +16,13 @@ Description
     pipelined. A connection is kept for the next delivery while more mail for the same next hop keeps coming
     (smtp_connection_cache_on_demand), and reused after RSET, which travels with the commands behind it.
 
-    Files: protocol (the pure machine), stages, server, envelope (its words), routing (order of servers, pure), hosts
+    TLS is used as smtp_tls_security_level and smtp_tls_policy_maps say: for ``may`` a server whose handshake fails is tried
+    again in the clear, for all other levels its mail waits. A password of smtp_sasl_password_maps (by sender, server
+    name, next hop) is sent with the strongest mechanism that both sides have and the security options allow. A kept
+    connection serves only a delivery with the same policy and password.
+
+    Files: protocol (the pure machine), stages, server, envelope (its words), handshake (STARTTLS and AUTH, pure), policy (levels
+    and names of certificates, pure), security (contexts, tables of passwords), routing (order of servers, pure), hosts
     (asks DNS), delivery (which server next, what becomes of whom), connection (moves bytes), content and edits (what
     travels), pool (kept connections), settings (from main.cf), session (the program).
 
@@ -24,7 +30,8 @@ Standards
     RFC 5321 SMTP client: yes. RFC 2033 LMTP: yes. RFC 1870 SIZE: yes. RFC 2034, 3463 status codes: yes.
     RFC 2920 PIPELINING: yes. RFC 3030 CHUNKING, BINARYMIME: for binary mail. RFC 3461 DSN: yes.
     RFC 6152 8BITMIME: yes, with conversion to 7-bit where the server lacks it. RFC 6531 SMTPUTF8: yes.
-    RFC 7505 null MX: yes. RFC 9422 LIMITS: RCPTMAX. RFC 3207 STARTTLS, RFC 4954 AUTH: no.
+    RFC 7505 null MX: yes. RFC 9422 LIMITS: RCPTMAX. RFC 3207 STARTTLS, RFC 4954 AUTH: yes.
+    RFC 7672 DANE, RFC 8461 MTA-STS: no.
 
 Security
     Called by qmgr, and by local and smtp for mail that is passed on. Reads queue files in ``active``, tables,
@@ -32,6 +39,7 @@ Security
     and its control characters go into no log line.
 
 Bugs
+    "Trusted" in the log of the levels may and encrypt is told only where smtp_tls_CAfile is set.
     Connections are kept within one process: there is no scache service. No notices to the postmaster about protocol
     errors (notify_classes protocol). A reply that is no SMTP reply ends the session; Postfix reads on.
 

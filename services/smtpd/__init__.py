@@ -14,6 +14,7 @@ CALLS
     anvil       connection and rate limits of clients outside smtpd_client_event_limit_exceptions
     verify      reject_unverified_sender, reject_unverified_recipient
     flush       ETRN
+    auth        which SASL mechanisms may be offered, and each exchange of AUTH
     proxymap    ``proxy:`` tables
     DNS, and policy services over TCP or UNIX sockets, where restrictions ask for them
 
@@ -21,23 +22,31 @@ STANDARDS
     RFC 5321 yes · RFC 1870 (SIZE) yes · RFC 1985 (ETRN) yes · RFC 2034 (enhanced codes) yes · RFC 2920 (PIPELINING)
     yes · RFC 3030 (CHUNKING, BINARYMIME) yes · RFC 3461 (DSN) yes · RFC 6152 (8BITMIME) yes · RFC 6531 (SMTPUTF8) yes ·
     RFC 7505 (null MX) yes · RFC 9422 (LIMITS) RCPTMAX · Postfix's XCLIENT, XFORWARD, XVERP for authorised clients ·
-    RFC 3207 (STARTTLS) no · RFC 4954 (AUTH) no
+    RFC 3207 (STARTTLS) yes · RFC 8314 (TLS from the beginning, port 465) yes · RFC 4954 (AUTH) yes · RFC 3848 (ESMTPSA)
+    yes · RFC 5929 (channel binding, tls-server-end-point) yes
 
 SECURITY
     Talks to strangers and owns no file: it opens none for writing, and for reading only main.cf and lookup tables.
     Memory a session: a command line, ``_READ_AHEAD`` bytes of input, and INLINE_LIMIT bytes of content.
     Only CR LF "." CR LF ends a message (smtpd_forbid_bare_newline); a stray CR becomes a space. An answer that cannot
-    be had (table, DNS, rewrite) defers and never permits.
+    be had (table, DNS, rewrite) defers and never permits. What a client sends in the clear behind STARTTLS is never run:
+    nothing is read between the reply and the handshake. The private key is read before privileges are dropped; passwords
+    are seen in passing, and stand in no log and no transcript.
 
 FILES
     protocol.py     the machine: bytes to events and replies; tables.py verbs.py content.py parameters.py xclient.py
-                    ledger.py events.py settings.py are its parts
+                    ledger.py events.py settings.py hello.py authentication.py are its parts
     restrictions/   the restriction language
     session.py      one client: drives the machine, asks the others; connection.py its bytes and time limits
+    security.py     TLS and AUTH of a session; counting.py what anvil is asked
     server.py       what all sessions of a process share; outside.py what restrictions ask for; deposit.py policy.py
                     resolver.py
 
 BUGS
+    A client certificate that cannot be verified by smtpd_tls_CAfile ends the handshake (Python's ssl has no way to look
+    at it), so with smtpd_tls_ask_ccert relay_clientcerts finds certificates of known authorities only. There is no
+    tls_server_sni_maps, and with certificates of several kinds no channel binding. Over TLS a client that closes its
+    sending side gets no further replies.
     An action (HOLD, FILTER …) of smtpd_end_of_data_restrictions comes too late for a message that is streamed already
     (more than INLINE_LIMIT bytes); a refusal does not. smtpd_command_filter and smtpd_reject_footer_maps take tables of
     this machine only.

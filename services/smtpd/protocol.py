@@ -286,7 +286,9 @@ class Machine(Ledger):
 
     def _next_line(self) -> bytes | None:
         buffer = self._buffer
-        limit = self.settings.line_length_limit
+        settings = self.settings
+        # RFC 4954 4: responses have a limit of their own.
+        limit = settings.line_length_limit if self.state is not _AUTH else settings.sasl_response_limit
         start = self._position
         newline = buffer.find(b"\n", start)
         if newline < 0:
@@ -324,8 +326,8 @@ class Machine(Ledger):
         return line or b" "
 
     def _may_be_long(self, start: int, end: int) -> bool:
-        """Lines of an AUTH exchange have a limit of their own (RFC 4954 4); tokens are long."""
-        if self.state is not _AUTH and not (self.auth_active and self._buffer[start : start + 5].upper() == b"AUTH "):
+        """A token may be an initial response, and tokens are long."""
+        if not self.auth_active or self._buffer[start : start + 5].upper() != b"AUTH ":
             return False
         return end - start <= self.settings.sasl_response_limit
 

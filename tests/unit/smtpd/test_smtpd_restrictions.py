@@ -9,6 +9,8 @@ import pytest
 from tubepost.common.wire.rewrite import Resolved
 from tubepost.common.wire.verify import Verdict
 from tubepost.common.config.settings import from_text
+from tubepost.common.net.certificates import PeerCertificate
+from tubepost.common.net.tls import Agreed
 from tubepost.common.tables import Maps, TableEnvironment
 from tubepost.common.tables.match import AddressList, HostList, LocalDomains, StringList
 
@@ -76,6 +78,8 @@ class World:
         self.virtual_aliases = Maps(["inline:{{ info@here.example = alice@here.example }}"], environment)
         self.canonical = self.recipient_canonical = self.sender_canonical = Maps("", environment)
         self.rbl_replies = Maps("", environment)
+        self.sender_logins = Maps(self.config.smtpd_sender_login_maps, environment)
+        self.client_certificates = Maps(self.config.relay_clientcerts, environment)
         self.warnings: list[str] = []
         self.lines: list[str] = []
         self.slept: list[float] = []
@@ -515,3 +519,94 @@ def test_status_fits_what_is_rejected() -> None:
     assert fit_status("5.1.7", RECIPIENT) == "5.1.3"
     assert fit_status("5.1.1", CLIENT) == "5.0.0"
     assert fit_status("4.7.1", SENDER) == "4.7.1"
+
+
+# -- who has authenticated -----------------------------------------------------------------------------------------
+
+FAR = "x@far.example"
+LOGINS = {"smtpd_sender_login_maps": "inline:{{ boss@here.example = Alice, bob }, { @shared.example = team }}"}
+
+
+def somebody(user: str = "", agreed: Agreed | None = None) -> Client:
+    return Client("203.0.113.9", name="c.example", name_status="ok", user=user, method="PLAIN", agreed=agreed)
+
+
+def with_certificate(*, verified: bool) -> Agreed:
+    return Agreed("TLSv1.3", "AES", 256, False, PeerCertificate("cn", "ca", "AA:BB", "CC:DD", (), verified))
+
+
+def test_permit_sasl_authenticated() -> None:
+    world = World({})
+    assert evaluate(world, relay=DEFAULT, recipient=FAR, client=somebody("alice"))[0] == ""
+    assert evaluate(world, relay=DEFAULT, recipient=FAR, client=somebody())[0].startswith("454")
+
+
+@pytest.mark.parametrize(
+    ("restriction", "sender", "user", "refused"),
+    [
+        ("reject_sender_login_mismatch", "boss@here.example", "alice", ""),
+        ("reject_sender_login_mismatch", "boss@here.example", "BOB", ""),
+        ("reject_sender_login_mismatch", "boss@here.example", "eve", "not owned by user eve"),
+        ("reject_sender_login_mismatch", "boss@here.example", "", "not logged in"),
+        ("reject_sender_login_mismatch", "other@here.example", "alice", "not owned by user alice"),
+        ("reject_sender_login_mismatch", "other@here.example", "", ""),
+        ("reject_sender_login_mismatch", "any@shared.example", "team", ""),
+        ("reject_sender_login_mismatch", "", "eve", ""),
+        ("reject_authenticated_sender_login_mismatch", "boss@here.example", "", ""),
+        ("reject_authenticated_sender_login_mismatch", "other@here.example", "eve", "not owned by user eve"),
+        ("reject_known_sender_login_mismatch", "other@here.example", "eve", ""),
+        ("reject_known_sender_login_mismatch", "boss@here.example", "eve", "not owned by user eve"),
+        ("reject_unauthenticated_sender_login_mismatch", "boss@here.example", "eve", ""),
+        ("reject_unauthenticated_sender_login_mismatch", "boss@here.example", "", "not logged in"),
+    ],
+)
+@pytest.mark.parametrize("awaits", [False, True])
+def test_sender_logins(restriction: str, sender: str, user: str, refused: str, awaits: bool) -> None:
+    world = World(LOGINS)
+    world.awaits = awaits
+    reply, _ = evaluate_sender(world, restriction, sender, user)
+    if refused:
+        assert reply == f"553 5.7.1 <{sender}>: Sender address rejected: {refused}"
+    else:
+        assert reply == ""
+
+
+def evaluate_sender(world: World, restriction: str, sender: str, user: str) -> tuple[str, Evaluation]:
+    """As the recipient restriction that people write it as."""
+    return evaluate(world, sender=sender, client=somebody(user), relay=restriction)
+
+
+def test_a_table_of_logins_that_fails_defers() -> None:
+    world = World({"smtpd_sender_login_maps": "fail:x"})
+    assert evaluate_sender(world, "reject_sender_login_mismatch", "boss@here.example", "a")[0].startswith("451 4.3.0")
+
+
+def test_client_certificates() -> None:
+    by_print = World({"relay_clientcerts": "inline:{ { CC:DD = yes } }"})
+    good, unverified = with_certificate(verified=True), with_certificate(verified=False)
+    rules = "permit_tls_clientcerts, reject_unauth_destination"
+    assert evaluate(by_print, relay=rules, recipient=FAR, client=somebody(agreed=unverified))[0] == ""
+    assert evaluate(World({}), relay=rules, recipient=FAR, client=somebody(agreed=good))[0].startswith("554")
+    rules = "permit_tls_all_clientcerts, reject_unauth_destination"
+    assert evaluate(World({}), relay=rules, recipient=FAR, client=somebody(agreed=good))[0] == ""
+    assert evaluate(World({}), relay=rules, recipient=FAR, client=somebody(agreed=unverified))[0].startswith("554")
+    rules = "check_ccert_access inline:{{AA:BB=OK}}, reject"
+    assert evaluate(World({}), relay=rules, recipient=FAR, client=somebody(agreed=good))[0] == ""
+    rules = "check_sasl_access inline:{{eve=REJECT}}, permit"
+    assert evaluate(World({}), relay=rules, recipient=FAR, client=somebody("eve"))[0].startswith("554 5.7.1")
+
+
+def test_plaintext_sessions() -> None:
+    rules = "reject_plaintext_session"
+    assert evaluate(World({}), relay=rules, client=somebody())[0] == "450 4.7.1 Session encryption is required"
+    assert evaluate(World({}), relay=rules, client=somebody(agreed=with_certificate(verified=False)))[0] == ""
+
+
+def test_policy_services_are_told() -> None:
+    world = World({})
+    client = somebody("alice", with_certificate(verified=True))
+    evaluate(world, relay="check_policy_service inet:x:1, permit", client=client)
+    told = world.policies[0]
+    assert (told["sasl_username"], told["sasl_method"]) == ("alice", "PLAIN")
+    assert (told["encryption_protocol"], told["encryption_keysize"]) == ("TLSv1.3", "256")
+    assert (told["ccert_subject"], told["ccert_fingerprint"]) == ("cn", "AA:BB")

@@ -1,9 +1,10 @@
 """Plays tests/transcripts/*.smtp against the machine: ``C:`` the client says, ``S:`` the reply's line begins so.
 
 ``X:`` sends the text without a line end, with \\r \\n \\xNN escapes; ``B:`` repeats: ``B: 5000 x``. ``=: name value``
-sets a setting before the session begins. ``!: 550 5.7.1 text`` is the answer to the next event that asks. ``#`` is a
-comment. ``$: text``: the content that came through must be this (escapes as in X). ``END`` asserts that the session is
-over, ``LOG: text`` that a line was logged that holds it.
+sets a setting before the session begins, ``TLS: offered`` (or required) and ``AUTH: PLAIN …`` say what may be used.
+``!: 550 5.7.1 text`` is the answer to the next event that asks. ``#`` is a comment. ``$: text``: the content that came
+through must be this (escapes as in X). ``END`` asserts that the session is over, ``LOG: text`` that a line was logged
+that holds it.
 """
 
 import dataclasses
@@ -53,6 +54,15 @@ class Player:
                     self.machine.refuse(self.answers.pop(0), "policy")
                 case events.EndOfContent():
                     self.machine.accept("QID")
+                case events.Auth(initial=None):
+                    self.machine.challenge(b"")
+                case events.Auth() | events.AuthResponse():
+                    self.machine.accept("alice")
+                case events.AuthAbandoned():
+                    pass
+                case events.StartTls():
+                    self.machine.accept()
+                    self.machine.secure()
                 case events.Data():
                     self.content = b""
                     self.machine.accept()
@@ -88,6 +98,13 @@ def test_transcript(path: Path) -> None:
         if line.startswith("=: reject_footer "):
             footer = line.removeprefix("=: reject_footer ")
             player.machine.footer = lambda _reply, footer=footer: footer
+    for line in lines:
+        if line.startswith("TLS: "):
+            player.machine.tls_offered = True
+            player.machine.tls_required = line == "TLS: required"
+        elif line.startswith("AUTH: "):
+            player.machine.auth_active = True
+            player.machine.mechanisms = tuple(line.split()[1:])
     player.start()
     for number, line in enumerate(lines, 1):
         where = f"{path.name}:{number}"
@@ -114,7 +131,7 @@ def test_transcript(path: Path) -> None:
         elif line == "END":
             assert player.ended, where
             assert player.machine.state is State.CLOSED, where
-        elif line and not line.startswith(("#", "=: ")):
+        elif line and not line.startswith(("#", "=: ", "TLS: ", "AUTH: ")):
             raise AssertionError(f"{where}: what is this? {line!r}")
     assert player.said == [], "the server said more"
 
