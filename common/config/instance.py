@@ -162,6 +162,7 @@ def _main(base: Path, domain: str, owner: str, group: str, uid: int, gid: int, *
         "smtpd_tls_chain_files": "$config_directory/tls.pem",
         "virtual_mailbox_domains": "accounts:domains",
         "virtual_mailbox_maps": "accounts:mailboxes",
+        "virtual_mailbox_quota_maps": "accounts:quotas",
         "virtual_alias_maps": "accounts:aliases",
         "virtual_mailbox_base": str(base / "mail"),
         "virtual_uid_maps": f"static:{uid}",

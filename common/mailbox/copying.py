@@ -1,7 +1,6 @@
 """A message on its way into a file or a pipe: a chunk at a time, lines ended by LF, marked as the receiver wants it."""
 
 import errno
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,7 +33,7 @@ def read(content: Content, size: int = _CHUNK) -> Iterator[bytes]:
     position, end = content.offset, content.offset + content.length
     held = b""
     while position < end:
-        piece = os.pread(content.fd, min(size, end - position), position)
+        piece = content.pread(min(size, end - position), position)
         if not piece:
             raise OSError(errno.EIO, "the queue file is shorter than it says")
         position += len(piece)

@@ -1,5 +1,6 @@
 """The interface: deliver a message into a mailbox."""
 
+import os
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +18,8 @@ class Content:
     """A message as it stands in an open file, and the header lines to put before it.
 
     ``head``: whole lines, each ended by LF (Return-Path:, Delivered-To:). ``crlf``: the lines of the content end in
-    CRLF (BINARYMIME): line ends become LF on the way, nothing else changes.
+    CRLF (BINARYMIME): line ends become LF on the way, nothing else changes. ``data``: the content itself, where it is
+    small and in no file; ``fd`` is -1 then.
     """
 
     fd: int
@@ -25,6 +27,11 @@ class Content:
     length: int
     head: bytes = b""
     crlf: bool = False
+    data: bytes = b""
+
+    def pread(self, size: int, position: int) -> bytes:
+        """As os.pread."""
+        return os.pread(self.fd, size, position) if self.fd >= 0 else self.data[position : position + size]
 
 
 class Store(Protocol):

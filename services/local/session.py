@@ -17,6 +17,7 @@ from tubepost.common.tables import Maps
 from tubepost.common.tables.words import split_list
 from tubepost.common.skeleton import commands, worker
 from tubepost.common.skeleton.deliveries import Outcomes, delivered_to, open_content
+from tubepost.common.skeleton.notices import Notices
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
 
@@ -63,7 +64,7 @@ class Local(worker.Agent):
                 config, config.local_delivery_status_filter, self._tables, "local_delivery_status_filter"
             ),
             rewriter=RewriteClient(process.client(config.rewrite_service_name)),
-            maildirs=MaildirStore("/", self._commit),
+            maildirs=MaildirStore("/", self._commit, Notices(process).tell),
             mboxes=self._mboxes,
             locking=locking,
             default=default,

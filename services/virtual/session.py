@@ -10,12 +10,14 @@ from tubepost.common.system import log
 from tubepost.common.system.commit import GroupCommit
 from tubepost.common.mailbox import Content, DeliveryError
 from tubepost.common.mailbox.maildir import MaildirStore
+from tubepost.common.mailbox.maildir.quota import Limit, parse_limit
 from tubepost.common.mailbox.mbox import Locking, MboxStore, Rules, from_line
 from tubepost.common.spool import Spool
 from tubepost.common.tables import Maps, TableError, address
 from tubepost.common.tables.static import StaticTable
 from tubepost.common.skeleton import worker
 from tubepost.common.skeleton.deliveries import Outcomes, delivery_head, open_content, status_of
+from tubepost.common.skeleton.notices import Notices
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
 
@@ -39,6 +41,7 @@ class Virtual(worker.Agent):
         self._mailboxes = self._open("virtual_mailbox_maps")
         self._uids = self._open("virtual_uid_maps")
         self._gids = self._open("virtual_gid_maps")
+        self._quotas = self._open("virtual_mailbox_quota_maps")
         self._delimiter = config.recipient_delimiter
         self._original = config.enable_original_recipient
         self._limit = config.virtual_mailbox_limit
@@ -52,7 +55,8 @@ class Virtual(worker.Agent):
         )
         self._spool = Spool()
         self._commit = GroupCommit(gather=_GATHER)
-        self._maildirs = MaildirStore(base, self._commit)
+        self._notices = Notices(process)
+        self._maildirs = MaildirStore(base, self._commit, self._notices.tell)
         self._mboxes: MboxStore | None = None
 
     def _open(self, name: str) -> Maps:
@@ -116,7 +120,11 @@ class Virtual(worker.Agent):
                     "5.2.2", f"maildir delivery failed: the message is larger than virtual_mailbox_limit, {self._limit}"
                 )
             await self._maildirs.deliver(
-                mailbox, Content(content.fd, content.offset, content.length, data, content.crlf), uid=uid, gid=gid
+                mailbox,
+                Content(content.fd, content.offset, content.length, data, content.crlf),
+                uid=uid,
+                gid=gid,
+                limit=await self._quota(recipient) if self._quotas else None,
             )
             return "delivered to maildir"
         data = (from_line(job.envelope.sender, time.time()) + head).encode()
@@ -152,6 +160,16 @@ class Virtual(worker.Agent):
             return self._same_owner
         uid = await self._id(self._uids, recipient, self._minimum_uid)
         return uid, await self._id(self._gids, recipient, 1)
+
+    async def _quota(self, recipient: str) -> Limit | None:
+        """Raises TableError."""
+        found = await address.find(self._quotas, recipient, delimiter=self._delimiter)
+        if found is None:
+            return None
+        try:
+            return parse_limit(found.value)
+        except ValueError as error:
+            raise TableError(f"recipient {recipient}: {self._quotas.title}: {error}") from None
 
     async def _id(self, maps: Maps, recipient: str, least: int) -> int:
         found = await address.find(maps, recipient, delimiter=self._delimiter)

@@ -12,6 +12,11 @@ class Virtual(Settings):
     virtual_mailbox_limit = Size(
         "268435456", "Largest mailbox or Maildir file; not below message_size_limit; 0: no limit."
     )
+    virtual_mailbox_quota_maps = Maps(
+        "",
+        "Table of quotas by recipient: bytes, and after a space messages, of all folders of a Maildir; 0 for no limit.",
+        postfix=False,
+    )
     virtual_mailbox_lock = List("fcntl, dotlock", "How an mbox is locked.", choices=("fcntl", "flock", "dotlock"))
     virtual_minimum_uid = Integer("100", "Smallest user id that virtual_uid_maps may give.", low=1)
     virtual_uid_maps = Maps("", "Table of user ids by recipient; static:5000 for one that owns all.")

@@ -5,16 +5,20 @@ may see a message that a power failure then takes away again: it was not yet rep
 again. Nothing that was reported is ever lost.
 """
 
+import asyncio
 import errno
 import itertools
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from tubepost.common.system.atomic import write_all
 from tubepost.common.system.commit import GroupCommit
 from tubepost.common.system.identity import CannotBecome, act_as
 from tubepost.common.mailbox.copying import read
+from tubepost.common.mailbox.maildir.names import folder_of
+from tubepost.common.mailbox.maildir.quota import Announced, Limit, check
 from tubepost.common.mailbox.store import Content, DeliveryError
 
 _SMALL = 1 << 18
@@ -52,7 +56,7 @@ def unique_name(now: float) -> str:
 def copy_content(content: Content, fd: int) -> None:
     """Head and content into an open file, a chunk at a time. Raises OSError."""
     if content.length <= _SMALL and not content.crlf:
-        data = os.pread(content.fd, content.length, content.offset)
+        data = content.pread(content.length, content.offset)
         if len(data) != content.length:
             raise OSError(errno.EIO, "the queue file is shorter than it says")
         write_all(fd, content.head + data if content.head else data)
@@ -63,16 +67,35 @@ def copy_content(content: Content, fd: int) -> None:
 
 
 class MaildirStore:
-    """Mailboxes are directories below ``base``; missing ones are made."""
+    """Mailboxes are directories below ``base``; missing ones are made.
 
-    def __init__(self, base: str, commit: GroupCommit) -> None:
+    ``delivered``: called after each delivery with the account's Maildir and the name of the folder.
+    """
+
+    def __init__(self, base: str, commit: GroupCommit, delivered: Callable[[str, str], None] | None = None) -> None:
         self._base = base.rstrip("/")
         self._commit = commit
+        self._delivered = delivered
+        self._announced = Announced()
 
-    async def deliver(self, mailbox: str, content: Content, *, uid: int = -1, gid: int = -1) -> None:
-        """See Store. ``mailbox``: a path below ``base``, or an absolute one."""
-        folder = mailbox if mailbox.startswith("/") else f"{self._base}/{mailbox}"
+    async def deliver(
+        self, mailbox: str, content: Content, *, uid: int = -1, gid: int = -1, limit: Limit | None = None
+    ) -> None:
+        """See Store. ``mailbox``: a path below ``base``, or an absolute one. ``limit``: of the whole account."""
+        folder = (mailbox if mailbox.startswith("/") else f"{self._base}/{mailbox}").rstrip("/")
         name = unique_name(time.time())
+        if limit:
+            root, _ = split_place(folder)
+            size = len(content.head) + content.length
+            with self._announced.coming(root, name, size) as before:
+                await asyncio.get_running_loop().run_in_executor(None, check, root, limit, size, before, (uid, gid))
+                await self._write(mailbox, folder, name, content, uid, gid)
+        else:
+            await self._write(mailbox, folder, name, content, uid, gid)
+        if self._delivered is not None:
+            self._delivered(*split_place(folder))
+
+    async def _write(self, mailbox: str, folder: str, name: str, content: Content, uid: int, gid: int) -> None:
         temporary, final = f"{folder}/tmp/{name}", f"{folder}/new/{name}"
 
         # In a thread of the commit, which stays who it was last.
@@ -102,6 +125,13 @@ class MaildirStore:
         except OSError as error:
             dsn, words = _ERRORS.get(error.errno or 0, ("4.3.0", error.strerror or str(error)))
             raise DeliveryError(dsn, f"delivery to maildir {mailbox} failed: {words}") from error
+
+
+def split_place(path: str) -> tuple[str, str]:
+    """A Maildir++ directory as account and folder: ``…/Maildir/.Work.Plans`` to ``…/Maildir`` and ``Work/Plans``."""
+    above, _, last = path.rstrip("/").rpartition("/")
+    folder = folder_of(last) if last.startswith(".") and above else None
+    return (path.rstrip("/"), "INBOX") if folder is None else (above, folder)
 
 
 def _create(folder: str, path: str) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from tubepost.common.wire.delivery import Job, RecipientStatus
 from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.wire.notify import Changed
 from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.config import ConfigError, from_text
 
@@ -28,6 +29,19 @@ class Process:
 
     def __init__(self, text: str) -> None:
         self.config = from_text(text)
+        self.told: list[Changed] = []
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def client(self, service: str) -> "Process":
+        assert service == "notify"
+        return self
+
+    def tell(self, message: Changed) -> bool:
+        self.told.append(message)
+        return True
 
 
 @pytest.fixture
@@ -47,7 +61,8 @@ def spool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def _deliver(spool: Path, maps: str, *addresses: str, more: str = IDS, probe: bool = False) -> list[RecipientStatus]:
     text = f"virtual_mailbox_base = {spool}/mail\nvirtual_mailbox_maps = {maps}\nvirtual_minimum_uid = 1\n{more}"
-    agent = Virtual(Process(text))  # type: ignore[arg-type]
+    process = Process(text)
+    agent = Virtual(process)  # type: ignore[arg-type]
     job = Job(
         queue_id=QUEUE_ID,
         transport="virtual",
@@ -67,9 +82,17 @@ def _deliver(spool: Path, maps: str, *addresses: str, more: str = IDS, probe: bo
         try:
             return await agent.deliver(job)
         finally:
+            await asyncio.sleep(0)
             await agent.close()
 
-    return list(asyncio.run(run()).statuses)
+    statuses = list(asyncio.run(run()).statuses)
+    global told
+    told = [(os.path.relpath(message.mailbox, spool / "mail"), message.folder) for message in process.told]
+    return statuses
+
+
+told: list[tuple[str, str]] = []
+"""What notify was told in the last ``_deliver``."""
 
 
 def test_each_recipient_has_its_own_end(spool: Path) -> None:
@@ -122,3 +145,28 @@ def test_limits(spool: Path) -> None:
 def test_the_base_must_be_absolute() -> None:
     with pytest.raises(ConfigError, match="absolute"):
         Virtual(Process("virtual_mailbox_base = mail\n"))  # type: ignore[arg-type]
+
+
+def test_notify_is_told_once_of_each_maildir_and_of_no_mbox(spool: Path) -> None:
+    maps = "inline:{a@x=a/, again@x=a/, c@x=c/.Lists.Work/, b@x=b}"
+    assert all(status.dsn == "2.0.0" for status in _deliver(spool, maps, "a@x", "again@x", "b@x", "c@x"))
+    assert sorted(told) == [("a", "INBOX"), ("c", "Lists/Work")]
+
+
+def test_a_mailbox_is_full_when_its_quota_is_used_up(spool: Path) -> None:
+    maps = "inline:{a@x=a/, b@x=b/}"
+    size = len("Return-Path: <>\nX-Original-To: a@x\nDelivered-To: a@x\nSubject: x\n\nFrom y\n")
+    quotas = f"{IDS}virtual_mailbox_quota_maps = inline:{{ {{a@x = {2 * size}}}, {{b@x = 0 1}} }}\n"
+    # Those of one job as well: together they would be more than there is room for.
+    codes = [status.dsn for status in _deliver(spool, maps, "a@x", "a@x", "a@x", "b@x", "b@x", more=quotas)]
+    assert codes == ["2.0.0", "2.0.0", "5.2.2", "2.0.0", "5.2.2"]
+    assert [status.dsn for status in _deliver(spool, maps, "a@x", "b@x", more=quotas)] == ["5.2.2", "5.2.2"]
+    assert told == []
+    assert len(list((spool / "mail/a/new").iterdir())) == 2
+    next((spool / "mail/a/new").iterdir()).unlink()
+    assert [status.dsn for status in _deliver(spool, maps, "a@x", more=quotas)] == ["2.0.0"]
+
+
+def test_a_quota_that_is_none_defers(spool: Path) -> None:
+    (status,) = _deliver(spool, "inline:{a@x=a/}", "a@x", more=f"{IDS}virtual_mailbox_quota_maps = inline:{{a@x=much}}")
+    assert status.dsn == "4.3.5"
