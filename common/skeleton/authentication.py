@@ -25,6 +25,8 @@ _OFFER_LIFETIME = 60.0
 _OFFERS_LIMIT = 4096
 # An answer may be held back by auth to slow down who guesses, seconds.
 _DEADLINE = 60.0
+# The client waits for its greeting meanwhile: better no AUTH than no answer.
+_OFFER_DEADLINE = 10.0
 
 Answer = auth.Challenge | auth.Success | auth.Failure
 _UNAVAILABLE = auth.Failure(cause="temporary", text="Temporary authentication failure")
@@ -140,7 +142,7 @@ class Authenticator:
             certificate=bool(asker.certificate_name),
         )
         try:
-            offer = await self.process.client(self.service).call(question, auth.Offer)
+            offer = await self.process.client(self.service).call(question, auth.Offer, deadline=_OFFER_DEADLINE)
         except BusError as error:
             log.warning(f"cannot ask {self.service} for mechanisms: {error}")
             found = self._offers.get(key)

@@ -16,15 +16,15 @@ Description
     pipelined. A connection is kept for the next delivery while more mail for the same next hop keeps coming
     (smtp_connection_cache_on_demand), and reused after RSET, which travels with the commands behind it.
 
-    TLS is used as smtp_tls_security_level and smtp_tls_policy_maps say: for ``may`` a server whose handshake fails is tried
-    again in the clear, for all other levels its mail waits. A password of smtp_sasl_password_maps (by sender, server
-    name, next hop) is sent with the strongest mechanism that both sides have and the security options allow. A kept
-    connection serves only a delivery with the same policy and password.
+    TLS is used as smtp_tls_security_level and smtp_tls_policy_maps say: for ``may`` a server whose handshake fails is
+    tried again in the clear, for all other levels its mail waits. A password of smtp_sasl_password_maps (by sender,
+    server name, next hop) is sent with the strongest mechanism that both sides have and the security options allow. A
+    kept connection serves only a delivery with the same policy and password.
 
-    Files: protocol (the pure machine), stages, server, envelope (its words), handshake (STARTTLS and AUTH, pure), policy (levels
-    and names of certificates, pure), security (contexts, tables of passwords), routing (order of servers, pure), hosts
-    (asks DNS), delivery (which server next, what becomes of whom), connection (moves bytes), content and edits (what
-    travels), pool (kept connections), settings (from main.cf), session (the program).
+    Files: protocol (the pure machine), stages, server, envelope (its words), handshake (STARTTLS and AUTH, pure),
+    policy (levels and names of certificates, pure), security (contexts, tables of passwords), routing (order of
+    servers, pure), hosts (asks DNS), delivery (which server next, what becomes of whom), connection (moves bytes),
+    content and edits (what travels), pool (kept connections), settings (from main.cf), session (the program).
 
 Standards
     RFC 5321 SMTP client: yes. RFC 2033 LMTP: yes. RFC 1870 SIZE: yes. RFC 2034, 3463 status codes: yes.

@@ -29,9 +29,9 @@ SECURITY
     Talks to strangers and owns no file: it opens none for writing, and for reading only main.cf and lookup tables.
     Memory a session: a command line, ``_READ_AHEAD`` bytes of input, and INLINE_LIMIT bytes of content.
     Only CR LF "." CR LF ends a message (smtpd_forbid_bare_newline); a stray CR becomes a space. An answer that cannot
-    be had (table, DNS, rewrite) defers and never permits. What a client sends in the clear behind STARTTLS is never run:
-    nothing is read between the reply and the handshake. The private key is read before privileges are dropped; passwords
-    are seen in passing, and stand in no log and no transcript.
+    be had (table, DNS, rewrite) defers and never permits. What a client sends in the clear behind STARTTLS is never
+    run: nothing is read between the reply and the handshake. The private key is read before privileges are dropped;
+    passwords are seen in passing, and stand in no log and no transcript.
 
 FILES
     protocol.py     the machine: bytes to events and replies; tables.py verbs.py content.py parameters.py xclient.py

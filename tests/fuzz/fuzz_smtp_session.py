@@ -22,6 +22,9 @@ WORDS = [
     b"MAIL FROM:<a@b.example> BODY=BINARYMIME\r\n",
     b"RCPT TO:<c@d.example>\r\n",
     b"RCPT TO:<\xc3\xbc@d.example>\r\n",
+    b"AUTH PLAIN\r\n",
+    b"AUTH PLAIN AAAA\r\n",
+    b"*\r\n",
     b"DATA\r\n",
     b"BDAT 3\r\n",
     b"BDAT 5 LAST\r\n",
@@ -64,10 +67,12 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, bytes, bool]:
             soft_error_limit=20,
             strict_rfc821_envelopes=bool(seed & 8),
             recipient_limit=3,
+            sasl_response_limit=256,
         ),
         "client.example[192.0.2.9]",
     )
     machine.xclient_allowed = machine.xforward_allowed = bool(seed & 16)
+    machine.auth_active = bool(seed & 32)
     machine.greet()
     replies = content = b""
     ended = False
@@ -81,9 +86,11 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, bytes, bool]:
                 machine.resume()
             elif isinstance(event, events.Hangup):
                 ended = True
-            elif not isinstance(event, (events.ContentLost, events.Reset)):
+            elif not isinstance(event, (events.ContentLost, events.Reset, events.AuthAbandoned)):
                 count += 1
-                if count % 5 == seed % 5:
+                if isinstance(event, events.Auth) and event.initial is None:
+                    machine.challenge(b"who?")
+                elif count % 5 == seed % 5:
                     machine.refuse("450 4.7.1 no")
                 else:
                     machine.accept("QID")
