@@ -34,7 +34,7 @@ SECURITY
     passwords are seen in passing, and stand in no log and no transcript.
 
 FILES
-    protocol.py     the machine: bytes to events and replies; tables.py verbs.py content.py parameters.py xclient.py
+    protocol.py     the machine: bytes to events and replies; tables.py verbs.py parameters.py xclient.py
                     ledger.py events.py settings.py hello.py authentication.py are its parts
     restrictions/   the restriction language
     session.py      one client: drives the machine, asks the others; connection.py its bytes and time limits

@@ -16,9 +16,9 @@ What the client sends must not be answered faster than it is judged: while an ev
 import re
 
 from tubepost.common.smtp import command
+from tubepost.common.smtp.content import ChunkContent, DataContent, Skipped, worth_skipping
 
 from tubepost.services.smtpd import authentication, events, hello
-from tubepost.services.smtpd.content import ChunkContent, DataContent, Skipped, worth_skipping
 from tubepost.services.smtpd.events import Event
 from tubepost.services.smtpd.ledger import UNPRINTABLE, Ledger
 from tubepost.services.smtpd.settings import Settings
