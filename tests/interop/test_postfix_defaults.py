@@ -31,6 +31,13 @@ OURS = {
     *("smtpd_client_event_limit_exceptions", "smtpd_authorized_verp_clients", "virtual_alias_maps"),
     *("smtp_fallback_relay", "proxy_read_maps", "proxy_write_maps", "parent_domain_matches_subdomains"),
     "import_environment",
+    # What is broken since 2021 (RFC 8996) is not offered, and MD5 never was a fingerprint here.
+    *(f"{program}_tls_{kind}protocols" for program in ("smtpd", "smtp", "lmtp") for kind in ("", "mandatory_")),
+    *(f"{program}_tls_fingerprint_digest" for program in ("smtpd", "smtp", "lmtp")),
+    # A password within TLS is what everybody expects; EXTERNAL is offered to those alone who can use it.
+    *("smtp_sasl_tls_security_options", "lmtp_sasl_tls_security_options", "smtpd_sasl_mechanism_filter"),
+    # No program of its own is needed for it here.
+    *("smtp_tls_connection_reuse", "lmtp_tls_connection_reuse"),
     # There is no Berkeley DB.
     "address_verify_map",
 }

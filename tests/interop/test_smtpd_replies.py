@@ -254,7 +254,9 @@ def _same(text: str) -> str:
 def systems() -> Iterator[tuple[Instance, PostfixPeer]]:
     maps = "inline:{alice@example.test=alice/,bob@example.test=bob/}"
     peer = PostfixPeer({**SETTINGS, "myhostname": "mail.example.test", "virtual_mailbox_maps": maps})
-    instance = Instance(main={**SETTINGS, "mydestination": "", "disable_dns_lookups": "yes"})
+    instance = Instance(
+        main={**SETTINGS, "smtpd_tls_security_level": "none", "mydestination": "", "disable_dns_lookups": "yes"}
+    )
     for conf in (peer.root / "conf", instance.conf):
         (conf / "senders").write_text(SENDERS)
     with peer, instance:

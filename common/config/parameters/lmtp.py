@@ -12,7 +12,12 @@ _RENAMED = {
     "smtp_discard_ehlo_keywords": "lmtp_discard_lhlo_keywords",
     "smtp_discard_ehlo_keyword_address_maps": "lmtp_discard_lhlo_keyword_address_maps",
 }
-_DEFAULTS = {"smtp_tcp_port": "24", "smtp_connect_timeout": "0s", "smtp_skip_quit_response": "no"}
+_DEFAULTS = {
+    "smtp_tcp_port": "24",
+    "smtp_connect_timeout": "0s",
+    "smtp_skip_quit_response": "no",
+    "smtp_tls_secure_cert_match": "nexthop",
+}
 
 TWINS: dict[str, str] = {}
 """lmtp_ name to smtp_ name."""
