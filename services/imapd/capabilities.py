@@ -27,6 +27,22 @@ _AFTER = (
     "LIST-EXTENDED",
     "LIST-STATUS",
     "UTF8=ACCEPT",
+    "ESEARCH",
+    "SEARCHRES",
+    "SORT",
+    "SORT=DISPLAY",
+    "THREAD=ORDEREDSUBJECT",
+    "THREAD=REFERENCES",
+    "THREAD=REFS",
+    "ESORT",
+    "CONTEXT=SEARCH",
+    "CONTEXT=SORT",
+    "PARTIAL",
+    "MULTISEARCH",
+    "SEARCH=FUZZY",
+    "I18NLEVEL=1",
+    "WITHIN",
+    "INPROGRESS",
 )
 ENABLED = frozenset({b"CONDSTORE", b"QRESYNC", b"IMAP4REV2", b"UTF8=ACCEPT"})
 """What ENABLE knows (RFC 5161)."""

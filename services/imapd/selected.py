@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.sets import SequenceSet
@@ -11,6 +12,9 @@ from tubepost.common.mailbox.view import View
 from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd.replies import No
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.contexts import SearchContext
 
 
 class Selected:
@@ -35,6 +39,10 @@ class Selected:
         """UIDs from here on were \\Recent at the time of SELECT, and those that came since are."""
         self.saved: array[int] = array("I")
         """UIDs of the last SEARCH with SAVE (RFC 5182)."""
+        self.contexts: dict[bytes, SearchContext] = {}
+        """Searches whose result the client keeps (UPDATE, RFC 5267 4.3), by their tag."""
+        self.context_news: set[int] = set()
+        """UIDs that came or changed, of which these were not told yet."""
         self.keywords: set[str] = set()
         self._view: View | None = None
 

@@ -6,6 +6,7 @@ from tubepost.common.imap.write import compact
 
 from tubepost.common.mailbox.store import NoSuchFolder
 
+from tubepost.services.imapd import contexts
 from tubepost.services.imapd.commands.table import Updates
 from tubepost.services.imapd.selected import Selected
 
@@ -27,10 +28,11 @@ async def announce(session: "Session", expunges: Updates) -> None:
         async with mailbox.lock:
             state = mailbox.account.state()
             pending = selected.gone_modseq != selected.seen_modseq and expunges is Updates.ALL
-            if state == selected.state and not pending:
-                return
-            tell(session, selected, expunges)
-            selected.state = state
+            if state != selected.state or pending:
+                tell(session, selected, expunges)
+                selected.state = state
+        if selected.context_news:
+            await contexts.tell(session, selected)
     except NoSuchFolder:
         # RFC 9051 6.3.4: of a selected mailbox that another client removed; the session cannot go on with it.
         session.unselect()
@@ -59,6 +61,8 @@ def tell(session: "Session", selected: Selected, expunges: Updates) -> None:
     tell_keywords(session, selected)
     known = [row for row in changes.changed if row not in fresh] if fresh else changes.changed
     tell_flags(session, selected, known)
+    if selected.contexts:
+        selected.context_news.update(row[0] for row in changes.changed)
     selected.seen_modseq = status.modseq
     selected.told = status
 
@@ -70,6 +74,8 @@ def _tell_gone(session: "Session", selected: Selected, modseq: int) -> None:
         there = {uid for uid, _ in selected.folder.uids()}
         gone = [uid for uid in view.uids if uid not in there]
     selected.gone_modseq = modseq
+    if selected.contexts:
+        contexts.tell_gone(session, selected, gone)
     removed = view.remove(gone)
     if not removed:
         return

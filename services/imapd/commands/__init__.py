@@ -13,7 +13,10 @@ from tubepost.services.imapd.commands import (
     idle,
     listing,
     login,
+    multisearch,
+    search,
     select,
+    sort,
     status,
     store,
 )
@@ -56,6 +59,17 @@ COMMANDS: Mapping[bytes, Entry] = {
     b"UID EXPUNGE": Entry(expunge.expunge, "selected"),
     b"FETCH": Entry(fetch.fetch, "selected", _NO_EXPUNGE),
     b"UID FETCH": Entry(fetch.fetch, "selected"),
+    b"SEARCH": Entry(search.search, "selected", _NO_EXPUNGE),
+    b"UID SEARCH": Entry(search.search, "selected"),
+    # RFC 5256
+    b"SORT": Entry(sort.sort, "selected", _NO_EXPUNGE),
+    b"UID SORT": Entry(sort.sort, "selected"),
+    b"THREAD": Entry(sort.thread, "selected", _NO_EXPUNGE),
+    b"UID THREAD": Entry(sort.thread, "selected"),
+    # RFC 5267
+    b"CANCELUPDATE": Entry(sort.cancel_update, "selected"),
+    # RFC 7377
+    b"ESEARCH": Entry(multisearch.multisearch),
     b"STORE": Entry(store.store, "selected", _NO_EXPUNGE),
     b"UID STORE": Entry(store.store, "selected"),
     b"COPY": Entry(copy.copy, "selected"),

@@ -1,0 +1,85 @@
+"""FUZZY (RFC 6203): what matches loosely, and how well it does (pure).
+
+A text of several words is found by all of them, in whatever order and wherever they stand. The score tells how close a
+message comes: the whole text as it was written, in the subject or elsewhere, or its words here and there.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from tubepost.common.imap.search import And, Fuzzy, Header, Key, Not, Or, Text
+
+# Words that one text is taken apart into.
+_WORDS = 20
+_LOOSE, _WORDS_IN_SUBJECT, _EXACT, _EXACT_IN_SUBJECT = 30, 55, 80, 100
+
+
+class Rank(NamedTuple):
+    """A key, and the score of the messages that it finds."""
+
+    key: Key
+    score: int
+
+
+class Loosened(NamedTuple):
+    """``key`` finds all; ``scales`` has one scale for each text, its ranks in ascending order. Without FUZZY none."""
+
+    key: Key
+    scales: tuple[tuple[Rank, ...], ...]
+    fuzzy: bool
+
+
+def loosen(key: Key) -> Loosened:
+    """The key with its texts under FUZZY taken loosely."""
+    scales: list[tuple[Rank, ...]] = []
+    found = False
+
+    def walk(one: Key, fuzzy: bool) -> Key:
+        nonlocal found
+        match one:
+            case Fuzzy(inner):
+                found = True
+                return walk(inner, True)
+            case And(inner):
+                return And(tuple(walk(each, fuzzy) for each in inner))
+            case Or(first, second):
+                return Or(walk(first, fuzzy), walk(second, fuzzy))
+            case Not(inner):
+                # What is not wanted is taken at its word.
+                return Not(walk(inner, False))
+            case Text(name, value) if fuzzy and value:
+                return _loose(value, lambda word: Text(name, word), scales, subject=name in (b"SUBJECT", b"TEXT"))
+            case Header(name, value) if fuzzy and value:
+                return _loose(value, lambda word: Header(name, word), scales, subject=False)
+            case _:
+                return one
+
+    result = walk(key, False)
+    return Loosened(result, tuple(scales), found)
+
+
+def _loose(value: str, make: Callable[[str], Key], scales: list[tuple[Rank, ...]], *, subject: bool) -> Key:
+    words = tuple(dict.fromkeys(value.split()))[:_WORDS] or (value,)
+    loose = And(tuple(make(word) for word in words)) if len(words) > 1 else make(words[0])
+    exact = make(value)
+    ranks = [Rank(loose, _LOOSE)]
+    if subject:
+        ranks.append(Rank(And(tuple(Text(b"SUBJECT", word) for word in words)), _WORDS_IN_SUBJECT))
+    ranks.append(Rank(exact, _EXACT if subject else _EXACT_IN_SUBJECT))
+    if subject:
+        ranks.append(Rank(Text(b"SUBJECT", value), _EXACT_IN_SUBJECT))
+    scales.append(tuple(ranks))
+    return loose
+
+
+def scores(uids: Iterable[int], found: Iterable[Iterable[tuple[int, Iterable[int]]]]) -> Mapping[int, int]:
+    """UID to score, 1 to 100. ``found``: for each scale, (score, UIDs) of its ranks, ascending."""
+    wanted = list(uids)
+    sums: dict[int, list[int]] = {uid: [] for uid in wanted}
+    for scale in found:
+        best: dict[int, int] = {}
+        for score, matching in scale:
+            best.update((uid, score) for uid in matching)
+        for uid in wanted:
+            sums[uid].append(best.get(uid, 1))
+    return {uid: sum(parts) // len(parts) if parts else 100 for uid, parts in sums.items()}
