@@ -181,3 +181,21 @@ def test_openssl_s_client_talks_to_us(instance: Instance) -> None:
         client.kill()
         client.communicate()
     assert [reply[:9] for reply in replies] == [b"250 2.1.0", b"554 5.7.1", b"503 5.5.1"]
+
+
+def test_plain_text_is_the_last_resort_of_may_alone(instance: Instance, pem: Path) -> None:
+    main = {
+        "smtpd_tls_chain_files": str(pem),
+        "smtpd_tls_security_level": "may",
+        "smtpd_tls_protocols": "<=TLSv1.2",
+    }
+    with PostfixPeer(main) as old:
+        instance.set_main({"transport_maps": f"inline:{{peer.test=smtp:{old.nexthop}}}"})
+        for policy, outcome in (("may protocols=TLSv1.3", "sent"), ("encrypt protocols=TLSv1.3", "deferred")):
+            instance.write_table("tls_policy", f"{old.nexthop} {policy}\n")
+            instance.command("tubepost", "reload")
+            start = len(instance.log.lines)
+            instance.send("user@peer.test")
+            instance.log.wait(r"SSL_connect error to \S+: ", start=start)
+            line = instance.log.wait(rf"to=<user@peer\.test>.*status={outcome} .*", start=start)[0][0]
+            assert ("Cannot start TLS: handshake failure" in line) is (outcome == "deferred")
