@@ -1,16 +1,18 @@
-"""smtpd with TLS and AUTH on loopback: STARTTLS, wrapper mode, injection, mechanisms, submission, renewed certificates."""
+"""smtpd with TLS and AUTH on loopback: STARTTLS, wrapper mode, injection, mechanisms, renewed certificates."""
 
 import base64
 import os
 import smtplib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.instance import Instance
 from tubepost.common.net import selfsigned
+
+from tests.fakes.instance import Instance
 
 ALICE = "alice@example.test"
 
@@ -185,6 +187,51 @@ def test_an_exchange_in_all_its_ways(instance: Instance) -> None:
     raw.close()
 
 
+@pytest.mark.parametrize("what", [b"EHLO x\r\nMAIL FROM:<a@b.example>\r\n", b"", b"\x16\x03\x01\xff\xff" + b"x" * 2000])
+def test_no_tls_where_it_must_begin_at_once(instance: Instance, what: bytes) -> None:
+    start = len(instance.log.lines)
+    with socket.create_connection(("127.0.0.1", instance.ports["submissions"]), 20) as client:
+        client.sendall(what)
+        if not what:
+            client.shutdown(socket.SHUT_WR)
+        # An alert of TLS at most, and never a word of SMTP.
+        try:
+            answer = client.recv(1000)
+        except ConnectionResetError:
+            answer = b""
+        assert b"220" not in answer and b"250" not in answer
+    instance.log.wait(r"SSL_accept error from \S+: ", start=start)
+    instance.log.wait("lost connection after CONNECT from", start=start)
+    instance.log.wait(r"disconnect from \S+ commands=0/0", start=start)
+
+
+def test_a_login_by_xclient() -> None:
+    other = Instance(
+        main={
+            "smtpd_authorized_xclient_hosts": "127.0.0.1",
+            "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+            "smtpd_sender_login_maps": "inline:{ { alice@example.test = alice } }",
+            "smtpd_sender_restrictions": "reject_sender_login_mismatch",
+        }
+    )
+    with other:
+        raw = Raw(other.port)
+        assert "LOGIN" in raw.say("EHLO x")
+        assert raw.say("XCLIENT ADDR=192.0.2.1 LOGIN=alice").startswith("220")
+        raw.say("EHLO x")
+        raw.say("MAIL FROM:<alice@example.test>")
+        assert raw.say("RCPT TO:<bob@example.test>").startswith("250")
+        raw.say("RSET")
+        raw.say("MAIL FROM:<bob@example.test>")
+        assert raw.say("RCPT TO:<bob@example.test>").startswith("553 5.7.1")
+        raw.say("RSET")
+        assert raw.say("XCLIENT LOGIN=[UNAVAILABLE]").startswith("220")
+        raw.say("EHLO x")
+        raw.say("MAIL FROM:<alice@example.test>")
+        assert "not logged in" in raw.say("RCPT TO:<bob@example.test>")
+        raw.close()
+
+
 def test_a_renewed_certificate_is_shown_without_a_restart(instance: Instance) -> None:
     def shown() -> bytes | None:
         raw = Raw(instance.ports["submission"])
@@ -202,11 +249,8 @@ def test_a_renewed_certificate_is_shown_without_a_restart(instance: Instance) ->
     path = instance.conf / "tls.pem"
     path.write_bytes(key + certificate)
     os.utime(path, ns=(1, 1))
-    deadline = 20
     # The files are looked at every few seconds.
-    import time
-
-    end = time.monotonic() + deadline
+    end = time.monotonic() + 20
     while shown() == first:
         assert time.monotonic() < end
         time.sleep(0.5)
