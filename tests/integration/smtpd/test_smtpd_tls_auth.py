@@ -145,7 +145,7 @@ def test_mechanisms_in_wrapper_mode(instance: Instance, mechanism: str) -> None:
         with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
             client.auth(mechanism, authenticate_with(client, mechanism))
         assert caught.value.smtp_code == 535
-        assert caught.value.smtp_error.startswith(b"5.7.8")
+        assert "5.7.8" in str(caught.value.smtp_error)
         client.mail(ALICE)
         assert client.rcpt("x@example.org")[0] == 554
     instance.log.wait(rf"warning: \S+\[127\.0\.0\.1\]: SASL {mechanism} authentication failed")
@@ -217,7 +217,7 @@ def test_a_login_by_xclient() -> None:
     with other:
         raw = Raw(other.port)
         assert "LOGIN" in raw.say("EHLO x")
-        assert raw.say("XCLIENT ADDR=192.0.2.1 LOGIN=alice").startswith("220")
+        assert raw.say("XCLIENT LOGIN=alice").startswith("220")
         raw.say("EHLO x")
         raw.say("MAIL FROM:<alice@example.test>")
         assert raw.say("RCPT TO:<bob@example.test>").startswith("250")
