@@ -43,6 +43,17 @@ _AFTER = (
     "I18NLEVEL=1",
     "WITHIN",
     "INPROGRESS",
+    "QUOTA",
+    "QUOTA=RES-STORAGE",
+    "QUOTA=RES-MESSAGE",
+    "ACL",
+    "RIGHTS=kxte",
+    "LIST-MYRIGHTS",
+    "METADATA",
+    "LIST-METADATA",
+    "CATENATE",
+    "URLAUTH",
+    "REPLACE",
 )
 ENABLED = frozenset({b"CONDSTORE", b"QRESYNC", b"IMAP4REV2", b"UTF8=ACCEPT"})
 """What ENABLE knows (RFC 5161)."""

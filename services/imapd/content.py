@@ -85,6 +85,19 @@ def body(message: Message, attribute: Attribute, *, utf8: bool) -> list[Piece]:
     return _large(data, found, attribute)
 
 
+def raw(message: Message, attribute: Attribute) -> Iterable[bytes] | None:
+    """What ``body`` would send, without its announcement; None where there is no such part."""
+    pieces = body(message, attribute, utf8=True)
+    first = pieces[0]
+    assert isinstance(first, bytes)
+    if first == b"NIL":
+        return None
+    if len(pieces) > 1:
+        rest = pieces[1]
+        return [rest] if isinstance(rest, bytes) else rest
+    return [first[first.index(b"\r\n") + 2 :]]
+
+
 _WHOLE_MESSAGE = {
     b"RFC822": Section(),
     b"RFC822.HEADER": Section((), b"HEADER"),

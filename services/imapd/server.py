@@ -3,15 +3,17 @@
 import asyncio
 import os
 
-from tubepost.common.wire import notify
+from tubepost.common.wire import auth, notify
+from tubepost.common.wire.auth import User
 from tubepost.common.system import log
-from tubepost.common.bus.errors import BusError
+from tubepost.common.bus.errors import BusError, Refusal
 from tubepost.common.skeleton import stream
 from tubepost.common.skeleton.authentication import Authenticator
 from tubepost.common.skeleton.mailboxes import Mailbox, Mailboxes
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tls import ServerTls
 
+from tubepost.services.imapd.commands.uses import parse_folders
 from tubepost.services.imapd.selected import Selected
 from tubepost.services.imapd.session import Session
 from tubepost.services.imapd.watch import Watch
@@ -21,6 +23,9 @@ _PAUSE = 1.0
 # How long flags may wait until they are in the names of files, seconds.
 _QUIET = 0.3
 _FOR_EVER = float(1 << 40)
+# Other users that were asked for, and the seconds for which that is remembered.
+_KNOWN = 1000
+_LIFETIME = 30.0
 
 
 class Imapd(stream.Service):
@@ -36,6 +41,8 @@ class Imapd(stream.Service):
         self._by_user: dict[str, int] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._subscription: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._known: dict[str, tuple[float, User | None]] = {}
 
     async def open(self) -> None:
         config = self.config = self.process.config
@@ -44,6 +51,7 @@ class Imapd(stream.Service):
         self.auth = Authenticator(self.process, "imap")
         self.mailboxes = Mailboxes(config.imapd_threads, os.geteuid() == 0)
         self.watch = Watch(self.process.loop, self._changed_outside)
+        self.auto_folders = parse_folders(config.imapd_auto_folders)
         self._notify = self.process.client(config.notify_service_name)
         self._subscription = self.process.loop.create_task(self._listen())
         self._stopping = self.process.loop.create_task(self._await_stop())
@@ -80,6 +88,11 @@ class Imapd(stream.Service):
 
     # Users
 
+    def has_room_for(self, name: str) -> bool:
+        """May this user have one more connection to this process?"""
+        limit = self.config.imapd_user_connection_limit
+        return not limit or self._by_user.get(name, 0) < limit
+
     def logged_in(self, session: Session) -> None:
         assert session.user is not None
         self._by_user[session.user.name] = self._by_user.get(session.user.name, 0) + 1
@@ -91,6 +104,26 @@ class Imapd(stream.Service):
             self._by_user[name] -= 1
             if not self._by_user[name]:
                 del self._by_user[name]
+
+    async def user(self, name: str) -> User | None:
+        """Another user, by the name or address that a client gives; None: there is none, or it cannot be told now."""
+        now = self.process.loop.time()
+        found = self._known.get(name)
+        if found is not None and found[0] > now:
+            return found[1]
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        user = None
+        try:
+            client = self.process.client(self.config.auth_service_name)
+            user = await client.call(auth.Lookup(name=name, scope="imap"), User)
+        except Refusal:
+            pass
+        except BusError as error:
+            log.warning(f"cannot ask {self.config.auth_service_name} for user {name!r}: {error}")
+            return None
+        self._known[name] = now + _LIFETIME, user
+        return user
 
     # Changes
 

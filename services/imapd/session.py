@@ -312,6 +312,10 @@ class Session(Channel):
             await self.upload.begin(event)
         except (BadCommand, No) as error:
             self._refuse_upload(event, error.status, error.code, error.text)
+        except OverQuota as error:
+            self._refuse_upload(event, b"NO", b"OVERQUOTA", str(error))
+        except BadName as error:
+            self._refuse_upload(event, b"NO", b"CANNOT", f"Not possible: {error}")
         except (OSError, sqlite3.Error) as error:
             self._refuse_upload(event, b"NO", *_words(error))
         else:

@@ -8,6 +8,7 @@ from tubepost.common.mailbox.store import NoSuchFolder
 
 from tubepost.services.imapd import contexts
 from tubepost.services.imapd.commands.table import Updates
+from tubepost.services.imapd.rights import permitted
 from tubepost.services.imapd.selected import Selected
 
 if TYPE_CHECKING:
@@ -141,14 +142,17 @@ def tell_keywords(session: "Session", selected: Selected) -> None:
     tell_flag_list(session, selected)
 
 
-_SYSTEM = "\\Answered \\Flagged \\Deleted \\Seen \\Draft"
+_SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
 
 
 def tell_flag_list(session: "Session", selected: Selected) -> None:
-    """``* FLAGS`` and PERMANENTFLAGS."""
-    names = " ".join([_SYSTEM, *sorted(selected.keywords)])
-    session.send(f"* FLAGS ({names})\r\n".encode())
+    """``* FLAGS`` and PERMANENTFLAGS, the latter as the user's rights are (RFC 4314 5.1.1)."""
+    names = [*_SYSTEM, *sorted(selected.keywords)]
+    session.send(f"* FLAGS ({' '.join(names)})\r\n".encode())
     if selected.read_only:
         session.send(b"* OK [PERMANENTFLAGS ()] Read-only mailbox\r\n")
-    else:
-        session.send(f"* OK [PERMANENTFLAGS ({names} \\*)] Flags that are kept\r\n".encode())
+        return
+    kept = permitted(names, selected.rights)
+    if "w" in selected.rights:
+        kept.append("\\*")
+    session.send(f"* OK [PERMANENTFLAGS ({' '.join(kept)})] Flags that are kept\r\n".encode())

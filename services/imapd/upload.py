@@ -44,17 +44,30 @@ class Upload:
         if limit and self.total > limit:
             # RFC 7889 4: TOOBIG.
             raise No(f"The message is larger than the limit of {limit} octets", b"TOOBIG")
-        place = await places.find(session, request.mailbox, "i")
+        try:
+            place = await places.find(session, request.mailbox, "i")
+        except No as error:
+            # RFC 9051 6.3.12: TRYCREATE, unless it is plain that it cannot be created.
+            raise No(error.text, b"TRYCREATE" if error.code == b"NONEXISTENT" else error.code) from None
         try:
             folder = place.mailbox.account.folder(place.folder)
-            await places.check_room(session, place.mailbox, self.total)
+            await places.check_room(place, self.total - self._replaced(event, request))
             # In the Maildir of the target: what is written there is only renamed later.
             self._current = folder.draft()
+            self._current.raw = event.binary and not _catenates(request)
             self.pieces.append(self._current)
         except NoSuchFolder:
             raise No(f"There is no mailbox {request.mailbox[:60]!a}", b"TRYCREATE") from None
         finally:
             place.release()
+
+    def _replaced(self, event: LiteralBegin, request: Append | Replace) -> int:
+        """Octets that REPLACE makes free (RFC 8508 3.4: only what is used on balance counts)."""
+        selected = self._session.selected
+        if not isinstance(request, Replace) or selected is None:
+            return 0
+        uids = selected.resolve(request.number, event.verb.startswith(b"UID "))
+        return sum(row[0] for row in selected.folder.rows(("size",), uids[:1]))
 
     def write(self, data: bytes) -> bool:
         """False: it failed, and the rest need not come."""
@@ -87,3 +100,9 @@ class Upload:
         for draft in self.pieces:
             draft.discard()
         self.pieces.clear()
+
+
+def _catenates(request: Append | Replace) -> bool:
+    """Is what comes a part of a message (RFC 4469), not a whole one?"""
+    last = request.message if isinstance(request, Replace) else request.messages[-1]
+    return last.catenate

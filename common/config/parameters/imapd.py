@@ -1,6 +1,6 @@
 """The IMAP server (the imapd program)."""
 
-from tubepost.common.config.declare import Integer, Settings, Size, Text, Time
+from tubepost.common.config.declare import Integer, List, Settings, Size, Text, Time
 
 
 class Imapd(Settings):
@@ -14,4 +14,15 @@ class Imapd(Settings):
     imapd_keyword_limit = Integer("100", "Most flags in one STORE.", low=10)
     imapd_folder_limit = Integer("10000", "Most mailboxes of an account; 0: no limit.")
     imapd_threads = Integer("8", "How many long pieces of work (searches, copies) a process does at one time.", low=1)
+    imapd_shared_prefix = Text("user/", "What the names of other users' mailboxes begin with; empty: nobody sees them.")
+    imapd_auto_folders = List(
+        "Drafts, Sent, Junk, Trash, Archive",
+        "Mailboxes that an account gets, subscribed, when it is first opened: a name that tells its special use (RFC "
+        "6154), or name=\\Use.",
+    )
+    imapd_message_limit = Integer("0", "Most messages that one command works on (RFC 9738); 0: no limit.")
+    imapd_user_connection_limit = Integer("50", "Most connections of a user to one process; 0: no limit.")
+    imapd_metadata_limit = Integer("65536", "Most octets of the value of an annotation (METADATA).", low=1024)
+    imapd_metadata_count_limit = Integer("200", "Most annotations of a mailbox, and of an account.", low=10)
+    imapd_notify_limit = Integer("2000", "Most mailboxes that a NOTIFY may watch.", low=10)
     notify_service_name = Text("notify", "Service that is told of changes of mailboxes.", low=1)

@@ -11,7 +11,7 @@ from tubepost.common.mailbox.maildir.delivery import unique_name
 class Draft:
     """``octets``: the size as IMAP tells it, with CRLF line ends. Give it to ``Folder.append``, or ``discard`` it."""
 
-    __slots__ = ("_carry", "fd", "flags", "internal", "name", "octets", "path")
+    __slots__ = ("_carry", "fd", "flags", "internal", "name", "octets", "path", "raw")
 
     def __init__(self, directory: str) -> None:
         now = time.time()
@@ -22,9 +22,15 @@ class Draft:
         self.flags: tuple[str, ...] = ()
         self.internal = int(now)
         self._carry = b""
+        self.raw = False
+        """Octets are kept as they come (a literal8 that may be binary)."""
 
     def write(self, data: bytes) -> None:
         """A piece of the message, lines ended by CRLF or LF. Raises OSError."""
+        if self.raw:
+            self.octets += len(data)
+            write_all(self.fd, data)
+            return
         if self._carry:
             data, self._carry = self._carry + data, b""
         if b"\r" in data:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tubepost.services.imapd.commands import (
+    acl,
     append,
     authenticate,
     basic,
@@ -13,12 +14,16 @@ from tubepost.services.imapd.commands import (
     idle,
     listing,
     login,
+    metadata,
     multisearch,
+    quota,
+    replace,
     search,
     select,
     sort,
     status,
     store,
+    urlauth,
 )
 from tubepost.services.imapd.commands.table import Entry, Updates
 
@@ -51,6 +56,23 @@ COMMANDS: Mapping[bytes, Entry] = {
     b"STATUS": Entry(status.status),
     b"APPEND": Entry(append.append),
     b"IDLE": Entry(idle.idle),
+    # RFC 9208
+    b"GETQUOTA": Entry(quota.get_quota),
+    b"GETQUOTAROOT": Entry(quota.get_quota_root),
+    b"SETQUOTA": Entry(quota.set_quota),
+    # RFC 4314
+    b"SETACL": Entry(acl.set_acl),
+    b"DELETEACL": Entry(acl.delete_acl),
+    b"GETACL": Entry(acl.get_acl),
+    b"LISTRIGHTS": Entry(acl.list_rights),
+    b"MYRIGHTS": Entry(acl.my_rights),
+    # RFC 5464
+    b"GETMETADATA": Entry(metadata.get_metadata),
+    b"SETMETADATA": Entry(metadata.set_metadata),
+    # RFC 4467
+    b"GENURLAUTH": Entry(urlauth.generate),
+    b"URLFETCH": Entry(urlauth.fetch),
+    b"RESETKEY": Entry(urlauth.reset_key),
     # RFC 9051 6.4
     b"CHECK": Entry(basic.noop, "selected"),
     b"CLOSE": Entry(expunge.close, "selected", _NONE),
@@ -76,6 +98,9 @@ COMMANDS: Mapping[bytes, Entry] = {
     b"UID COPY": Entry(copy.copy, "selected"),
     b"MOVE": Entry(copy.move, "selected"),
     b"UID MOVE": Entry(copy.move, "selected"),
+    # RFC 8508
+    b"REPLACE": Entry(replace.replace, "selected"),
+    b"UID REPLACE": Entry(replace.replace, "selected"),
 }
 
 __all__ = ["COMMANDS", "Entry", "Updates"]

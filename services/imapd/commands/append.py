@@ -1,7 +1,8 @@
-"""APPEND (RFC 9051 6.3.12), also of several messages (RFC 3502)."""
+"""APPEND (RFC 9051 6.3.12), also of several messages (RFC 3502) and of parts of others (RFC 4469)."""
 
 from typing import TYPE_CHECKING
 
+from tubepost.common.imap.append import Append
 from tubepost.common.imap.append import append as parse_append
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact_ordered
@@ -9,7 +10,8 @@ from tubepost.common.imap.write import compact_ordered
 from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.store import NoSuchFolder
 
-from tubepost.services.imapd import places
+from tubepost.services.imapd import limits, places
+from tubepost.services.imapd.assembly import drafts_of
 from tubepost.services.imapd.replies import No, Ok, shorten
 
 if TYPE_CHECKING:
@@ -17,8 +19,23 @@ if TYPE_CHECKING:
 
 
 async def append(session: "Session", command: Command) -> Ok:
-    request = parse_append(session.scanner(command))
-    place = await places.find(session, request.mailbox, "i")
+    return Ok("", await store(session, parse_append(session.scanner(command))))
+
+
+async def store(session: "Session", request: Append) -> bytes:
+    """All messages or none; the code APPENDUID. Raises No."""
+    if limits.exceeds(session, len(request.messages)):
+        # RFC 9738 3.1: as MULTIAPPEND is all or nothing.
+        raise No("Too many messages at once", limits.code(session))
+    if any(message.utf8 for message in request.messages) and not session.utf8:
+        # RFC 6855 4
+        raise No("Enable UTF8=ACCEPT first", b"CANNOT")
+    try:
+        place = await places.find(session, request.mailbox, "i")
+    except No as error:
+        if error.code == b"NONEXISTENT":
+            raise No(error.text, b"TRYCREATE") from None
+        raise
     drafts: list[Draft] = []
     try:
         try:
@@ -26,19 +43,11 @@ async def append(session: "Session", command: Command) -> Ok:
                 folder = place.open()
         except NoSuchFolder:
             raise No(f"There is no mailbox {shorten(request.mailbox)}", b"TRYCREATE") from None
-        assert session.upload is not None
-        drafts = session.upload.take()
-        if any(draft.octets == 0 for draft in drafts):
-            # As other servers: an empty message is a cancelled one (RFC 3502 3).
-            raise No("An empty message is not stored")
-        for draft, message in zip(drafts, request.messages, strict=True):
-            draft.set(
-                [flag.decode("ascii") for flag in message.flags], None if message.time is None else message.time[0]
-            )
+        drafts = await drafts_of(session, place, folder, request.messages)
         uids = await place.mailbox.work(folder.append, drafts)
         drafts = []
         session.server.changed(place.mailbox, (folder.id, folder.name))
-        return Ok("", b"APPENDUID %d %b" % (folder.uidvalidity, compact_ordered(uids)))
+        return b"APPENDUID %d %b" % (folder.uidvalidity, compact_ordered(uids))
     finally:
         for draft in drafts:
             draft.discard()

@@ -1,18 +1,27 @@
-"""COPY, MOVE and their UID forms (RFC 9051 6.4.7, 6.4.8)."""
+"""COPY, MOVE and their UID forms (RFC 9051 6.4.7, 6.4.8), also into the mailboxes of others (RFC 4314)."""
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact_ordered
 
+from tubepost.common.mailbox.maildir.drafts import Draft
+from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 
-from tubepost.services.imapd import places
+from tubepost.services.imapd import limits, places
 from tubepost.services.imapd.replies import No, Ok, shorten
+from tubepost.services.imapd.rights import permitted
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
+
+_CHUNK = 1 << 18
+# Into another account messages go one by one, and all of them are open files until they are there together.
+_ACROSS = 500
 
 
 async def copy(session: "Session", command: Command) -> Ok:
@@ -29,11 +38,13 @@ async def _transfer(session: "Session", command: Command, *, moving: bool) -> Ok
     numbers, name = arguments.copy(session.scanner(command))
     if moving:
         selected.writable()
+        # RFC 6851 4.2: as COPY, STORE of \Deleted and EXPUNGE.
+        selected.need("t")
         selected.need("e")
     mailbox, folder = selected.mailbox, selected.folder
     async with mailbox.lock:
         uids = selected.resolve(numbers, command.verb.startswith(b"UID "))
-    place = await places.find(session, name, "i")
+    place = await _find(session, name)
     try:
         try:
             async with place.mailbox.lock:
@@ -43,25 +54,21 @@ async def _transfer(session: "Session", command: Command, *, moving: bool) -> Ok
             raise No(f"There is no mailbox {shorten(name)}", b"TRYCREATE") from None
         if not uids:
             return Ok("No messages")
+        limited = b""
+        if moving:
+            uids, limited = limits.cut(session, uids)
+        else:
+            limits.all_or_none(session, uids)
         if not moving or place.mailbox is not mailbox:
             async with mailbox.lock:
                 size = sum(row[0] for row in folder.rows(("size",), uids))
-            await places.check_room(session, place.mailbox, size, len(uids))
-
-        def work() -> tuple[list[int], list[int]]:
-            transfer = folder.move if moving else folder.copy
-            try:
-                return transfer(uids, target)
-            except NoSuchMessage:
-                folder.verified = 0.0
-                folder.sync()
-                return transfer(uids, target)
-
-        if place.mailbox is mailbox:
-            old, new = await mailbox.work(work)
+            await places.check_room(place, size, len(uids))
+        if place.mailbox is not mailbox or not all(right in place.rights for right in "swt"):
+            old, new = await _across(session, uids, place, target)
+            if moving and old:
+                await mailbox.work(folder.remove, old)
         else:
-            async with place.mailbox.lock:
-                old, new = await mailbox.work(work)
+            old, new = await mailbox.work(_within, folder, uids, target, moving)
         if not old:
             return Ok("No messages")
         code = b"COPYUID %d %b %b" % (target.uidvalidity, compact_ordered(old), compact_ordered(new))
@@ -71,6 +78,76 @@ async def _transfer(session: "Session", command: Command, *, moving: bool) -> Ok
         session.server.changed(mailbox, (folder.id, folder.name))
         # RFC 9051 6.4.8: before the EXPUNGE responses.
         session.send(b"* OK [%b] Moved\r\n" % code)
-        return Ok("")
+        return Ok("Some messages are left" if limited else "", limited)
     finally:
         place.release()
+
+
+async def _find(session: "Session", name: str) -> places.Place:
+    try:
+        return await places.find(session, name, "i")
+    except No as error:
+        if error.code == b"NONEXISTENT":
+            raise No(error.text, b"TRYCREATE") from None
+        raise
+
+
+def _within(folder: Folder, uids: Sequence[int], target: Folder, moving: bool) -> tuple[list[int], list[int]]:
+    transfer = folder.move if moving else folder.copy
+    try:
+        return transfer(uids, target)
+    except NoSuchMessage:
+        folder.verified = 0.0
+        folder.sync()
+        return transfer(uids, target)
+
+
+async def _across(
+    session: "Session", uids: Sequence[int], place: places.Place, target: Folder
+) -> tuple[list[int], list[int]]:
+    """Each message is read as its owner and written as the other; all of them are there at once, or none.
+
+    Only flags that the user may set there are kept (RFC 4314 4).
+    """
+    selected = session.selected
+    assert selected is not None
+    mailbox, folder = selected.mailbox, selected.folder
+    if len(uids) > _ACROSS:
+        raise No(f"Not more than {_ACROSS} messages at once can be copied to another user", b"LIMIT")
+    drafts: list[Draft] = []
+    kept: list[int] = []
+    try:
+        async with mailbox.lock:
+            rows = list(folder.rows(("uid", "flagset", "internal"), uids))
+        for uid, flagset, internal in rows:
+            try:
+                async with mailbox.lock:
+                    fd = folder.open(uid)
+            except NoSuchMessage:
+                continue
+            try:
+                drafts.append(await place.mailbox.work(_copy_file, fd, target))
+            finally:
+                os.close(fd)
+            drafts[-1].set(permitted(mailbox.account.flagsets.flags(flagset), place.rights), internal)
+            kept.append(uid)
+        new = await place.mailbox.work(target.append, drafts) if drafts else []
+        drafts = []
+        return kept, new
+    finally:
+        for draft in drafts:
+            draft.discard()
+
+
+def _copy_file(fd: int, target: Folder) -> Draft:
+    draft = target.draft()
+    try:
+        offset = 0
+        while piece := os.pread(fd, _CHUNK, offset):
+            offset += len(piece)
+            draft.write(piece)
+        draft.finish()
+        return draft
+    except BaseException:
+        draft.discard()
+        raise

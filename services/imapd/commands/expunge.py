@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from tubepost.common.imap import arguments
 from tubepost.common.imap.reader import Command
 
+from tubepost.services.imapd import limits
 from tubepost.services.imapd.replies import Ok
 
 if TYPE_CHECKING:
@@ -16,8 +17,16 @@ async def expunge(session: "Session", command: Command) -> Ok:
     selected = session.selected
     assert selected is not None
     uids = None
+    limited = b""
     if command.verb == b"UID EXPUNGE":
-        uids = selected.resolve(arguments.expunge(session.scanner(command)), True)
+        numbers = arguments.expunge(session.scanner(command))
+        async with selected.mailbox.lock:
+            marked = set(selected.folder.flagsets_with("\\Deleted"))
+            uids = selected.resolve(numbers, True)
+            if limits.exceeds(session, len(uids)):
+                # RFC 9738 3.1: of those with \Deleted; EXPUNGE and CLOSE know no limit.
+                uids = [row[0] for row in selected.folder.rows(("uid", "flagset"), uids) if row[1] in marked]
+                uids, limited = limits.cut(session, uids)
     else:
         arguments.nothing(session.scanner(command))
     selected.writable()
@@ -27,6 +36,8 @@ async def expunge(session: "Session", command: Command) -> Ok:
         return Ok()
     session.server.changed(selected.mailbox, (selected.folder.id, selected.folder.name))
     # RFC 7162 3.2.7
+    if limited:
+        return Ok("Some messages are left", limited)
     code = b"HIGHESTMODSEQ %d" % selected.folder.status().modseq if b"CONDSTORE" in session.enabled else b""
     return Ok("", code)
 

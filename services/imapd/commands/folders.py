@@ -5,18 +5,15 @@ from typing import TYPE_CHECKING
 from tubepost.common.imap import arguments
 from tubepost.common.imap.reader import Command
 
+from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.names import SEPARATOR
 
 from tubepost.services.imapd import places
+from tubepost.services.imapd.commands.uses import SPECIAL_USES
 from tubepost.services.imapd.replies import No, Ok
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
-
-SPECIAL_USES = {
-    name.lower(): name for name in ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
-}
-"""RFC 6154 2."""
 
 
 async def create(session: "Session", command: Command) -> Ok:
@@ -26,8 +23,8 @@ async def create(session: "Session", command: Command) -> Ok:
     uses = []
     for raw in request.uses:
         use = SPECIAL_USES.get(raw.decode("ascii", "replace").lower())
-        if use is None or use in ("\\All", "\\Flagged"):
-            # RFC 6154 3: of those two the server would have to make the content.
+        if use is None:
+            # RFC 6154 3
             raise No("A mailbox for that use cannot be made", b"USEATTR")
         uses.append(use)
     limit = session.server.config.imapd_folder_limit
@@ -36,12 +33,24 @@ async def create(session: "Session", command: Command) -> Ok:
         async with place.mailbox.lock:
             if limit and len(place.mailbox.account.folders()) >= limit:
                 raise No(f"There are {limit} mailboxes already", b"LIMIT")
-        folder = await place.mailbox.work(place.mailbox.account.create, place.folder, uses)
+        folder = await place.mailbox.work(_create, place, uses)
         session.server.changed(place.mailbox, (folder.id, folder.name))
         # RFC 8474 4.1
         return Ok("", f"MAILBOXID ({folder.mailboxid})".encode())
     finally:
         place.release()
+
+
+def _create(place: places.Place, uses: list[str]) -> Folder:
+    """RFC 4314 4: a new mailbox SHOULD inherit the list of the one above."""
+    account = place.mailbox.account
+    acl = places.inherited(account, place.folder)
+    if not acl and not place.is_own:
+        acl = account.rights_of("INBOX") or {}
+    folder = account.create(place.folder, uses if place.is_own else ())
+    for identifier, granted in acl.items():
+        account.grant(folder.id, identifier, granted)
+    return folder
 
 
 async def delete(session: "Session", command: Command) -> Ok:
@@ -65,7 +74,11 @@ async def delete(session: "Session", command: Command) -> Ok:
 async def rename(session: "Session", command: Command) -> Ok:
     old, new = arguments.two_mailboxes(session.scanner(command))
     place = await places.find(session, old, "x")
-    target = await places.find(session, new.removesuffix(SEPARATOR), "k")
+    try:
+        target = await places.find(session, new.removesuffix(SEPARATOR), "k")
+    except BaseException:
+        place.release()
+        raise
     try:
         if place.mailbox is not target.mailbox:
             raise No("A mailbox cannot be given to another user", b"CANNOT")
@@ -82,12 +95,12 @@ async def rename(session: "Session", command: Command) -> Ok:
 async def subscribe(session: "Session", command: Command) -> Ok:
     """RFC 9051 6.3.7: of a name, not of a mailbox; but a name that there is none of is refused, as others do."""
     name = arguments.mailbox(session.scanner(command))
-    place = await places.find(session, name, "l")
+    place, _ = await places.find_folder(session, name, "l")
     place.release()
     assert session.mailbox is not None
     async with session.mailbox.lock:
-        place.open()
         session.mailbox.account.subscribe(name)
+    session.server.changed(session.mailbox, (0, ""))
     return Ok()
 
 
@@ -96,4 +109,5 @@ async def unsubscribe(session: "Session", command: Command) -> Ok:
     assert session.mailbox is not None
     async with session.mailbox.lock:
         session.mailbox.account.subscribe(name, False)
+    session.server.changed(session.mailbox, (0, ""))
     return Ok()

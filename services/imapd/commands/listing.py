@@ -1,25 +1,41 @@
-"""LIST, LSUB, NAMESPACE (RFC 9051 6.3.9, 6.3.10; RFC 5258, 5819, 6154; RFC 3501 6.3.9)."""
+"""LIST, LSUB, NAMESPACE (RFC 9051 6.3.9, 6.3.10; RFC 5258, 5819, 6154, 8440, 9590; RFC 3501 6.3.9)."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from tubepost.common.imap import arguments
 from tubepost.common.imap.names import Pattern, is_below, join_reference, parents
 from tubepost.common.imap.reader import Command
-from tubepost.common.imap.write import mailbox
+from tubepost.common.imap.write import mailbox, quoted
 
+from tubepost.common.wire.auth import User
 from tubepost.common.mailbox.maildir.account import FolderInfo
+from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.skeleton.mailboxes import Mailbox
 
-from tubepost.services.imapd.commands import status
+from tubepost.services.imapd import places, rights
+from tubepost.services.imapd.commands import metadata, status
 from tubepost.services.imapd.replies import Ok
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 
+class Listed(NamedTuple):
+    """A mailbox that the user may see: whose it is, its name and id there, and what the user may do."""
+
+    mailbox: Mailbox
+    owner: User
+    info: FolderInfo
+    rights: str
+
+
 async def namespace(session: "Session", command: Command) -> Ok:
-    """RFC 9051 6.3.10: personal mailboxes, without a prefix."""
+    """RFC 9051 6.3.10: personal mailboxes, without a prefix, and those of other users."""
     arguments.nothing(session.scanner(command))
-    session.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    prefix = places.prefix(session)
+    others = b'((%b "/"))' % quoted(prefix) if prefix else b"NIL"
+    session.send(b'* NAMESPACE (("" "/")) %b NIL\r\n' % others)
     return Ok()
 
 
@@ -30,63 +46,138 @@ async def list_mailboxes(session: "Session", command: Command) -> Ok:
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')
         return Ok()
     assert session.mailbox is not None
-    account = session.mailbox.account
+    patterns = [join_reference(request.reference, pattern) for pattern in request.patterns]
     async with session.mailbox.lock:
-        folders = {info.name: info for info in account.folders()}
-        subscribed = frozenset(account.subscriptions())
-        answer = _Answer(session, request, folders, subscribed)
+        subscribed = frozenset(session.mailbox.account.subscriptions())
+    opened: list[Mailbox] = []
+    try:
+        listed = await visible(session, patterns, subscribed, opened)
+        answer = _Answer(session, request, patterns, listed, subscribed)
         for name in answer.names():
-            answer.tell(name)
+            await answer.tell(name)
+    finally:
+        for other in opened:
+            session.server.mailboxes.release(other)
     return Ok()
 
 
+async def visible(
+    session: "Session", patterns: Iterable[str], subscribed: Iterable[str], opened: list[Mailbox]
+) -> dict[str, Listed]:
+    """All mailboxes by name: the user's own, and those of others where a pattern may lead to them.
+
+    ``opened``: the accounts of others, which the caller gives back.
+    """
+    assert session.mailbox is not None and session.user is not None
+    own, user = session.mailbox, session.user
+    async with own.lock:
+        lists = own.account.all_rights()
+        found = {
+            info.name: Listed(own, user, info, _rights(lists, info.id, user.name, user.name))
+            for info in own.account.folders()
+        }
+        sharing = own.account.shared()
+    for owner in _owners(session, patterns, subscribed, sharing):
+        other = await session.server.user(owner)
+        if other is None or other.name == user.name:
+            continue
+        try:
+            place = await session.server.mailboxes.open(other)
+        except OSError:
+            continue
+        opened.append(place)
+        async with place.lock:
+            lists = place.account.all_rights()
+            for info in place.account.folders() if lists else ():
+                granted = _rights(lists, info.id, user.name, other.name)
+                if "l" in granted:
+                    found[places.join(session, other.name, info.name)] = Listed(place, other, info, granted)
+    return found
+
+
+def _rights(lists: dict[int, dict[str, str]], folder: int, user: str, owner: str) -> str:
+    found = lists.get(folder)
+    if found is None:
+        return rights.ALL if user == owner else ""
+    return rights.effective(found, user, owner)
+
+
+def _owners(
+    session: "Session", patterns: Iterable[str], subscribed: Iterable[str], sharing: Iterable[str]
+) -> list[str]:
+    """Whose mailboxes may match: of those who share with this user, and who is named outright."""
+    prefix = places.prefix(session)
+    if not prefix:
+        return []
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        head = pattern.split("*", 1)[0].split("%", 1)[0]
+        if head.startswith(prefix):
+            name, slash, _ = head[len(prefix) :].partition("/")
+            if name and (slash or head == pattern or pattern[len(head) :] == "*"):
+                found[name] = None
+        if head.startswith(prefix) or prefix.startswith(head):
+            found.update(dict.fromkeys(sharing))
+            found.update((places.split(session, name)[0], None) for name in subscribed if name.startswith(prefix))
+    found.pop("", None)
+    return list(found)
+
+
 class _Answer:
-    """To one LIST; under the lock of the account."""
+    """To one LIST."""
 
     def __init__(
         self,
         session: "Session",
         request: arguments.List,
-        folders: dict[str, FolderInfo],
+        patterns: list[str],
+        listed: dict[str, Listed],
         subscribed: frozenset[str],
     ) -> None:
         self._session = session
         self._request = request
-        self._folders = folders
+        self._listed = listed
         self._subscribed = subscribed
-        self._patterns = [Pattern(join_reference(request.reference, pattern)) for pattern in request.patterns]
-        self._above = {parent for name in folders for parent in parents(name)}
+        self._patterns = [Pattern(pattern) for pattern in patterns]
+        self._above = {parent for name in listed for parent in parents(name)}
         """Names that have some below them."""
-        self._subscribed_above = {parent for name in subscribed for parent in parents(name)}
+        self._criteria = request.selection & {b"SUBSCRIBED", b"SPECIAL-USE"}
+        self._recursive = b"RECURSIVEMATCH" in request.selection
+
+    def _matches(self, name: str) -> bool:
+        return any(pattern.match(name) for pattern in self._patterns)
+
+    def _meets(self, name: str, criterion: bytes) -> bool:
+        if criterion == b"SUBSCRIBED":
+            return name in self._subscribed
+        found = self._listed.get(name)
+        return found is not None and bool(found.info.special)
+
+    def _selected(self, name: str) -> bool:
+        return all(self._meets(name, criterion) for criterion in self._criteria)
 
     def names(self) -> list[str]:
-        """Those that match, INBOX first."""
-        selection = self._request.selection
-        if b"SUBSCRIBED" in selection:
-            candidates = set(self._subscribed)
-            if b"RECURSIVEMATCH" in selection:
-                candidates |= self._subscribed_above
+        """Those to be told, INBOX first."""
+        # A name above others that is no mailbox itself is told as \NonExistent.
+        known = self._listed.keys() | (self._above if not self._criteria else set())
+        if b"SUBSCRIBED" in self._criteria:
+            known = known | self._subscribed
+        if not self._criteria:
+            found = {name for name in known if self._matches(name)}
         else:
-            # A name above others that is no mailbox itself is told as \NonExistent.
-            candidates = set(self._folders) | self._above
-        if b"SPECIAL-USE" in selection:
-            candidates = {
-                name
-                for name in candidates
-                if (name in self._folders and self._folders[name].special)
-                or (b"RECURSIVEMATCH" in selection and self._has_special_below(name))
-            }
-        found = [name for name in candidates if any(pattern.match(name) for pattern in self._patterns)]
+            selected = {name for name in known if self._selected(name)}
+            found = {name for name in selected if self._matches(name)}
+            if self._recursive:
+                # RFC 5258 3.3 2.B: above one that meets the criteria and does not itself match the pattern.
+                hidden = selected - found
+                found |= {above for name in hidden for above in parents(name) if self._matches(above)}
         return sorted(found, key=lambda name: (name != "INBOX", name))
 
-    def _has_special_below(self, name: str) -> bool:
-        return any(info.special and is_below(info.name, name) for info in self._folders.values())
-
-    def tell(self, name: str) -> None:
+    async def tell(self, name: str) -> None:
         session, request = self._session, self._request
-        info = self._folders.get(name)
+        found = self._listed.get(name)
         attributes = []
-        if info is None:
+        if found is None:
             attributes.append("\\NonExistent")
             if b"IMAP4REV2" not in session.enabled:
                 # RFC 5258 3: implied, and said for clients that do not know the other.
@@ -94,33 +185,44 @@ class _Answer:
         attributes.append("\\HasChildren" if name in self._above else "\\HasNoChildren")
         if name in self._subscribed and (b"SUBSCRIBED" in request.returns or b"SUBSCRIBED" in request.selection):
             attributes.append("\\Subscribed")
-        if info is not None:
-            # RFC 6154 2: with any LIST, for clients look there.
-            attributes += info.special
+        if found is not None and found.mailbox is session.mailbox:
+            # RFC 6154 2: with any LIST, for clients look there. It says what its owner uses a mailbox for.
+            attributes += found.info.special
         line = f'* LIST ({" ".join(attributes)}) "/" '.encode() + mailbox(name, utf8=session.utf8)
-        extended = self._child_info(name)
-        session.send(line + extended + b"\r\n")
-        if request.status and info is not None:
-            self._tell_status(name)
+        session.send(line + self._child_info(name) + b"\r\n")
+        if found is None or not (request.status or request.returns) or not self._selected(name):
+            # RFC 5819 2, RFC 8440 4: not of those that are told for what is below them.
+            return
+        if b"MYRIGHTS" in request.returns:
+            shown = rights.shown(found.rights).encode()
+            session.send(b"* MYRIGHTS %b %b\r\n" % (mailbox(name, utf8=session.utf8), shown))
+        if request.metadata:
+            async with found.mailbox.lock:
+                metadata.tell(session, name, found, request.metadata)
+        if request.status and "r" in found.rights:
+            await self._tell_status(name, found)
 
     def _child_info(self, name: str) -> bytes:
-        """RFC 5258 3.5: that something below matched the selection."""
-        selection = self._request.selection
-        if b"RECURSIVEMATCH" not in selection:
+        """RFC 5258 3.5: that something below meets the criteria."""
+        if not self._recursive:
             return b""
-        found = []
-        if b"SUBSCRIBED" in selection and name in self._subscribed_above:
-            found.append(b'"SUBSCRIBED"')
-        if b"SPECIAL-USE" in selection and self._has_special_below(name):
-            found.append(b'"SPECIAL-USE"')
-        return b' ("CHILDINFO" (' + b" ".join(found) + b"))" if found else b""
+        known = self._listed.keys() | self._subscribed
+        below = [other for other in known if is_below(other, name) and self._selected(other)]
+        met = [criterion for criterion in (b"SUBSCRIBED", b"SPECIAL-USE") if criterion in self._criteria and below]
+        return b' ("CHILDINFO" (' + b" ".join(b'"%b"' % criterion for criterion in met) + b"))" if met else b""
 
-    def _tell_status(self, name: str) -> None:
-        assert self._session.mailbox is not None
-        folder = self._session.mailbox.account.folder(name)
-        if folder.stale():
-            folder.sync()
-        self._session.send(status.line(self._session, name, folder, self._request.status))
+    async def _tell_status(self, name: str, found: Listed) -> None:
+        try:
+            async with found.mailbox.lock:
+                folder = found.mailbox.account.folder(found.info.name)
+                stale = folder.stale()
+            if stale:
+                await found.mailbox.work(folder.sync)
+            async with found.mailbox.lock:
+                self._session.send(status.line(self._session, name, folder, self._request.status))
+        except NoSuchFolder:
+            # Removed since the list was made.
+            pass
 
 
 async def lsub(session: "Session", command: Command) -> Ok:

@@ -1,5 +1,6 @@
 """STARTTLS, LOGIN, UNAUTHENTICATE, and what follows a login."""
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
@@ -10,6 +11,7 @@ from tubepost.common.system import log
 from tubepost.common.net.tls import HandshakeError
 
 from tubepost.services.imapd.capabilities import capabilities, may_login
+from tubepost.services.imapd.commands.uses import make_folders
 from tubepost.services.imapd.gone import Answered, Gone
 from tubepost.services.imapd.replies import No, Ok
 
@@ -60,7 +62,20 @@ async def finish(session: "Session", answer: auth.Challenge | auth.Success | aut
         raise No(answer.text, _CODES.get(answer.cause, b""))
     if isinstance(answer, auth.Challenge):
         raise No("The mechanism asks for more than it may")
+    server = session.server
+    if not server.has_room_for(answer.user.name):
+        # RFC 5530 3
+        raise No("You have too many connections already", b"LIMIT")
     await session.log_in(answer.user)
+    assert session.mailbox is not None
+    account = session.mailbox.account
+    try:
+        async with session.mailbox.lock:
+            furnished = not server.auto_folders or account.is_furnished
+        if not furnished:
+            await session.mailbox.work(make_folders, account, server.auto_folders)
+    except (OSError, sqlite3.Error) as error:
+        log.warning(f"{session.who}: the folders that every account gets are not made: {error}")
     secured = " TLS" if session.asker.tls else ""
     by = f" by {answer.login}" if answer.login else ""
     log.info(f"{session.who}: logged in, method={method}{secured}{by}")

@@ -44,7 +44,7 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
             await place.mailbox.work(folder.sync)
         async with place.mailbox.lock:
             # RFC 4314 5.2: who may change nothing has it read-only.
-            read_only = read_only or not any(letter in place.rights for letter in "stweix")
+            read_only = read_only or not any(letter in place.rights for letter in "iestw")
             selected = Selected(place.mailbox, folder, request.mailbox, read_only, place.rights)
             selected.recent = folder.settle_new() if not read_only else folder.status().recent
             selected.state = place.mailbox.account.state()

@@ -7,15 +7,19 @@ from tubepost.common.imap import arguments
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact
 
-from tubepost.services.imapd import updates
+from tubepost.common.mailbox.maildir.flags import SYSTEM
+from tubepost.common.mailbox.maildir.folder import Stored
+
+from tubepost.services.imapd import limits, updates
 from tubepost.services.imapd.replies import No, Ok
+from tubepost.services.imapd.rights import permitted, right_for
+from tubepost.services.imapd.selected import Selected
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 # More than this at once goes to a thread.
 _FEW = 500
-_RIGHTS = {"\\Seen": "s", "\\Deleted": "t"}
 
 
 async def store(session: "Session", command: Command) -> Ok:
@@ -29,19 +33,22 @@ async def store(session: "Session", command: Command) -> Ok:
         session.enabled.add(b"CONDSTORE")
     folder = selected.folder
     async with selected.mailbox.lock:
-        uids = selected.resolve(request.numbers, uid)
+        uids, limited = limits.cut(session, selected.resolve(request.numbers, uid))
     flags = [flag.decode("ascii") for flag in request.flags]
-    for flag in flags:
-        selected.need(_RIGHTS.get(flag, "w"))
-    if request.mode == "=" and not flags:
-        selected.need("wst")
+    may = permitted(flags, selected.rights)
+    if (flags and not may) or (not flags and request.mode == "="):
+        # RFC 4314 4: refused only when nothing of it may be done.
+        selected.need("".join({right_for(flag) for flag in flags}) or "wst")
     if len(flags) > session.server.config.imapd_keyword_limit:
         raise No("Too many flags at once", b"LIMIT")
-    if len(uids) > _FEW:
-        done = await selected.mailbox.work(folder.store, uids, request.mode, flags, request.unchanged_since)
+    since = request.unchanged_since
+    if request.mode == "=" and not all(right in selected.rights for right in "swt"):
+        done = await selected.mailbox.work(_replace_permitted, selected, uids, may, since)
+    elif len(uids) > _FEW:
+        done = await selected.mailbox.work(folder.store, uids, request.mode, may, since)
     else:
         async with selected.mailbox.lock:
-            done = folder.store(uids, request.mode, flags, request.unchanged_since)
+            done = folder.store(uids, request.mode, may, since)
     async with selected.mailbox.lock:
         updates.tell_keywords(session, selected)
         if request.silent:
@@ -52,9 +59,25 @@ async def store(session: "Session", command: Command) -> Ok:
         session.server.changed(selected.mailbox, (folder.id, folder.name))
         session.server.flush_soon(selected)
     if done.modified:
+        # RFC 7162 3.1.3: as the client named them.
         failed = done.modified if uid else [selected.view.number(number) for number in done.modified]
+        if limited:
+            session.send(b"* NO [%b] Not all messages were looked at\r\n" % limited)
         return Ok("Some messages had changed meanwhile", b"MODIFIED %b" % compact(failed))
-    return Ok()
+    return Ok("Not all messages were changed" if limited else "", limited)
+
+
+def _replace_permitted(selected: Selected, uids: Sequence[int], flags: list[str], since: int | None) -> Stored:
+    """RFC 4314 4: flags that the user may not change stay as they are."""
+    folder = selected.folder
+    first = folder.store(uids, "+", flags, since)
+    others = permitted([*SYSTEM, *folder.keywords()], selected.rights)
+    left = set(first.modified)
+    rest = folder.store(
+        [uid for uid in uids if uid not in left], "-", [flag for flag in others if flag not in flags]
+    )
+    changed = {row[0]: row for row in (*first.changed, *rest.changed)}
+    return Stored([changed[uid] for uid in sorted(changed)], first.modified)
 
 
 def _note_silently(session: "Session", changed: list[tuple[int, int, int]]) -> None:

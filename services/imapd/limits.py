@@ -1,0 +1,42 @@
+"""How much one command may work on (RFC 9738): the messages with the highest UIDs, and a code that says so (pure)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tubepost.services.imapd.replies import No
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.session import Session
+
+
+def limit(session: "Session") -> int:
+    """Messages; 0: as many as there are."""
+    found: int = session.server.config.imapd_message_limit
+    return found
+
+
+def exceeds(session: "Session", count: int) -> bool:
+    most = limit(session)
+    return bool(most) and count > most
+
+
+def code(session: "Session", lowest: int = 0) -> bytes:
+    """The response code; ``lowest``: the lowest UID that was worked on, 0 for none."""
+    return b"MESSAGELIMIT %d%b" % (limit(session), b" %d" % lowest if lowest else b"")
+
+
+def cut(session: "Session", uids: Sequence[int]) -> tuple[Sequence[int], bytes]:
+    """Of ascending UIDs those that are worked on, and the code for the answer, empty when that is all of them.
+
+    RFC 9738 3.1: "the server is REQUIRED to process messages from highest to lowest UID".
+    """
+    if not exceeds(session, len(uids)):
+        return uids, b""
+    kept = uids[len(uids) - limit(session) :]
+    return kept, code(session, kept[0])
+
+
+def all_or_none(session: "Session", uids: Sequence[int]) -> None:
+    """For COPY. Raises No."""
+    if exceeds(session, len(uids)):
+        raise No("Too many messages for one command", code(session, uids[len(uids) - limit(session)]))
