@@ -236,12 +236,18 @@ class Scanner:
         return names.decode(raw, utf8=self.utf8 or not raw.isascii(), separator=self.separator)
 
     def list_mailbox(self) -> str:
-        """A LIST pattern: as a mailbox name, ``%`` and ``*`` allowed in the atom."""
+        """A LIST pattern: as a mailbox name, ``%`` and ``*`` allowed in the atom. What is no name matches nothing."""
         match = _LIST_MAILBOX.match(self.data, self.place)
         if match is None:
-            return self.name_of(self.string())
-        self.place = match.end()
-        return self.name_of(match.group())
+            raw = self.string()
+        else:
+            self.place = match.end()
+            raw = match.group()
+        try:
+            return self.name_of(raw)
+        except names.BadName:
+            # No mailbox has such a name, and none matches (RFC 9051 6.3.9: that is no error).
+            return "\x00"
 
     def flag(self) -> bytes:
         """One flag: system flags in their canonical spelling, keywords as written (RFC 9051 2.3.2)."""

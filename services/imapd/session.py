@@ -70,6 +70,8 @@ class Session(Channel):
         self.selected: Selected | None = None
         self.enabled: set[bytes] = set()
         self.upload: Upload | None = None
+        self.with_uid = False
+        """A UID command is running."""
         self.client_id = ""
         self.idling = False
         self.notifying = False
@@ -340,6 +342,7 @@ class Session(Channel):
 
     async def _obey(self, command: Command) -> bool:
         found = COMMANDS.get(command.verb)
+        self.with_uid = command.verb.startswith(b"UID ")
         expunges = Updates.ALL
         try:
             if found is None:
@@ -410,6 +413,13 @@ class Session(Channel):
         return False
 
     # For commands
+
+    def enable_condstore(self) -> None:
+        """A command that needs it was used. RFC 7162 3.1: the client is told where the selected mailbox is."""
+        if b"CONDSTORE" not in self.enabled:
+            self.enabled.add(b"CONDSTORE")
+            if self.selected is not None:
+                self.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % self.selected.seen_modseq)
 
     async def log_in(self, user: User) -> None:
         """Raises No when the mailbox cannot be opened."""

@@ -47,6 +47,8 @@ def tell(session: "Session", selected: Selected, expunges: Updates) -> None:
     if status.modseq == selected.seen_modseq and selected.gone_modseq == selected.seen_modseq:
         return
     changes = folder.changes(selected.seen_modseq)
+    # A list that was not read until now has the new flags already, and the client has not.
+    unread = not selected.is_loaded
     view = selected.view
     if expunges is Updates.ALL:
         _tell_gone(session, selected, status.modseq)
@@ -61,7 +63,12 @@ def tell(session: "Session", selected: Selected, expunges: Updates) -> None:
     selected.count = len(view)
     tell_keywords(session, selected)
     known = [row for row in changes.changed if row not in fresh] if fresh else changes.changed
-    tell_flags(session, selected, known)
+    tell_flags(session, selected, known, always=unread)
+    if fresh and not selected.read_only:
+        # This session has them as \\Recent, and no other will (RFC 3501 2.3.2).
+        folder.settle_new()
+        session.server.flush_soon(selected)
+        status = status._replace(recent=selected.uidnext)
     if selected.contexts:
         selected.context_news.update(row[0] for row in changes.changed)
     selected.seen_modseq = status.modseq
@@ -98,7 +105,8 @@ def tell_flags(
     view = selected.view
     lines = []
     condstore = b"CONDSTORE" in session.enabled
-    with_uid = b"QRESYNC" in session.enabled
+    # RFC 9051 6.4.9: every FETCH response of a UID command has it; RFC 7162 3.2.4: with QRESYNC, every one.
+    with_uid = session.with_uid or b"QRESYNC" in session.enabled
     only_uid = b"UIDONLY" in session.enabled
     for uid, flagset, modseq in rows:
         number = view.flag(uid, flagset)

@@ -34,7 +34,7 @@ async def fetch(session: "Session", command: Command) -> Ok:
     request = parse_fetch(session.scanner(command), uid=uid)
     if request.changed_since is not None or any(item.name == b"MODSEQ" for item in request.attributes):
         # RFC 7162 3.1: these enable CONDSTORE.
-        session.enabled.add(b"CONDSTORE")
+        session.enable_condstore()
     async with selected.mailbox.lock:
         uids = selected.resolve(request.numbers, uid)
         uids = _narrow(session, selected, request, uids)

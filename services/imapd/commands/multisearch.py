@@ -157,7 +157,7 @@ class _Task:
             scores = [by_uid[uid] for uid in uids]
         modseq = 0
         if searching.has(self._asked.key, searching.is_modseq):
-            self._session.enabled.add(b"CONDSTORE")
+            self._session.enable_condstore()
             weighed = results.weighed(uids, options)
             modseq = await searching.highest_modseq(account, folder, weighed, self._reporter)
         found = results.items(uids, options, self._asked.partial, scores=scores, modseq=modseq)

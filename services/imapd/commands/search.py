@@ -103,7 +103,7 @@ async def told_modseq(
     if not searching.has(request.key, searching.is_modseq):
         return 0
     # RFC 7162 3.1: it enables CONDSTORE.
-    session.enabled.add(b"CONDSTORE")
+    session.enable_condstore()
     weighed = uids if options is None else results.weighed(uids, options)
     return await searching.highest_modseq(selected.mailbox, selected.folder, weighed, reporter)
 

@@ -78,7 +78,7 @@ async def thread(session: "Session", command: Command) -> Ok:
     mailbox, folder = selected.mailbox, selected.folder
     uids = await searching.find(mailbox, folder, wanted.key, context, reporter)
     if searching.has(request.search.key, searching.is_modseq):
-        session.enabled.add(b"CONDSTORE")
+        session.enable_condstore()
     numbers = None if uid else {one: number for number, one in enumerate(selected.view.uids, 1)}
     threads = await sorting.thread(mailbox, folder, request.algorithm, uids, numbers, reporter)
     # RFC 5256 4: no space between threads.

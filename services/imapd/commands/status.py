@@ -29,7 +29,7 @@ async def status(session: "Session", command: Command) -> Ok:
             session.send(line(session, name, folder, items))
         if b"HIGHESTMODSEQ" in items:
             # RFC 7162 3.1.2: asking for it enables CONDSTORE.
-            session.enabled.add(b"CONDSTORE")
+            session.enable_condstore()
         return Ok()
     finally:
         place.release()

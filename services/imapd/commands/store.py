@@ -30,7 +30,7 @@ async def store(session: "Session", command: Command) -> Ok:
     selected.writable()
     if request.unchanged_since is not None:
         # RFC 7162 3.1.3: using it enables CONDSTORE.
-        session.enabled.add(b"CONDSTORE")
+        session.enable_condstore()
     folder = selected.folder
     async with selected.mailbox.lock:
         uids, limited = limits.cut(session, selected.resolve(request.numbers, uid))
