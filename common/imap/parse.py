@@ -9,7 +9,7 @@ from datetime import date as Date
 from typing import NamedTuple, NoReturn
 
 from tubepost.common.imap import names
-from tubepost.common.imap.errors import BadCommand
+from tubepost.common.imap.errors import BadCommand, BadName
 from tubepost.common.imap.sets import SAVED, SET, SequenceSet, parse_set
 
 # RFC 9051 9: ATOM-CHAR leaves out ( ) { SP CTL % * " \ ]; ASTRING-CHAR adds "]"; list-char adds % * ].
@@ -245,7 +245,7 @@ class Scanner:
             raw = match.group()
         try:
             return self.name_of(raw)
-        except names.BadName:
+        except BadName:
             # No mailbox has such a name, and none matches (RFC 9051 6.3.9: that is no error).
             return "\x00"
 
