@@ -5,6 +5,7 @@ from tubepost.common.config.parameters.bounce import Bounce
 from tubepost.common.config.parameters.cleanup import Cleanup
 from tubepost.common.config.parameters.general import General
 from tubepost.common.config.parameters.imapd import Imapd
+from tubepost.common.config.parameters.lmtpd import Lmtpd
 from tubepost.common.config.parameters.local import Local
 from tubepost.common.config.parameters.log import Log
 from tubepost.common.config.parameters.master import Master
@@ -40,6 +41,7 @@ SUBJECTS: tuple[type, ...] = (
     Virtual,
     Imapd,
     Pop3d,
+    Lmtpd,
     Smtp,
     Pipe,
     Bounce,
@@ -65,6 +67,7 @@ class Parameters(
     Virtual,
     Imapd,
     Pop3d,
+    Lmtpd,
     Smtp,
     Pipe,
     Bounce,
