@@ -24,6 +24,8 @@ class Channel(asyncio.Protocol):
         self.closed = False
         self._handshaking = False
         self._ended_early = False
+        self._early: list[bytes] = []
+        """Came with the end of the handshake, before the caller knows of it."""
 
     # For subclasses
 
@@ -112,6 +114,9 @@ class Channel(asyncio.Protocol):
             raise tls.HandshakeError("lost connection")
         made.set_write_buffer_limits(high=_HIGH_WATER)
         self._transport = made
+        if self._early:
+            # Once the caller has taken notice: an answer must not go out beside TLS.
+            self.loop.call_soon(self._deliver_early)
         return tls.agreed(made, digest)
 
     @property
@@ -138,7 +143,9 @@ class Channel(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
-        if not self.closed:
+        if self._handshaking or self._early:
+            self._early.append(data)
+        elif not self.closed:
             self.received(data)
 
     def eof_received(self) -> bool:
@@ -158,6 +165,11 @@ class Channel(asyncio.Protocol):
         self._wake_writer()
 
     # Within
+
+    def _deliver_early(self) -> None:
+        early, self._early = self._early, []
+        if not self.closed:
+            self.received(b"".join(early))
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -144,3 +144,56 @@ def test_a_certificate_of_nobody_is_refused(run: Runner) -> None:
         listener.close()
 
     run(main())
+
+
+def test_what_comes_with_the_end_of_the_handshake_waits_for_the_caller(run: Runner) -> None:
+    class Hasty(Side):
+        """Answers at once."""
+
+        def received(self, data: bytes) -> None:
+            super().received(data)
+            self.write(b"answer")
+
+    async def main() -> None:
+        server_context, client_context = contexts()
+        loop = asyncio.get_running_loop()
+        accepted: asyncio.Future[Hasty] = loop.create_future()
+
+        class Server(Hasty):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                accepted.set_result(self)
+
+        listener = await loop.create_server(Server, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.sockets[0].getsockname()[1])
+        server = await accepted
+        handshake = loop.create_task(server.start_tls(server_context, server_side=True, timeout=10))
+        # As with STARTTLS, the client speaks when it is told to.
+        await asyncio.sleep(0.01)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = client_context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(65536))
+        # The last part of the handshake and the first command travel together.
+        client.write(b"command")
+        writer.write(outgoing.read())
+        await handshake
+        assert await server.next() == b"command"
+        found = b""
+        while not found:
+            incoming.write(await reader.read(65536))
+            try:
+                found = client.read(100)
+            except ssl.SSLWantReadError:
+                pass
+        assert found == b"answer"
+        writer.close()
+        server.abort()
+        listener.close()
+
+    run(main())
