@@ -204,6 +204,8 @@ class Connection(asyncio.Protocol):
         """What comes from here on is left to TLS, or to nobody."""
         if self.transport is not None:
             self.transport.pause_reading()
+        # Nor is it paused again while the handshake reads.
+        self._reading = False
         self._pieces.clear()
         self._pieces_size = 0
 
