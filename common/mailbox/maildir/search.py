@@ -33,6 +33,9 @@ _SUMMARIES = 100
 _READ = 64
 # Ranges of a set that are conditions, above that the numbers are spelled out.
 _RANGES = 50
+# Levels of parentheses of one statement; what is deeper is asked first. Conditions side by side in one pair.
+_DEPTH = 10
+_GROUP = 16
 # Up to so many candidates are read without asking first what the other keys leave over.
 _FEW = 32
 
@@ -61,8 +64,11 @@ class Progress(NamedTuple):
 
 
 class Condition(NamedTuple):
+    """``depth``: levels of parentheses."""
+
     sql: str
     values: tuple[Any, ...] = ()
+    depth: int = 0
 
 
 _TRUE, _FALSE = Condition("1"), Condition("0")
@@ -280,6 +286,15 @@ class Evaluation:
     # Conditions
 
     def _condition(self, key: Key) -> Condition:
+        condition = self._translate(key)
+        if condition.depth <= _DEPTH:
+            return condition
+        found: list[int] = []
+        for low, high in self._windows():
+            found += self._select("m.uid", condition, low, high)
+        return _among("m.uid", found)
+
+    def _translate(self, key: Key) -> Condition:
         context = self._context
         match key:
             case keys.All() | keys.SaveDateSupported():
@@ -291,7 +306,7 @@ class Evaluation:
                 return _join("OR", [self._condition(first), self._condition(second)])
             case keys.Not(inner):
                 condition = self._condition(inner)
-                return Condition(f"NOT ({condition.sql})", condition.values)
+                return Condition(f"NOT ({condition.sql})", condition.values, condition.depth + 1)
             case keys.Fuzzy(inner):
                 return self._condition(inner)
             case keys.Flag(flag):
@@ -373,14 +388,20 @@ def _among(column: str, numbers: "Sequence[int] | set[int]") -> Condition:
 
 
 def _join(word: str, conditions: Sequence[Condition]) -> Condition:
-    """As a tree that is not deep, however many there are: SQLite takes 1000 levels."""
+    """As a tree that is neither high nor deep, however many there are: SQLite takes 1000 levels, 100 in parentheses."""
     if not conditions:
         return _TRUE if word == "AND" else _FALSE
-    if len(conditions) == 1:
-        return conditions[0]
-    middle = len(conditions) // 2
-    left, right = _join(word, conditions[:middle]), _join(word, conditions[middle:])
-    return Condition(f"({left.sql} {word} {right.sql})", left.values + right.values)
+    while len(conditions) > 1:
+        groups = [conditions[start : start + _GROUP] for start in range(0, len(conditions), _GROUP)]
+        conditions = [
+            Condition(
+                f"({f' {word} '.join(one.sql for one in group)})",
+                tuple(value for one in group for value in one.values),
+                max(one.depth for one in group) + 1,
+            )
+            for group in groups
+        ]
+    return conditions[0]
 
 
 def _on(clock: str, relation: str, day: int) -> Condition:
