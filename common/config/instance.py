@@ -73,16 +73,17 @@ def write_instance(
 
     Embedded: everything on 127.0.0.1 and high ports, two accounts of ``domain`` with random passwords, log to standard
     output. Otherwise: port 25 of all addresses, no accounts, log to a file. ``listen`` and ``smtp_port`` change that.
-    ``ports``: of the other services of PORTS; those that it lacks are left out, and where ``smtp_port`` is given, all.
+    ``ports``: of the other services of PORTS, in place of those there; a service that it lacks is left out.
     ``cost``: of hashing the two passwords; tests have it cheap.
     The alias table must be built afterwards (newaliases). Raises ValueError for a bad domain or port, OSError.
     """
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(f'"{domain}" is not a domain name')
     known = {service: number + port_offset for service, number in (EMBEDDED_PORTS if embedded else PORTS).items()}
+    if ports is not None:
+        known = {"smtp": known["smtp"], **ports}
     if smtp_port is not None:
-        known = {"smtp": smtp_port}
-    known |= ports or {}
+        known["smtp"] = smtp_port
     for number in known.values():
         if not 0 < number < 65536:
             raise ValueError(f"there is no port {number}")

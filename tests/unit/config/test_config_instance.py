@@ -66,7 +66,15 @@ def test_a_full_instance(tmp_path: Path) -> None:
 
 def test_port_and_address_can_be_chosen(tmp_path: Path) -> None:
     assert write_instance(str(tmp_path), listen="0.0.0.0", smtp_port=25).smtp == "0.0.0.0:25"
-    assert "\n0.0.0.0:25 inet  n " in (tmp_path / "conf" / "master.cf").read_text()
+    text = (tmp_path / "conf" / "master.cf").read_text()
+    assert "\n0.0.0.0:25 inet  n " in text
+    assert "\n0.0.0.0:2587 inet " in text
+
+
+def test_servers_without_a_port_are_left_out(tmp_path: Path) -> None:
+    made = write_instance(str(tmp_path), ports={"submissions": 4650})
+    entries = master_cf.parse(f"{made.config_directory}/master.cf")
+    assert [entry.service for entry in entries if entry.type == "inet"] == ["127.0.0.1:2525", "127.0.0.1:4650"]
 
 
 @pytest.mark.parametrize("domain", ["", "a b", "-a.test", "a..b", "a\nb = c", "x" * 64 + ".test", "$a"])
