@@ -15,6 +15,7 @@ names          mailbox names: modified UTF-7, INBOX, levels, LIST patterns
 write          strings, names, dates, flags, response codes as bytes
 envelope       ENVELOPE; bodystructure: BODY and BODYSTRUCTURE; sections: what BODY[…] means
 subject        base subjects (RFC 5256 2.1); collation: i;unicode-casemap
+client         the other side: a server's responses, as a client reads them
 ordering       SORT and the results of THREAD; threads: the REFERENCES and REFS algorithms
 ============== ========================================================================================================
 
