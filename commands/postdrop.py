@@ -4,7 +4,7 @@
 
 sendmail runs it where only a set-gid program may write into maildrop. Standard input is ``common.wire.postdrop``;
 input that ends early is forgotten. The queue file is on disk before the exit status 0; then pickup is woken, when it is
-there: posting works while the system is down. Prints nothing.
+there: posting works while the system is down. Prints the queue id, before it reads.
 """
 
 import errno
@@ -48,8 +48,13 @@ class Cancelled(Exception):
     """The writer gave up before the end."""
 
 
-def post(console: Console, chunks: Iterator[bytes], posting: Callable[[], Posting]) -> str:
-    """Write the message; its queue id. ``posting`` is asked when all content has passed.
+def post(
+    console: Console,
+    chunks: Iterator[bytes],
+    posting: Callable[[], Posting],
+    begun: Callable[[str], None] = lambda queue_id: None,
+) -> str:
+    """Write the message; its queue id, which ``begun`` is told first. ``posting`` is asked when all content has passed.
 
     Raises Fatal, and what the two raise: then nothing is left behind.
     """
@@ -58,6 +63,7 @@ def post(console: Console, chunks: Iterator[bytes], posting: Callable[[], Postin
     try:
         drop = Drop(Spool("."), limit)
         try:
+            begun(drop.queue_id)
             for chunk in chunks:
                 drop.write(chunk)
             last = posting()
@@ -153,6 +159,10 @@ def catch_signals() -> None:
             signal.signal(number, interrupted)
 
 
+def _say_id(queue_id: str) -> None:
+    print(queue_id, flush=True)
+
+
 def _work(console: Console, arguments: Sequence[str]) -> int:
     options, rest = read_options(console, arguments, "c:rv", _USAGE, EX_USAGE)
     for letter, value in options:
@@ -166,7 +176,7 @@ def _work(console: Console, arguments: Sequence[str]) -> int:
     catch_signals()
     source = sys.stdin.buffer
     try:
-        queue_id = post(console, read_chunks(source), lambda: read_posting(source))
+        queue_id = post(console, read_chunks(source), lambda: read_posting(source), _say_id)
     except Cancelled:
         return 0
     console.detail(f"posted as {queue_id}")

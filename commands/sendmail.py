@@ -4,6 +4,7 @@
     mailq, sendmail -bp                        list the queue (postqueue -p)
     newaliases, sendmail -bi, sendmail -I      build the alias databases (postalias)
     sendmail -q, -qIid, -qRsite                deliver now (postqueue -f, -i, -s)
+    sendmail -bs                               an SMTP session on standard input and output; mail is posted
     sendmail -bd, -bl                          start the system
 
 Posting: -t (recipients from the header, too), -i -oi (a line with a dot is text), -f -r sender, -F name, -N -R -V
@@ -17,7 +18,6 @@ The message goes into the maildrop queue, directly where the caller may write th
 import os
 import pwd
 import re
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,8 @@ from typing import BinaryIO
 
 from tubepost.common.mail import addresslist, header
 from tubepost.common.wire.envelope import Envelope, Notify, Recipient
-from tubepost.common.wire.postdrop import Posting
+from tubepost.common.wire.postdrop import Posting, encode_chunk, encode_end
+from tubepost.common.spool import maildrop
 
 from tubepost.commands import postdrop
 from tubepost.commands.console import (
@@ -250,7 +251,7 @@ class Submission:
     def _hand_over(self, chunks: Iterator[bytes], posting: Callable[[], Posting]) -> None:
         console = self._console
         program = os.path.join(console.config.command_directory, "postdrop")
-        if not os.access("maildrop", os.W_OK | os.X_OK) and _may_help(program):
+        if maildrop.needs_helper(program):
             _run_postdrop(program, console, chunks, posting)
             return
         postdrop.catch_signals()
@@ -258,19 +259,12 @@ class Submission:
         postdrop.wake_pickup(console)
 
 
-def _may_help(program: str) -> bool:
-    """Whether it is a set-gid program of the group that may write into maildrop."""
-    try:
-        mode, group = os.stat(program).st_mode, os.stat(program).st_gid
-        return bool(mode & stat.S_ISGID and mode & stat.S_IXGRP) and group == os.stat("maildrop").st_gid
-    except OSError:
-        return False
-
-
 def _run_postdrop(program: str, console: Console, chunks: Iterator[bytes], posting: Callable[[], Posting]) -> None:
     """Its complaints go to our standard error; its status becomes ours. Input cut short makes it forget the message."""
     try:
-        process = subprocess.Popen([program, "-c", console.directory, "-r"], stdin=subprocess.PIPE)
+        process = subprocess.Popen(
+            [program, "-c", console.directory, "-r"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
     except OSError as error:
         raise Fatal(EX_UNAVAILABLE, f"unable to execute {program}: {error.strerror}") from error
     assert process.stdin is not None
@@ -278,8 +272,8 @@ def _run_postdrop(program: str, console: Console, chunks: Iterator[bytes], posti
     with process:
         try:
             for chunk in chunks:
-                process.stdin.write(b"%d\n" % len(chunk) + chunk)
-            process.stdin.write(b"0\n" + posting().model_dump_json(exclude_defaults=True).encode() + b"\n")
+                process.stdin.write(encode_chunk(chunk))
+            process.stdin.write(encode_end(posting()))
             process.stdin.close()
         except BrokenPipeError:
             broken = True  # its status says why
@@ -320,6 +314,14 @@ def _start(console: Console) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def _serve(console: Console) -> int:
+    """-bs: smtpd in this process's place, on standard input and output. It posts as we would."""
+    postdrop.check_user(console)
+    directory = os.path.join(console.caller_directory, console.directory)
+    arguments = ["-I", "-m", "tubepost.services.smtpd.standalone", "-c", directory, *["-v"] * console.verbose]
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell is wanted
+
+
 def _work(console: Console, name: str, arguments: Sequence[str]) -> int:
     options = parse(console, arguments, name)
     words = options.recipients
@@ -342,10 +344,7 @@ def _work(console: Console, name: str, arguments: Sequence[str]) -> int:
     if mode == "daemon":
         return _start(console)
     if mode == "smtp":
-        raise Fatal(
-            EX_UNAVAILABLE,
-            "-bs is not supported: an SMTP session over standard input has no server here; connect to the SMTP port",
-        )
+        return _serve(console)
     return 0  # -bh, -bH: there is no host status
 
 

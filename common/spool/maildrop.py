@@ -27,6 +27,22 @@ def is_requeued(status: os.stat_result, owner_uid: int) -> bool:
     return status.st_uid == owner_uid and bool(status.st_mode & stat.S_IWUSR)
 
 
+def needs_helper(program: str) -> bool:
+    """Whether this process may not write into maildrop, but ``program`` (postdrop, set-gid to its group) may.
+
+    The working directory is the queue's.
+    """
+    if os.access(QUEUE, os.W_OK | os.X_OK):
+        return False
+    try:
+        status = os.stat(program)
+        return bool(status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IXGRP) and (
+            status.st_gid == os.stat(QUEUE).st_gid
+        )
+    except OSError:
+        return False
+
+
 class Drop:
     """One message on its way into maildrop: ``write`` …, then ``finish``; or ``cancel``. Raises OSError throughout."""
 

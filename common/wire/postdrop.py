@@ -8,6 +8,8 @@
 
 The envelope stands behind the content, because recipients and encoding may be found in it. Input that ends before the
 last line does was given up by its writer: nothing is posted.
+
+postdrop answers on its standard output with the queue id and LF, before it has read anything; and with its exit status.
 """
 
 from tubepost.common.wire.base import Message
@@ -25,3 +27,13 @@ class Posting(Message):
     protocol: str = PROTOCOL
     envelope: Envelope
     recipients: tuple[Recipient, ...]
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """A piece of the content, at most CHUNK_LIMIT bytes. Empty, it is nothing: the end looks like one."""
+    return b"%d\n%b" % (len(data), data) if data else b""
+
+
+def encode_end(posting: Posting) -> bytes:
+    """What stands behind the content."""
+    return b"0\n%b\n" % posting.model_dump_json(exclude_defaults=True).encode()

@@ -6,7 +6,8 @@ DESCRIPTION
     after cleanup has said that it is on disk: until then the client owns it, and a crash here loses nothing.
 
 CALLED BY
-    Clients of the network, over sockets that the master listens on.
+    Clients of the network, over sockets that the master listens on. ``sendmail -bs`` runs standalone.py, which posts
+    what it is given and calls only pickup.
 
 CALLS
     cleanup     the message; also notices to the postmaster (notify_classes)
@@ -41,6 +42,7 @@ FILES
     security.py     TLS and AUTH of a session; counting.py what anvil is asked
     server.py       what all sessions of a process share; outside.py what restrictions ask for; deposit.py policy.py
                     resolver.py
+    standalone.py   one session on standard input and output; posting.py puts its messages into maildrop
 
 BUGS
     A client certificate that cannot be verified by smtpd_tls_CAfile ends the handshake (Python's ssl has no way to look

@@ -21,7 +21,9 @@ from tubepost.common.skeleton.tables import table_environment
 from tubepost.common.skeleton.tls import ServerTls
 
 from tubepost.services.smtpd import notice
+from tubepost.services.smtpd.deposit import Message
 from tubepost.services.smtpd.outside import Outside
+from tubepost.services.smtpd.posting import Post
 from tubepost.services.smtpd.restrictions.evaluation import Client
 from tubepost.services.smtpd.session import Session
 from tubepost.services.smtpd.settings import Settings
@@ -76,6 +78,10 @@ class Smtpd(stream.Service):
         session = Session(self, peer)
         self.sessions.add(session)
         return session
+
+    def new_message(self, build: Callable[[bool], Deposit]) -> Message | Post:
+        """The content of one message, on its way to where it is safe. See ``Message``."""
+        return Message(self.cleanup, build)
 
     def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
         return self.tls.wrapping()

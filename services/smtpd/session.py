@@ -24,6 +24,7 @@ from tubepost.services.smtpd import counting, events, security
 from tubepost.services.smtpd.connection import Connection, Gone
 from tubepost.services.smtpd.deposit import Message, Refused
 from tubepost.services.smtpd.origin import origin_of, origin_text
+from tubepost.services.smtpd.posting import Post
 from tubepost.services.smtpd.protocol import Machine
 from tubepost.services.smtpd.received import describe_security, format_received
 from tubepost.services.smtpd.restrictions import engine
@@ -59,7 +60,7 @@ class Session(Connection):
         )
         self.machine = Machine(server.settings, f"unknown[{peer.address}]")
         self.evaluation = Evaluation(server.outside, self.client)
-        self.message: Message | None = None
+        self.message: Message | Post | None = None
         self._forwarded: dict[str, str] = {}
         self._mail: events.Mail | None = None
         self._arrival = 0.0
@@ -338,7 +339,7 @@ class Session(Connection):
                 self._refuse(reply)
                 return
         self._context = yield from self._rewrite_context()
-        self.message = Message(self.server.cleanup, self._deposit)
+        self.message = self.server.new_message(self._deposit)
         machine.accept()
 
     def _judge_all_recipients(self, where: str) -> None:
