@@ -31,6 +31,8 @@ def uidl_format(text: str) -> Callable[[int, int], str]:
     def form(uid: int, uidvalidity: int) -> str:
         return make(u=uid, v=uidvalidity)
 
+    if " " in form(1, 1):
+        raise ValueError("a width needs a 0 before it, since ids can have no spaces")
     if len(form(0xFFFFFFFF, 0xFFFFFFFF)) > _LONGEST:
         raise ValueError(f"ids would be longer than {_LONGEST} characters")
     return form
