@@ -5,6 +5,7 @@ from tubepost.common.config.parameters.bounce import Bounce
 from tubepost.common.config.parameters.cleanup import Cleanup
 from tubepost.common.config.parameters.general import General
 from tubepost.common.config.parameters.imapd import Imapd
+from tubepost.common.config.parameters.indexer import Indexer
 from tubepost.common.config.parameters.lmtpd import Lmtpd
 from tubepost.common.config.parameters.local import Local
 from tubepost.common.config.parameters.log import Log
@@ -40,6 +41,7 @@ SUBJECTS: tuple[type, ...] = (
     Local,
     Virtual,
     Imapd,
+    Indexer,
     Pop3d,
     Lmtpd,
     Smtp,
@@ -66,6 +68,7 @@ class Parameters(
     Local,
     Virtual,
     Imapd,
+    Indexer,
     Pop3d,
     Lmtpd,
     Smtp,

@@ -111,6 +111,18 @@ def pending(folder: "Folder") -> int:
     )
 
 
+def unfinished(account: "MaildirAccount", full_text: bool = True) -> list[str]:
+    """Folders with messages that lack their summary, or (with ``full_text``) are not in this index; INBOX first."""
+    found: dict[str, None] = {}
+    for condition in ("c.version=0", "c.indexed=0")[: 1 + full_text]:
+        rows = account.database.connection.execute(
+            "SELECT DISTINCT f.name FROM content c JOIN message m ON m.content=c.id JOIN folder f ON f.id=m.folder"
+            f" WHERE {condition} ORDER BY f.name!='INBOX', f.name"
+        )
+        found.update((name, None) for (name,) in rows)
+    return list(found)
+
+
 def index(folder: "Folder", place: int = 0, limit: int = BATCH) -> Progress:
     """Take some more messages of a folder into the index, beginning behind ``place``. Raises sqlite3.Error."""
     connection = folder.database.connection

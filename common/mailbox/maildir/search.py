@@ -20,7 +20,7 @@ from tubepost.common.mail import structure, text
 from tubepost.common.mail.crlf import Data
 from tubepost.common.mailbox.maildir import fulltext
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
-from tubepost.common.mailbox.maildir.summaries import COMMON_FIELDS
+from tubepost.common.mailbox.maildir.summaries import COMMON_FIELDS, unfinished
 from tubepost.common.mailbox.maildir.words import Needle, fold, needle
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Evaluation:
         folder = self._folder
         if self._leaves or folder.status().messages > 2000:
             return False
-        return not self._summaries or not _unfinished(folder)
+        return not self._summaries or not unfinished(folder)
 
     @as_owner
     def step(self) -> Progress | None:
@@ -160,7 +160,7 @@ class Evaluation:
             yield Progress(len(self.found), 0)
 
     def _complete(self) -> Iterator[Progress]:
-        uids = _unfinished(self._folder)
+        uids = unfinished(self._folder)
         for start in range(0, len(uids), _SUMMARIES):
             self._folder.complete(uids[start : start + _SUMMARIES])
             yield Progress(start, len(uids))
@@ -362,18 +362,6 @@ class Evaluation:
             return _among("m.uid", [one for low, high in ranges for one in _between(uids, low, high)])
         # Spelled out: a command may have more of them than a statement has parameters.
         return _join("OR", [Condition(f"m.uid BETWEEN {low} AND {high}") for low, high in ranges])
-
-
-def _unfinished(folder: "Folder") -> list[int]:
-    """UIDs of messages whose summary is missing."""
-    database = folder.database
-    if database.one("SELECT 1 FROM content WHERE version=0 LIMIT 1") is None:
-        return []
-    rows = database.connection.execute(
-        "SELECT m.uid FROM content c JOIN message m ON m.content=c.id WHERE c.version=0 AND m.folder=? ORDER BY m.uid",
-        (folder.id,),
-    )
-    return [uid for (uid,) in rows]
 
 
 def _between(uids: Sequence[int], low: int, high: int) -> Sequence[int]:

@@ -55,6 +55,18 @@ def complete(folder: "Folder", uids: Sequence[int]) -> None:
         _make(folder, missing[start : start + _BATCH])
 
 
+def unfinished(folder: "Folder") -> list[int]:
+    """UIDs of messages whose summary is missing."""
+    database = folder.database
+    if database.one("SELECT 1 FROM content WHERE version=0 LIMIT 1") is None:
+        return []
+    rows = database.connection.execute(
+        "SELECT m.uid FROM content c JOIN message m ON m.content=c.id WHERE c.version=0 AND m.folder=? ORDER BY m.uid",
+        (folder.id,),
+    )
+    return [uid for (uid,) in rows]
+
+
 def _make(folder: "Folder", rows: Sequence[tuple[Any, ...]]) -> None:
     made = []
     for content, place, file, info, emailid, threadid in rows:

@@ -1,0 +1,165 @@
+"""The program: hears what changed, and works through it, a little at a time."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+from collections.abc import Mapping
+
+from tubepost.common.wire import notify
+from tubepost.common.wire.auth import User
+from tubepost.common.wire.base import Message
+from tubepost.common.system import log
+from tubepost.common.bus import Handler
+from tubepost.common.bus.errors import BusError
+from tubepost.common.mailbox.maildir import fulltext, summaries
+from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.skeleton import request
+from tubepost.common.skeleton.mailboxes import Mailbox, Mailboxes
+from tubepost.common.skeleton.process import Process
+
+from tubepost.services.indexer.schedule import Schedule, Task
+
+# After the last change of a mailbox, and after the first, seconds: a delivery is not to wait for what may come later.
+_QUIET, _MOST = 0.2, 2.0
+# After notify went away: seconds until it is asked again.
+_PAUSE = 1.0
+_FOR_EVER = float(1 << 40)
+# Messages of one step, and after each step a rest as long as the step was, seconds at least and at most.
+_STEP = 50
+_REST = (0.005, 1.0)
+
+
+class Indexer(request.Service):
+    stays = True
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        self._schedule = Schedule(_QUIET, _MOST)
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def handlers(self) -> Mapping[type[Message], Handler]:
+        return {}
+
+    async def open(self) -> None:
+        config = self.process.config
+        if config.indexer_nice:
+            os.nice(config.indexer_nice)
+        self._full_text = config.indexer_full_text
+        # One thread: who reads mail now goes before who may read it later.
+        self._acting = os.geteuid() == 0
+        self._mailboxes = Mailboxes(1, self._acting)
+        self._notify = self.process.client(config.notify_service_name)
+        loop = self.process.loop
+        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._work())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._mailboxes.close()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for event in self._notify.listing(notify.Subscribe(), notify.Changed, deadline=_FOR_EVER):
+                    self._schedule.note(event.mailbox.rstrip("/"), event.folder, self.process.loop.time())
+                    self._news.set()
+            except BusError as error:
+                log.debug(f"no news from {self.process.config.notify_service_name}: {error}")
+            await asyncio.sleep(_PAUSE)
+
+    async def _work(self) -> None:
+        loop = self.process.loop
+        while True:
+            due = self._schedule.next_time()
+            if due is None or due > loop.time():
+                self._news.clear()
+                try:
+                    async with asyncio.timeout_at(due):
+                        await self._news.wait()
+                except TimeoutError:
+                    pass
+                continue
+            taken = self._schedule.take(loop.time())
+            if taken is not None:
+                await self._serve(*taken)
+
+    async def _serve(self, task: Task, failures: int) -> None:
+        try:
+            await self._bring_up_to_date(task)
+        except (OSError, sqlite3.Error) as error:
+            if not isinstance(error, FileNotFoundError):
+                log.warning(f"{task.mailbox}: not indexed now: {error}; it is tried again later")
+                self._schedule.again(task, self.process.loop.time(), failures + 1)
+        except Exception as error:
+            log.panic(f"{task.mailbox}: {type(error).__name__}: {error}")
+
+    async def _bring_up_to_date(self, task: Task) -> None:
+        found = maildir_owner(task.mailbox)
+        if found is None:
+            log.debug(f"{task.mailbox}: no Maildir; the hint is ignored")
+            return
+        uid, gid = found if self._acting else (-1, -1)
+        mailbox = await self._mailboxes.open(User(name=task.mailbox, mailbox=task.mailbox, uid=uid, gid=gid))
+        try:
+            if mailbox.account.database.replaced:
+                await mailbox.work(mailbox.account.renew)
+            for name in task.folders:
+                try:
+                    await mailbox.work(_sync, mailbox, name)
+                except NoSuchFolder:
+                    continue
+            if self._full_text and await mailbox.work(fulltext.wasteful, mailbox.account):
+                log.info(f"{task.mailbox}: the full-text index is mostly of mail that is gone: it is built anew")
+                await mailbox.work(fulltext.reset, mailbox.account)
+            for name in await mailbox.work(fulltext.unfinished, mailbox.account, self._full_text):
+                try:
+                    await self._finish(mailbox, name)
+                except NoSuchFolder:
+                    continue
+        finally:
+            self._mailboxes.release(mailbox)
+
+    async def _finish(self, mailbox: Mailbox, name: str) -> None:
+        loop = self.process.loop
+        folder = await mailbox.work(mailbox.account.folder, name)
+        uids = await mailbox.work(summaries.unfinished, folder)
+        for start in range(0, len(uids), _STEP):
+            started = loop.time()
+            await mailbox.work(folder.complete, uids[start : start + _STEP])
+            await self._rest(started)
+        progress = fulltext.Progress(0, 1)
+        while progress.done and self._full_text:
+            started = loop.time()
+            progress = await mailbox.work(folder.index, progress.place, _STEP)
+            await self._rest(started)
+
+    async def _rest(self, started: float) -> None:
+        """What took long met others at the disk or at the index: they get the next turn, as long as this one was."""
+        took = self.process.loop.time() - started
+        await asyncio.sleep(min(max(took, _REST[0]), _REST[1]))
+
+
+def maildir_owner(path: str) -> tuple[int, int] | None:
+    """Whose Maildir it is; None for what is none: anybody may tell notify of a change, of whatever path."""
+    if not path.startswith("/"):
+        return None
+    try:
+        for part in ("new", "cur"):
+            if not stat.S_ISDIR(os.stat(f"{path}/{part}", follow_symlinks=False).st_mode):
+                return None
+        found = os.stat(path, follow_symlinks=False)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISDIR(found.st_mode):
+        return None
+    return found.st_uid, found.st_gid
+
+
+def _sync(mailbox: Mailbox, name: str) -> None:
+    folder = mailbox.account.folder(name)
+    if folder.stale():
+        folder.sync()
