@@ -53,7 +53,7 @@ class Schedule:
         waiting = self._waiting.setdefault(task.mailbox, _Waiting(now))
         waiting.folders = dict.fromkeys((*task.folders, *waiting.folders))
         waiting.failures = failures
-        waiting.first = waiting.last = now + min(60.0, 2.0**failures)
+        waiting.first = waiting.last = now + min(60.0, 2.0 ** min(failures, 10))
 
     def next_time(self) -> float | None:
         """When something is due, None when nothing waits."""

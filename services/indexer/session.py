@@ -117,13 +117,16 @@ class Indexer(request.Service):
                 await mailbox.work(fulltext.reset, mailbox.account)
             for name in await mailbox.work(fulltext.unfinished, mailbox.account, self._full_text):
                 try:
-                    await self._finish(mailbox, name)
+                    count = await self._finish(mailbox, name)
                 except NoSuchFolder:
                     continue
+                if count:
+                    log.info(f"{task.mailbox}: indexed {count} message{'s' * (count != 1)} of {name}")
         finally:
             self._mailboxes.release(mailbox)
 
-    async def _finish(self, mailbox: Mailbox, name: str) -> None:
+    async def _finish(self, mailbox: Mailbox, name: str) -> int:
+        """Returns how many messages there were to do."""
         loop = self.process.loop
         folder = await mailbox.work(mailbox.account.folder, name)
         uids = await mailbox.work(summaries.unfinished, folder)
@@ -131,11 +134,14 @@ class Indexer(request.Service):
             started = loop.time()
             await mailbox.work(folder.complete, uids[start : start + _STEP])
             await self._rest(started)
+        count = 0
         progress = fulltext.Progress(0, 1)
         while progress.done and self._full_text:
             started = loop.time()
             progress = await mailbox.work(folder.index, progress.place, _STEP)
+            count += progress.done
             await self._rest(started)
+        return max(count, len(uids))
 
     async def _rest(self, started: float) -> None:
         """What took long met others at the disk or at the index: they get the next turn, as long as this one was."""
