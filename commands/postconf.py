@@ -6,8 +6,9 @@
     postconf -F [...] [service[/type[/field]] ...];  -Fe service/type/field=text
     postconf -P [...] [service[/type[/parameter]] ...];  -Pe service/type/parameter=text;  -PX
     postconf -m                                                  table types
+    postconf -b [file];  postconf -t [file]                      the texts of bounces, filled in, or as they are written
 
-Not here: -a -A -T (SASL and TLS, which this system does not have yet), -b -t, -l, -j.
+Not here: -a -A -T (SASL and TLS libraries), -l, -j.
 """
 
 import getopt
@@ -16,20 +17,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tubepost.common.config import edit, mainfile, master_cf, master_print, show
+from tubepost.common.mail import template
+from tubepost.common.config import edit, load, mainfile, master_cf, master_print, show, templates
 from tubepost.common.config.faults import ConfigError
 from tubepost.common.config.settings import suggest
 from tubepost.common.tables import known_types
 
 DEFAULT_DIRECTORY = "/etc/tubepost"
 
-_OPTIONS = "c:C:deEfFhHmMno:pPqvxX#"
-_MAJOR = "mpMFP"
-_EXCLUSIVE = ("mpMFP", "den#X", "fe#X", "xe#X", "ode#X", "he#XH")
+_OPTIONS = "bc:C:deEfFhHmMno:pPqtvxX#"
+_MAJOR = "btmpMFP"
+_EXCLUSIVE = ("btmpMFP", "den#X", "fe#X", "xe#X", "ode#X", "he#XH")
 # In complaints options are named in this order.
-_ORDER = "CdefFhHmMnopPxX#"
+_ORDER = "bCdefFhHmMnopPtxX#"
 # What each major mode may be combined with; -e, -X, -# and the rest as in Postfix.
 _COMPATIBLE = {
+    "b": "o",
+    "t": "o",
     "m": "",
     "p": "eX#fhCxdnoH",
     "M": "eX#fox",
@@ -37,10 +41,11 @@ _COMPATIBLE = {
     "P": "eXfhoxH",
 }
 _USAGE = (
-    "usage: postconf [-c config_dir] [-C param_class] [-d (parameter defaults)] [-e (edit configuration)] "
-    "[-f (fold lines)] [-F (master.cf fields)] [-h (no names)] [-H (no values)] [-m (map types)] [-M (master.cf)] "
-    "[-n (non-default parameters)] [-o name=value (override parameter value)] [-p (main.cf, default)] "
-    "[-P (master.cf parameters)] [-q (no warnings)] [-v (verbose)] [-x (expand parameter values)] [-X (exclude)] "
+    "usage: postconf [-b (bounce texts)] [-c config_dir] [-C param_class] [-d (parameter defaults)] "
+    "[-e (edit configuration)] [-f (fold lines)] [-F (master.cf fields)] [-h (no names)] [-H (no values)] "
+    "[-m (map types)] [-M (master.cf)] [-n (non-default parameters)] [-o name=value (override parameter value)] "
+    "[-p (main.cf, default)] [-P (master.cf parameters)] [-q (no warnings)] [-t (bounce templates)] "
+    "[-v (verbose)] [-x (expand parameter values)] [-X (exclude)] "
     "[-# (comment-out)] [name...]"
 )
 
@@ -81,7 +86,7 @@ class _Command:
         self.quiet = "q" in letters
         if not self.letters & set(_MAJOR):
             self.letters.add("p")
-        if self.names and "=" in self.names[0] and "m" not in self.letters:
+        if self.names and "=" in self.names[0] and not self.letters & set("mbt"):
             self.letters.add("e")
         self._check_combination()
 
@@ -134,6 +139,8 @@ def _run(command: _Command) -> None:
     if command.has("m"):
         for name in sorted(known_types()):
             print(name)
+    elif command.letters & set("bt"):
+        _show_templates(command)
     elif command.letters & set("eX#"):
         if command.has("p"):
             _edit_main(command)
@@ -273,6 +280,27 @@ def _expand_words(parameters: show.Parameters, scope: show.Scope) -> master_cf.W
         if words[index] == "-o":
             words[index + 1] = parameters.expand("", words[index + 1], scope)
     return tuple(words)
+
+
+def _show_templates(command: _Command) -> None:
+    """-b, -t."""
+    if len(command.names) > 1:
+        raise _Fatal("options -b and -t require at most one template file")
+    config = load(command.directory or DEFAULT_DIRECTORY, command.overrides)
+    path = command.names[0] if command.names else config.bounce_template_file
+    try:
+        found, complaints = templates.read(path)
+    except OSError as error:
+        raise _Fatal(f"open {path}: {error.strerror or error}") from None
+    _warn_all(command, [f"{path}: {complaint}" for complaint in complaints])
+    shown = []
+    for name, one in found.items():
+        if command.has("t"):
+            shown.append(template.write(name, one))
+        else:
+            text = templates.fill(config, one).text
+            shown.append(template.here(text, f"expanded_{name.removesuffix('_template')}_text"))
+    sys.stdout.write("\n".join(shown))
 
 
 # Editing.

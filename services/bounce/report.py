@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubepost.common.mail import header, messageid
+from tubepost.common.mail.template import Template
 from tubepost.common.smtp import xtext
 from tubepost.common.wire.bounce import Entry
 from tubepost.common.wire.envelope import Envelope
-
-from tubepost.services.bounce.template import Template
 
 Kind = Literal["failure", "delay", "success", "verbose"]
 

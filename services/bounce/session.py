@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tubepost.common.mail.date import format_date
+from tubepost.common.mail.template import Template
 from tubepost.common.wire.base import Done, Message, Refused
 from tubepost.common.wire.bounce import Append, Entry, Kind, Purge, Send, SendOne
 from tubepost.common.wire.cleanup import INLINE_LIMIT, QUEUE_ID_MARK, Deposit, Deposited
@@ -17,12 +18,12 @@ from tubepost.common.system import log
 from tubepost.common.system.commit import GroupCommit
 from tubepost.common.system.ids import is_queue_id
 from tubepost.common.bus import BusError, Handler, Request
-from tubepost.common.config import ConfigError
+from tubepost.common.config import templates
 from tubepost.common.spool import Spool
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
 
-from tubepost.services.bounce import logfile, report, template
+from tubepost.services.bounce import logfile, report
 from tubepost.services.bounce.original import Source
 from tubepost.services.bounce.verp import verp_sender
 
@@ -67,7 +68,7 @@ class Bounce(request.Service):
         self._commit = GroupCommit()
         self._cleanup = process.client(config.cleanup_service_name)
         self._double_bounce = f"{config.double_bounce_sender}@{config.myorigin}"
-        self._templates: dict[str, template.Template] = {}
+        self._templates: dict[str, Template] = {}
 
     @property
     def handlers(self) -> Mapping[type[Message], Handler]:
@@ -75,38 +76,12 @@ class Bounce(request.Service):
 
     async def open(self) -> None:
         """Raises ConfigError when bounce_template_file cannot be read."""
-        config = self.config
-        found = template.BUILT_IN
-        path = config.bounce_template_file
-        if path:
-            try:
-                with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                    found, complaints = template.parse(file.read())
-            except OSError as error:
-                raise config.bad_value("bounce_template_file", f"cannot read {path}: {error.strerror}") from None
-            for complaint in complaints:
-                log.warning(f"bounce_template_file {path}: {complaint}")
-        self._templates = {name: self._expanded(name, one) for name, one in found.items()}
+        self._templates, complaints = templates.load(self.config)
+        for complaint in complaints:
+            log.warning(complaint)
 
     async def close(self) -> None:
         self._commit.close()
-
-    def _expanded(self, name: str, one: template.Template) -> template.Template:
-        """bounce(5): main.cf parameters in the text; our names in Unicode where mail may have it."""
-        config = self.config
-        times = {
-            "delay_warning_time": config.delay_warning_time,
-            "maximal_queue_lifetime": config.maximal_queue_lifetime,
-        }
-        text = template.expand_times(one.text, times.get)
-        names = {}
-        if config.smtputf8_enable:
-            names = {key: _unicode(config.expanded(key)) for key in ("myhostname", "mydomain")}
-        try:
-            return replace(one, text=config.with_overrides(names).expand(text, "bounce_template_file"))
-        except ConfigError as error:
-            log.warning(f"bounce_template_file: {name}: {error}; the built-in text is used")
-            return self._expanded(name, template.BUILT_IN[name])
 
     # -- logs --------------------------------------------------------------------------------------------------------
 
@@ -305,16 +280,6 @@ class Bounce(request.Service):
 def _stamp(when: float) -> str:
     local = time.localtime(when)
     return format_date(when, local.tm_gmtoff, local.tm_zone)
-
-
-def _unicode(domain: str) -> str:
-    """A domain with its ACE labels decoded, where they can be."""
-    if "xn--" not in domain.lower():
-        return domain
-    try:
-        return domain.encode("ascii").decode("idna")
-    except UnicodeError:
-        return domain
 
 
 def _only(entry: Entry) -> Entries:

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubepost.common.mail.date import format_date
+from tubepost.common.mail.template import BUILT_IN
 from tubepost.common.wire.bounce import Entry
 from tubepost.common.wire.envelope import Envelope, Recipient
 
 from tubepost.services.bounce import report
 from tubepost.services.bounce.report import Facts, Original
-from tubepost.services.bounce.template import BUILT_IN
 from tubepost.services.bounce.verp import verp_sender
 
 BOUNDARY = "4jYstk2L1qzBRn.7b9986e2db4e750f/mail.example.test"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tubepost.common.mail import template
+
 from tubepost.commands import postconf
 
 MAIN = "# top\nmyhostname = a.example\nmydestination = $myhostname,\n  b\nsmtpd_timout = 4\nrelayhost = $mine\nmine =\n"
@@ -150,3 +152,56 @@ def test_table_types(capsys: pytest.CaptureFixture[str]) -> None:
     types = capsys.readouterr().out.split()
     assert types == sorted(types)
     assert {"hash", "regexp", "cidr", "proxy"} <= set(types)
+
+
+TEXTS = (
+    "failure_template = <<END\nSubject: Gone\n\nHere is $myhostname.\nEOF\nEND\n"
+    "delay_template = <<END\n\n$delay_warning_time_minutes of $maximal_queue_lifetime_days, $$1 ${nosuch}\n"
+    "END\nrubbish\n"
+)
+
+
+def test_texts_of_bounces(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (directory / "main.cf").write_text("myhostname = a.example\ndelay_warning_time = 2h\n")
+    assert run(directory, "-t") == 0
+    built_in = capsys.readouterr().out
+    parsed, complaints = template.parse(built_in)
+    assert (parsed, complaints) == (template.BUILT_IN, [])
+    assert run(directory, "-b") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("expanded_failure_text = <<EOF\nThis is the mail system at host a.example.\n")
+    assert "\nEOF\n\nexpanded_delay_text = <<EOF\n" in out and "For more than 2 hour(s)" in out and "$" not in out
+    path = tmp_path / "texts"
+    path.write_text(TEXTS)
+    for arguments in (("-b", str(path)), ("-b", "-o", f"bounce_template_file={path}")):
+        assert run(directory, *arguments) == 0
+        out, err = capsys.readouterr()
+        # Its own end is not taken for the text's.
+        assert out.startswith("expanded_failure_text = <<EOF_\nHere is a.example.\nEOF\nEOF_\n")
+        assert "expanded_delay_text = <<EOF\n120 of 5, $1 \nEOF\n" in out
+        assert err.startswith(f"postconf: warning: {path}: line ") and "rubbish" not in out
+    assert run(directory, "-t", str(path)) == 0
+    parsed, complaints = template.parse(capsys.readouterr().out)
+    assert complaints == []
+    assert parsed == template.parse(TEXTS)[0]
+    (directory / "main.cf").write_text(f"bounce_template_file = {path}\n")
+    run(directory, "-t", "")
+    assert capsys.readouterr().out == built_in
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-b", "a", "b"), "at most one template file"),
+        (("-b", "-t"), "specify one of -b -t"),
+        (("-b", "-n"), "with option -b, do not specify -n"),
+        (("-t", "/nonexistent/texts"), "open /nonexistent/texts: No such file"),
+        (("-b", "a=b"), "open a=b: No such file"),
+    ],
+)
+def test_texts_refusals(
+    directory: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    assert run(directory, *arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and words in err

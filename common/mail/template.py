@@ -145,6 +145,27 @@ def _template(lines: list[str], base: Template) -> tuple[Template, list[str]]:
     return replace(base, text=f"{text}\n" if text else "", **changes), faults
 
 
+def write(name: str, template: Template) -> str:
+    """The template as ``parse`` reads it, with its final LF."""
+    lines = [
+        f"Charset: {template.charset}",
+        f"From: {template.sender}",
+        f"Subject: {template.subject}",
+        f"Postmaster-Subject: {template.postmaster_subject}",
+        "",
+    ]
+    return here("\n".join(lines) + f"\n{template.text}", name)
+
+
+def here(text: str, name: str) -> str:
+    """``text``, which ends with LF, between ``name = <<word`` and the word: EOF, unless that is one of its lines."""
+    word = "EOF"
+    lines = {line.rstrip() for line in text.splitlines()}
+    while word in lines:
+        word += "_"
+    return f"{name} = <<{word}\n{text}{word}\n"
+
+
 def expand_times(text: str, seconds: Callable[[str], float | None]) -> str:
     """Replace ``$delay_warning_time_hours`` and its like; ``seconds``: a parameter's value, None for other names.
 

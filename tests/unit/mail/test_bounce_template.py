@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubepost.services.bounce.template import BUILT_IN, expand_times, parse
+from tubepost.common.mail.template import BUILT_IN, expand_times, parse
 
 GOOD = """
 # comment
