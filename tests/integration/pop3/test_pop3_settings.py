@@ -1,0 +1,49 @@
+"""pop3d's settings, where they change what a client sees."""
+
+import poplib
+import re
+
+import pytest
+
+from tests.fakes.instance import PATIENCE, Instance
+
+ALICE = "alice@example.test"
+
+
+def log_in(instance: Instance) -> poplib.POP3:
+    client = poplib.POP3("127.0.0.1", instance.ports["pop3"], timeout=PATIENCE)
+    client.user(ALICE)
+    client.pass_(instance.credentials[ALICE])
+    return client
+
+
+def test_flagged_messages_are_hidden_and_kept_and_logins_are_delayed() -> None:
+    main = {"pop3d_delete_type": "flag", "pop3d_uidl_format": "%u-%v", "pop3d_login_delay": "1h"}
+    with Instance(services=("pop3",), main=main) as instance:
+        instance.send(ALICE, "Subject: 1\r\n\r\nx\r\n")
+        instance.send(ALICE, "Subject: 2\r\n\r\nx\r\n")
+        instance.log.wait("status=sent", 2)
+        client = log_in(instance)
+        assert client.capa()["LOGIN-DELAY"] == ["3600"]
+        assert all(re.fullmatch(rb"\d \d-\d+", line) for line in client.uidl()[1])
+        client.dele(1)
+        client.quit()
+        with pytest.raises(poplib.error_proto, match=r"\[LOGIN-DELAY\]"):
+            log_in(instance)
+        (instance.mail / "example.test/alice/tubepost.pop3").unlink()
+        client = log_in(instance)
+        assert client.stat()[0] == 1
+        assert b"Subject: 2" in client.retr(1)[1]
+        client.quit()
+        files = [path for part in ("new", "cur") for path in (instance.mail / "example.test/alice" / part).iterdir()]
+        assert len(files) == 2
+
+
+def test_a_silent_client_is_left_without_a_word() -> None:
+    with Instance(services=("pop3",), main={"pop3d_timeout": "1s", "pop3d_login_timeout": "1s"}) as instance:
+        client = log_in(instance)
+        # RFC 1939 3: no response, and nothing is removed.
+        assert client.file.read() == b""
+        instance.log.wait(r"disconnected \(timeout\)")
+        client = poplib.POP3("127.0.0.1", instance.ports["pop3"], timeout=PATIENCE)
+        assert client.file.read() == b""
