@@ -46,6 +46,7 @@ class Plan:
         self._attributes = request.attributes
         names = [item.name for item in request.attributes]
         self.files = any(_needs_file(item) for item in request.attributes)
+        self.tells_flags = b"FLAGS" in names
         self.marks = any(item.sets_seen for item in request.attributes)
         self.uid_only = b"UIDONLY" in session.enabled
         self.is_flags_only = set(names) <= {b"UID", b"FLAGS"} and b"FLAGS" in names
@@ -152,7 +153,7 @@ class Plan:
 
     def _flags_item(self, row: Row) -> bytes:
         uid, flagset = row[0], row[1]
-        if uid >= self._selected.recent:
+        if uid >= self._selected.recent and self._selected.is_recent(uid):
             return b"FLAGS " + updates.flags_of(self._session, self._selected, uid, flagset)
         known = self._flags.get(flagset)
         if known is None:

@@ -54,8 +54,10 @@ _AFTER = (
     "CATENATE",
     "URLAUTH",
     "REPLACE",
+    "NOTIFY",
+    "UIDONLY",
 )
-ENABLED = frozenset({b"CONDSTORE", b"QRESYNC", b"IMAP4REV2", b"UTF8=ACCEPT"})
+ENABLED = frozenset({b"CONDSTORE", b"QRESYNC", b"IMAP4REV2", b"UTF8=ACCEPT", b"METADATA", b"UIDONLY"})
 """What ENABLE knows (RFC 5161)."""
 
 

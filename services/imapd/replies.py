@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from tubepost.common.imap.errors import BadCommand
+
 
 class Ok(NamedTuple):
     """The tagged answer. ``code`` without brackets; an empty ``text`` becomes "<verb> completed"."""
@@ -19,6 +21,12 @@ class No(Exception):
         super().__init__(text)
         self.text = text
         self.code = code
+
+
+class UidRequired(BadCommand):
+    """A message number where only UIDs may be used (RFC 9586 3)."""
+
+    code = b"UIDREQUIRED"
 
 
 def nonexistent(name: str) -> No:

@@ -35,8 +35,7 @@ class Selected:
         self.uidnext = status.uidnext
         self.count = status.messages
         self.state: tuple[int, int] | None = None
-        self.recent = status.uidnext
-        """UIDs from here on were \\Recent at the time of SELECT, and those that came since are."""
+        self._recents: list[tuple[int, int]] = []
         self.saved: array[int] = array("I")
         """UIDs of the last SEARCH with SAVE (RFC 5182)."""
         self.contexts: dict[bytes, SearchContext] = {}
@@ -44,6 +43,16 @@ class Selected:
         self.context_news: set[int] = set()
         """UIDs that came or changed, of which these were not told yet."""
         self.keywords: set[str] = set()
+        self.mine: set[int] = set()
+        """UIDs that this session has appended here."""
+        self.arrived: list[int] = []
+        """UIDs of which NOTIFY wants something fetched (RFC 5465 5.2)."""
+        self.skipped = False
+        """Messages came that the client did not want to be told of (NOTIFY)."""
+        self.untold: set[int] = set()
+        """UIDs whose flags have changed so."""
+        self.keywords_state: tuple[int, int] | None = None
+        """As of when ``keywords`` was read."""
         self._view: View | None = None
 
     @property
@@ -52,6 +61,30 @@ class Selected:
         if self._view is None:
             self._view = self._load()
         return self._view
+
+    # \\Recent (RFC 3501 2.3.2): a message has it in the first session that is told of it, and in no other
+
+    @property
+    def recent(self) -> int:
+        """No UID below this one is \\Recent here."""
+        return self._recents[0][0] if self._recents else 1 << 32
+
+    def is_recent(self, uid: int) -> bool:
+        return any(low <= uid <= high for low, high in self._recents)
+
+    def add_recent(self, low: int, high: int) -> None:
+        """These UIDs are, where there are such messages; above all that were before."""
+        if low > high:
+            return
+        if self._recents and self._recents[-1][1] + 1 == low:
+            low, _ = self._recents.pop()
+        self._recents.append((low, high))
+
+    def count_recent(self) -> int:
+        if not self.is_loaded:
+            # At SELECT: the same without reading the list.
+            return self.folder.count_from(self.recent) if self._recents else 0
+        return sum(len(self.view.span(low, high)) for low, high in self._recents)
 
     @property
     def is_loaded(self) -> bool:

@@ -41,6 +41,8 @@ class Imapd(stream.Service):
         self._by_user: dict[str, int] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._subscription: asyncio.Task[None] | None = None
+        self.noticing: set[Session] = set()
+        """Those that want to hear of more than the selected mailbox (NOTIFY)."""
         self._stopping: asyncio.Task[None] | None = None
         self._known: dict[str, tuple[float, User | None]] = {}
 
@@ -148,6 +150,7 @@ class Imapd(stream.Service):
         """A session of this process has changed these folders, (id, name): tell all others, here and elsewhere."""
         for number, name in folders:
             self._wake((mailbox.path, number))
+            self._hint(mailbox.path, name)
             try:
                 self._notify.tell(notify.Changed(mailbox=mailbox.path, folder=name))
             except BusError as error:
@@ -156,6 +159,10 @@ class Imapd(stream.Service):
     def _wake(self, key: tuple[str, int]) -> None:
         for session in tuple(self._by_folder.get(key, ())):
             session.wake()
+
+    def _hint(self, path: str, folder: str) -> None:
+        for session in tuple(self.noticing):
+            session.hint(path, folder)
 
     def _changed_outside(self, key: tuple[str, int]) -> None:
         self._wake(key)
@@ -168,6 +175,7 @@ class Imapd(stream.Service):
                     mailbox = self.mailboxes.get(event.mailbox.rstrip("/"))
                     if mailbox is None:
                         continue
+                    self._hint(mailbox.path, event.folder)
                     for path, number in tuple(self._by_folder):
                         if path == mailbox.path:
                             self._wake((path, number))

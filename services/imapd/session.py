@@ -11,6 +11,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap.errors import BadCommand
+from tubepost.common.imap.notification import Notify
 from tubepost.common.imap.parse import Scanner
 from tubepost.common.imap.reader import (
     Bad,
@@ -38,8 +39,10 @@ from tubepost.common.skeleton.stream import Peer
 from tubepost.services.imapd import updates
 from tubepost.services.imapd.capabilities import capabilities
 from tubepost.services.imapd.commands import COMMANDS, Updates
+from tubepost.services.imapd.commands.fetch import tell_arrived
 from tubepost.services.imapd.gone import Answered, Gone
-from tubepost.services.imapd.replies import No, nonexistent
+from tubepost.services.imapd.notification import Watching
+from tubepost.services.imapd.replies import No, UidRequired, nonexistent
 from tubepost.services.imapd.selected import Selected
 from tubepost.services.imapd.upload import Upload
 
@@ -52,6 +55,12 @@ _AHEAD = 128 * 1024
 _GATHER = 64 * 1024
 # What one piece of compressed input may become at a time.
 _INFLATE = 256 * 1024
+# RFC 9586 3: commands that take message numbers.
+_NUMBERED = frozenset({b"FETCH", b"STORE", b"COPY", b"MOVE", b"SEARCH", b"SORT", b"THREAD", b"REPLACE"})
+# What these change the client that gave them need not be told (RFC 5465 5).
+_NAMING = frozenset(
+    {b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"SETMETADATA", b"SETACL", b"DELETEACL"}
+)
 # Before the login literals are short (names and passwords).
 _LITERAL_BEFORE_LOGIN = 8192
 
@@ -76,6 +85,10 @@ class Session(Channel):
         self.idling = False
         self.notifying = False
         """The client wants to be told of changes between commands (NOTIFY)."""
+        self.watching: Watching | None = None
+        """What else the client wants to be told of, from NOTIFY or ENABLE METADATA on."""
+        self.verb = b""
+        """Of the command in progress."""
         self.extra: dict[str, object] = {}
         """What a command keeps for later ones, by the command's name."""
         self.leaving = False
@@ -142,10 +155,6 @@ class Session(Channel):
         self._woken = True
         if self.idling or self.notifying:
             self._wake_reader()
-
-    def news_taken(self) -> None:
-        """What is new will be told now."""
-        self._woken = False
 
     def leave(self) -> None:
         """The program is to end: say so between two commands."""
@@ -226,6 +235,7 @@ class Session(Channel):
             if self.upload is not None:
                 self.upload.discard()
             self.unselect()
+            self.stop_notifying()
             if self.mailbox is not None:
                 self.server.mailboxes.release(self.mailbox)
                 log.info(f"{self.who}: logged out, in={self._received} out={self._sent}")
@@ -258,9 +268,7 @@ class Session(Channel):
             self.expect_by(server.config.imapd_timeout if self.user else server.config.imapd_login_timeout)
             event = await self.next_event(wakeable=self.notifying)
             if event is None:
-                self._woken = False
-                await updates.announce(self, Updates.ALL)
-                self.flush()
+                await self.tell_news()
                 continue
             if not await self._handle(event):
                 return
@@ -343,6 +351,7 @@ class Session(Channel):
     async def _obey(self, command: Command) -> bool:
         found = COMMANDS.get(command.verb)
         self.with_uid = command.verb.startswith(b"UID ")
+        self.verb = command.verb
         expunges = Updates.ALL
         try:
             if found is None:
@@ -351,7 +360,12 @@ class Session(Channel):
                 raise BadCommand("Select a mailbox first")
             if found.state != "any" and (self.user is None) != (found.state == "before"):
                 raise BadCommand("Log in first" if self.user is None else "You are logged in already")
+            if b"UIDONLY" in self.enabled and command.verb in _NUMBERED:
+                # RFC 9586 3
+                raise UidRequired("Only UIDs can be used now")
             expunges = found.updates
+            if self.watching is not None and self.watching.pending and command.verb in _NAMING:
+                await self.watching.tell()
             answer = await found.run(self, command)
             status, code, text = b"OK", answer.code, answer.text or f"{command.verb.decode()} completed"
         except (BadCommand, No) as error:
@@ -384,7 +398,12 @@ class Session(Channel):
         if self.closed:
             raise Gone
         if self.selected is not None and expunges is not Updates.NONE:
-            await updates.announce(self, expunges)
+            await self._announce(expunges)
+        if self.watching is not None and self.watching.pending:
+            if command.verb in _NAMING:
+                await self.watching.skip()
+            else:
+                await self.watching.tell()
         self._answer(command.tag, status, code, text)
         self.flush()
         if self._paused:
@@ -414,6 +433,44 @@ class Session(Channel):
 
     # For commands
 
+    async def tell_news(self) -> None:
+        """Without being asked: while IDLE lasts, and with NOTIFY between commands."""
+        self._woken = False
+        delayed = not self.idling and self.watching is not None and self.watching.delayed
+        await self._announce(Updates.NO_EXPUNGE if delayed else Updates.ALL)
+        if self.watching is not None and self.watching.pending:
+            await self.watching.tell()
+        self.flush()
+
+    async def _announce(self, expunges: Updates) -> None:
+        watching = self.watching
+        if expunges is Updates.NO_EXPUNGE and watching is not None and watching.filters and not watching.delayed:
+            # RFC 5465 5.3: whoever asks for SELECTED uses no message numbers.
+            expunges = Updates.ALL
+        await updates.announce(self, expunges)
+        if self.selected is not None and self.selected.arrived:
+            await tell_arrived(self, self.selected)
+
+    def hint(self, path: str, folder: str) -> None:
+        """A folder of this account has changed."""
+        if self.watching is not None and self.watching.hint(path, folder):
+            self.wake()
+
+    def start_notifying(self, watching: "Watching", *, between: bool) -> None:
+        if self.watching is not None:
+            self.watching.close()
+        self.watching = watching
+        self.notifying = between
+        self.server.noticing.add(self)
+
+    def stop_notifying(self, *, silence: bool = False) -> None:
+        """``silence``: as after NOTIFY NONE (RFC 5465 3.1): not even the selected mailbox is told of."""
+        if self.watching is not None:
+            self.watching.close()
+        self.watching = Watching(self, Notify(False, ())) if silence else None
+        self.notifying = False
+        self.server.noticing.discard(self)
+
     def enable_condstore(self) -> None:
         """A command that needs it was used. RFC 7162 3.1: the client is told where the selected mailbox is."""
         if b"CONDSTORE" not in self.enabled:
@@ -435,6 +492,7 @@ class Session(Channel):
     def log_out(self) -> None:
         """UNAUTHENTICATE (RFC 8437): as after the greeting."""
         self.unselect()
+        self.stop_notifying()
         if self.mailbox is not None:
             self.server.mailboxes.release(self.mailbox)
         self.server.logged_out(self)

@@ -8,11 +8,18 @@ from tubepost.common.mailbox.store import NoSuchFolder
 
 from tubepost.services.imapd import contexts
 from tubepost.services.imapd.commands.table import Updates
+from tubepost.services.imapd.gone import Gone
 from tubepost.services.imapd.rights import permitted
 from tubepost.services.imapd.selected import Selected
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
+
+
+# After these the client waits for EXPUNGE, whatever else it wants to hear of (NOTIFY).
+_EXPUNGING = frozenset(
+    {b"EXPUNGE", b"UID EXPUNGE", b"MOVE", b"UID MOVE", b"REPLACE", b"UID REPLACE"}
+)
 
 
 async def announce(session: "Session", expunges: Updates) -> None:
@@ -29,46 +36,80 @@ async def announce(session: "Session", expunges: Updates) -> None:
         async with mailbox.lock:
             state = mailbox.account.state()
             pending = selected.gone_modseq != selected.seen_modseq and expunges is Updates.ALL
+            pending = pending or selected.skipped or bool(selected.untold)
             if state != selected.state or pending:
                 tell(session, selected, expunges)
                 selected.state = state
         if selected.context_news:
             await contexts.tell(session, selected)
     except NoSuchFolder:
-        # RFC 9051 6.3.4: of a selected mailbox that another client removed; the session cannot go on with it.
-        session.unselect()
-        session.send(b"* OK [CLOSED] The mailbox was removed\r\n")
+        await _follow(session, selected)
+
+
+async def _follow(session: "Session", selected: Selected) -> None:
+    """The mailbox has another name now, or is no more. Raises Gone."""
+    async with selected.mailbox.lock:
+        folder = selected.mailbox.account.renamed(selected.folder)
+    if folder is None:
+        # RFC 2180 3.3: of a selected mailbox that another client removed; the session cannot go on with it.
+        session.send(b"* BYE The selected mailbox was deleted\r\n")
+        raise Gone
+    session.server.unwatch(session, selected)
+    selected.folder = folder
+    selected.state = None
+    session.server.watch_folder(session, selected)
 
 
 def tell(session: "Session", selected: Selected, expunges: Updates) -> None:
     """The differences since the client was last told; under the lock of the account."""
     folder = selected.folder
     status = folder.status()
-    if status.modseq == selected.seen_modseq and selected.gone_modseq == selected.seen_modseq:
+    watching = session.watching
+    wants_new = watching is None or watching.wants(b"MESSAGENEW")
+    wants_flags = watching is None or watching.wants(b"FLAGCHANGE")
+    late = (selected.skipped and wants_new) or (selected.untold and wants_flags)
+    if status.modseq == selected.seen_modseq and selected.gone_modseq == selected.seen_modseq and not late:
         return
     changes = folder.changes(selected.seen_modseq)
     # A list that was not read until now has the new flags already, and the client has not.
     unread = not selected.is_loaded
     view = selected.view
-    if expunges is Updates.ALL:
+    if expunges is Updates.ALL and (
+        watching is None or watching.wants(b"MESSAGEEXPUNGE") or session.verb in _EXPUNGING
+    ):
         _tell_gone(session, selected, status.modseq)
-    fresh = [row for row in changes.changed if row[0] >= selected.uidnext]
+    uidnext = selected.uidnext
+    fresh = [row for row in changes.changed if row[0] >= uidnext]
+    if not wants_new:
+        selected.skipped = selected.skipped or bool(fresh)
+        fresh = []
+    elif selected.skipped:
+        fresh = [(uid, flagset, 0) for uid, flagset in folder.uids() if uid >= uidnext]
+        selected.skipped = False
     if fresh:
         view.extend((row[0] for row in fresh), (row[1] for row in fresh))
         selected.uidnext = fresh[-1][0] + 1
+        if watching is not None and watching.filters and watching.selected[b"MESSAGENEW"].attributes:
+            # RFC 5465 5.2: SHOULD NOT for what this client has itself put there.
+            selected.arrived += [row[0] for row in fresh if row[0] not in selected.mine]
     if len(view) != selected.count and (fresh or len(view) > selected.count):
         session.send(b"* %d EXISTS\r\n" % len(view))
+        if fresh:
+            _claim_recent(session, selected, fresh[0][0], fresh[-1][0])
         if b"IMAP4REV2" not in session.enabled:
-            session.send(b"* %d RECENT\r\n" % count_recent(selected))
+            session.send(b"* %d RECENT\r\n" % selected.count_recent())
     selected.count = len(view)
     tell_keywords(session, selected)
-    known = [row for row in changes.changed if row not in fresh] if fresh else changes.changed
-    tell_flags(session, selected, known, always=unread)
-    if fresh and not selected.read_only:
-        # This session has them as \\Recent, and no other will (RFC 3501 2.3.2).
-        folder.settle_new()
-        session.server.flush_soon(selected)
-        status = status._replace(recent=selected.uidnext)
+    known = [row for row in changes.changed if row[0] < uidnext]
+    if not wants_flags:
+        selected.untold.update(row[0] for row in known if view.flag(row[0], row[1]) or unread)
+    else:
+        if selected.untold:
+            told = {row[0] for row in known}
+            missed = [uid for uid in sorted(selected.untold) if uid not in told]
+            selected.untold.clear()
+            tell_flags(session, selected, list(folder.rows(("uid", "flagset", "modseq"), missed)), always=True)
+        tell_flags(session, selected, known, always=unread)
     if selected.contexts:
         selected.context_news.update(row[0] for row in changes.changed)
     selected.seen_modseq = status.modseq
@@ -107,6 +148,8 @@ def tell_flags(
     condstore = b"CONDSTORE" in session.enabled
     # RFC 9051 6.4.9: every FETCH response of a UID command has it; RFC 7162 3.2.4: with QRESYNC, every one.
     with_uid = session.with_uid or b"QRESYNC" in session.enabled
+    # RFC 5465 5.1: and those that NOTIFY asks for.
+    with_uid = with_uid or (session.watching is not None and session.watching.filters)
     only_uid = b"UIDONLY" in session.enabled
     for uid, flagset, modseq in rows:
         number = view.flag(uid, flagset)
@@ -129,20 +172,26 @@ def tell_flags(
 def flags_of(session: "Session", selected: Selected, uid: int, flagset: int) -> bytes:
     """``(\\Seen $Forwarded)``; with \\Recent for a client of the older revision (RFC 3501 2.3.2)."""
     flags = selected.mailbox.account.flagsets.flags(flagset)
-    if uid >= selected.recent and b"IMAP4REV2" not in session.enabled:
+    if uid >= selected.recent and b"IMAP4REV2" not in session.enabled and selected.is_recent(uid):
         flags = (*flags, "\\Recent")
     return f"({' '.join(flags)})".encode()
 
 
-def count_recent(selected: Selected) -> int:
-    if not selected.is_loaded:
-        # At SELECT: the same without reading the list.
-        return selected.folder.count_from(selected.recent)
-    return len(selected.view.span(selected.recent, 0xFFFFFFFF))
+def _claim_recent(session: "Session", selected: Selected, low: int, high: int) -> None:
+    """New messages: of those that no other session was told of this one says \\Recent."""
+    if selected.read_only:
+        selected.add_recent(max(low, selected.folder.status().recent), high)
+        return
+    selected.add_recent(max(low, selected.folder.settle_new()), high)
+    session.server.flush_soon(selected)
 
 
 def tell_keywords(session: "Session", selected: Selected) -> None:
-    """FLAGS again when the mailbox has keywords that were not told (RFC 9051 7.3.5)."""
+    """FLAGS again when the mailbox has keywords that were not told (RFC 9051 7.3.5): before a FETCH that has them."""
+    state = selected.mailbox.account.state()
+    if state == selected.keywords_state:
+        return
+    selected.keywords_state = state
     keywords = set(selected.folder.keywords())
     if keywords == selected.keywords:
         return

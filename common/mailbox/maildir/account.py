@@ -132,6 +132,11 @@ class MaildirAccount:
             found = self._folders[number] = Folder(self, number)
         return found
 
+    def renamed(self, folder: Folder) -> Folder | None:
+        """The same folder under the name that it has now; None when it is no more."""
+        row = self.database.one("SELECT name FROM folder WHERE id=?", folder.id)
+        return None if row is None else self.folder(row[0])
+
     def _find(self, name: str) -> int | None:
         row = self.database.one("SELECT id FROM folder WHERE name=?", name)
         return None if row is None else int(row[0])
@@ -211,6 +216,12 @@ class MaildirAccount:
             raise NoSuchFolder(name)
         self.generation += 1
 
+    def statuses(self) -> list[tuple[int, str, int, int, int, int, int]]:
+        """Of all folders, as the index knows them: (id, name, messages, unseen, uidnext, uidvalidity, modseq)."""
+        return self.database.connection.execute(
+            "SELECT id, name, messages, unseen, uidnext, uidvalidity, modseq FROM folder ORDER BY name"
+        ).fetchall()
+
     # Subscriptions
 
     def subscriptions(self) -> list[str]:
@@ -246,6 +257,13 @@ class MaildirAccount:
         """Entry to value; ``folder``: its id, 0 for those of the server (the account as a whole)."""
         rows = self.database.connection.execute("SELECT entry, value FROM annotation WHERE folder=?", (folder,))
         return dict(rows.fetchall())
+
+    def all_annotations(self) -> dict[int, dict[str, bytes]]:
+        """Of each folder that has any: its id to entry to value."""
+        found: dict[int, dict[str, bytes]] = {}
+        for folder, entry, value in self.database.connection.execute("SELECT folder, entry, value FROM annotation"):
+            found.setdefault(folder, {})[entry] = value
+        return found
 
     def annotate(self, folder: int, entry: str, value: bytes | None) -> None:
         """None removes the entry."""

@@ -16,6 +16,7 @@ from tubepost.services.imapd.commands import (
     login,
     metadata,
     multisearch,
+    notify,
     quota,
     replace,
     search,
@@ -69,6 +70,8 @@ COMMANDS: Mapping[bytes, Entry] = {
     # RFC 5464
     b"GETMETADATA": Entry(metadata.get_metadata),
     b"SETMETADATA": Entry(metadata.set_metadata),
+    # RFC 5465
+    b"NOTIFY": Entry(notify.notify),
     # RFC 4467
     b"GENURLAUTH": Entry(urlauth.generate),
     b"URLFETCH": Entry(urlauth.fetch),

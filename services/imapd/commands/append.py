@@ -1,5 +1,6 @@
 """APPEND (RFC 9051 6.3.12), also of several messages (RFC 3502) and of parts of others (RFC 4469)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap.append import Append
@@ -8,6 +9,7 @@ from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact_ordered
 
 from tubepost.common.mailbox.maildir.drafts import Draft
+from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder
 
 from tubepost.services.imapd import limits, places
@@ -46,9 +48,19 @@ async def store(session: "Session", request: Append) -> bytes:
         drafts = await drafts_of(session, place, folder, request.messages)
         uids = await place.mailbox.work(folder.append, drafts)
         drafts = []
+        note_own(session, place, folder, uids)
         session.server.changed(place.mailbox, (folder.id, folder.name))
         return b"APPENDUID %d %b" % (folder.uidvalidity, compact_ordered(uids))
     finally:
         for draft in drafts:
             draft.discard()
         place.release()
+
+
+def note_own(session: "Session", place: places.Place, folder: Folder, uids: Sequence[int]) -> None:
+    """If it is the selected mailbox, NOTIFY need not tell what is in these messages (RFC 5465 5.2)."""
+    selected = session.selected
+    if selected is None or session.watching is None or selected.mailbox is not place.mailbox:
+        return
+    if selected.folder.id == folder.id:
+        selected.mine.update(uids)

@@ -4,12 +4,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import administration, arguments
+from tubepost.common.imap.notification import Notify
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import string
 
 from tubepost.common.system import log
 
 from tubepost.services.imapd.capabilities import ENABLED, capabilities
+from tubepost.services.imapd.commands.notify import METADATA_GROUP, watch
 from tubepost.services.imapd.gone import Answered
 from tubepost.services.imapd.replies import No, Ok
 
@@ -64,6 +66,9 @@ async def enable(session: "Session", command: Command) -> Ok:
     if b"QRESYNC" in fresh:
         # RFC 7162 3.2.3: it includes CONDSTORE.
         session.enabled.add(b"CONDSTORE")
+    if b"METADATA" in fresh and session.watching is None:
+        # RFC 5464 4.4
+        await watch(session, Notify(False, (METADATA_GROUP,)), between=False, filters=False)
     session.send(b"* ENABLED%b\r\n" % b"".join(b" %b" % name for name in fresh))
     if session.selected is not None and b"CONDSTORE" in session.enabled:
         session.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % session.selected.seen_modseq)

@@ -13,6 +13,7 @@ from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 
 from tubepost.services.imapd import limits, places
+from tubepost.services.imapd.commands.append import note_own
 from tubepost.services.imapd.replies import No, Ok, shorten
 from tubepost.services.imapd.rights import permitted
 
@@ -72,6 +73,7 @@ async def _transfer(session: "Session", command: Command, *, moving: bool) -> Ok
         if not old:
             return Ok("No messages")
         code = b"COPYUID %d %b %b" % (target.uidvalidity, compact_ordered(old), compact_ordered(new))
+        note_own(session, place, target, new)
         session.server.changed(place.mailbox, (target.id, target.name))
         if not moving:
             return Ok("", code)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from tubepost.common.imap.fetch import Fetch, parse_fetch
 from tubepost.common.imap.reader import Command
+from tubepost.common.imap.sets import SAVED
 from tubepost.common.imap.write import compact
 
 from tubepost.common.mail.transfer import UnknownEncoding
 from tubepost.common.mailbox.store import NoSuchMessage
 from tubepost.common.mailbox.view import View
 
-from tubepost.services.imapd import updates
+from tubepost.services.imapd import limits, updates
 from tubepost.services.imapd.attributes import Plan
 from tubepost.services.imapd.commands.table import Updates
 from tubepost.services.imapd.content import Piece, read_message
@@ -38,24 +39,58 @@ async def fetch(session: "Session", command: Command) -> Ok:
     async with selected.mailbox.lock:
         uids = selected.resolve(request.numbers, uid)
         uids = _narrow(session, selected, request, uids)
+    limited = b""
+    if limits.exceeds(session, len(uids)):
+        if request.partial is not None:
+            # RFC 9738 3.1: the client can ask for less.
+            raise No("Too many messages for one command", limits.code(session))
+        uids, limited = limits.cut(session, uids)
     if not uids:
         return Ok()
     plan = Plan(session, selected, request)
-    if plan.is_flags_only:
+    if plan.is_flags_only and not limited:
         async with selected.mailbox.lock:
             updates.tell(session, selected, Updates.NO_EXPUNGE)
         _tell_flags(session, selected, uids, plan)
         return Ok()
+    if await _send(session, selected, plan, uids, backwards=bool(limited)):
+        if limited:
+            # RFC 9738 3.1
+            session.send(b"* NO [%b] Not all messages are told\r\n" % limited)
+        # RFC 5530 3: removed by another client meanwhile.
+        return Ok("Some messages were removed meanwhile", b"EXPUNGEISSUED")
+    return Ok("Not all messages are told" if limited else "", limited)
+
+
+async def tell_arrived(session: "Session", selected: Selected) -> None:
+    """NOTIFY (RFC 5465 5.2): what the client wants to know of new messages. It sets no \\Seen."""
+    uids, selected.arrived = selected.arrived, []
+    watching = session.watching
+    event = watching.selected.get(b"MESSAGENEW") if watching is not None else None
+    if event is None or not event.attributes:
+        return
+    quiet = tuple(item._replace(peek=True) for item in event.attributes)
+    await _send(session, selected, Plan(session, selected, Fetch(SAVED, quiet)), uids)
+
+
+async def _send(
+    session: "Session", selected: Selected, plan: Plan, uids: Sequence[int], *, backwards: bool = False
+) -> int:
+    """A response for each message; returns how many of them are no more. ``backwards``: the highest UID first."""
     step = _FILES if plan.files else _ROWS
     missing = 0
-    for start in range(0, len(uids), step):
+    starts = range(0, len(uids), step)
+    for start in reversed(starts) if backwards else starts:
         some = uids[start : start + step]
         if plan.marks and not selected.read_only and "s" in selected.rights:
             await _mark_seen(session, selected, some)
         rows = await plan.read(some)
         missing += len(some) - len(rows)
-        numbers = _numbers(selected.view, rows)
-        for number, row in zip(numbers, rows, strict=True):
+        if plan.tells_flags:
+            async with selected.mailbox.lock:
+                updates.tell_keywords(session, selected)
+        pairs = list(zip(_numbers(selected.view, rows), rows, strict=True))
+        for number, row in reversed(pairs) if backwards else pairs:
             if not plan.files:
                 session.send(plan.line(number, row))
                 continue
@@ -66,13 +101,10 @@ async def fetch(session: "Session", command: Command) -> Ok:
             except UnknownEncoding as error:
                 # RFC 3516 4.3
                 raise No(str(error), b"UNKNOWN-CTE") from None
-        if start + step < len(uids):
+        if len(uids) > step:
             await session.drain_out()
             await asyncio.sleep(0)
-    if missing:
-        # RFC 5530 3: removed by another client meanwhile.
-        return Ok("Some messages were removed meanwhile", b"EXPUNGEISSUED")
-    return Ok()
+    return missing
 
 
 def _narrow(session: "Session", selected: Selected, request: Fetch, uids: Sequence[int]) -> Sequence[int]:

@@ -100,7 +100,7 @@ async def subscribe(session: "Session", command: Command) -> Ok:
     assert session.mailbox is not None
     async with session.mailbox.lock:
         session.mailbox.account.subscribe(name)
-    session.server.changed(session.mailbox, (0, ""))
+    session.server.changed(session.mailbox, (0, "INBOX"))
     return Ok()
 
 
@@ -109,5 +109,5 @@ async def unsubscribe(session: "Session", command: Command) -> Ok:
     assert session.mailbox is not None
     async with session.mailbox.lock:
         session.mailbox.account.subscribe(name, False)
-    session.server.changed(session.mailbox, (0, ""))
+    session.server.changed(session.mailbox, (0, "INBOX"))
     return Ok()

@@ -6,8 +6,6 @@ from tubepost.common.imap import arguments
 from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.reader import Bad, Bye, Command, Line
 
-from tubepost.services.imapd import updates
-from tubepost.services.imapd.commands.table import Updates
 from tubepost.services.imapd.replies import Ok
 
 if TYPE_CHECKING:
@@ -23,15 +21,12 @@ async def idle(session: "Session", command: Command) -> Ok:
     session.idling = True
     # RFC 9051 6.3.13: the timeout of inactivity holds; clients come back every 29 minutes.
     try:
-        await updates.announce(session, Updates.ALL)
-        session.flush()
+        await session.tell_news()
         while True:
             event = await session.next_event(wakeable=True)
             if event is not None:
                 break
-            session.news_taken()
-            await updates.announce(session, Updates.ALL)
-            session.flush()
+            await session.tell_news()
     finally:
         session.idling = False
     if isinstance(event, Bad | Bye):

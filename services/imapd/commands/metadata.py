@@ -71,7 +71,7 @@ async def set_metadata(session: "Session", command: Command) -> Ok:
             with account.database.transaction():
                 for entry, value in changes.items():
                     account.annotate(0, entry, value)
-        session.server.changed(session.mailbox, (0, ""))
+        session.server.changed(session.mailbox, (0, "INBOX"))
         return Ok()
     place, folder = await places.find_folder(session, name, "l")
     try:

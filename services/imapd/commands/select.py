@@ -9,7 +9,7 @@ from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact, mailbox
 
 from tubepost.services.imapd import places, updates
-from tubepost.services.imapd.replies import Ok
+from tubepost.services.imapd.replies import Ok, UidRequired
 from tubepost.services.imapd.selected import Selected
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
     if request.resync is not None and b"QRESYNC" not in session.enabled:
         # RFC 7162 3.2.5
         raise BadCommand("Enable QRESYNC first")
+    if request.resync is not None and request.resync.matching is not None and b"UIDONLY" in session.enabled:
+        # RFC 9586 3.5
+        raise UidRequired("Only UIDs can be used now")
     if request.condstore:
         session.enabled.add(b"CONDSTORE")
     if session.selected is not None:
@@ -46,7 +49,8 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
             # RFC 4314 5.2: who may change nothing has it read-only.
             read_only = read_only or not any(letter in place.rights for letter in "iestw")
             selected = Selected(place.mailbox, folder, request.mailbox, read_only, place.rights)
-            selected.recent = folder.settle_new() if not read_only else folder.status().recent
+            recent = folder.settle_new() if not read_only else folder.status().recent
+            selected.add_recent(recent, selected.uidnext - 1)
             selected.state = place.mailbox.account.state()
             session.selected = selected
             _describe(session, selected)
@@ -69,8 +73,8 @@ def _describe(session: "Session", selected: Selected) -> None:
     updates.tell_flag_list(session, selected)
     lines = [b"* %d EXISTS\r\n" % status.messages]
     if not rev2:
-        lines.append(b"* %d RECENT\r\n" % updates.count_recent(selected))
-        unseen = folder.first_unseen()
+        lines.append(b"* %d RECENT\r\n" % selected.count_recent())
+        unseen = folder.first_unseen() if b"UIDONLY" not in session.enabled else 0
         if unseen:
             # RFC 3501 7.1: the number of the first message without \Seen.
             number = status.messages - folder.count_from(unseen) + 1
