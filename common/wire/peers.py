@@ -29,6 +29,8 @@ _ASKS_REWRITE = ("cleanup", "qmgr", "smtpd", "local", "virtual", "verify", "flus
 _CALLS: tuple[tuple[str, str, tuple[type[base.Message], ...], tuple[str, ...]], ...] = (
     # callee, protocol, messages, callers
     ("cleanup", cleanup.PROTOCOL, (cleanup.Deposit,), ("smtpd", "pickup", "bounce", "local", "virtual", "verify")),
+    # Notices to the postmaster.
+    ("cleanup", cleanup.PROTOCOL, (cleanup.Deposit,), ("smtp", "lmtp")),
     ("rewrite", rewrite.PROTOCOL, (rewrite.Batch, rewrite.Rewrite, rewrite.Resolve), _ASKS_REWRITE),
     ("qmgr", qmgr.PROTOCOL, (qmgr.Arrived,), ("cleanup",)),
     ("qmgr", qmgr.PROTOCOL, (qmgr.Flush, qmgr.FlushMessage), ("flush", "smtpd", USER)),

@@ -24,7 +24,8 @@ Description
     Files: protocol (the pure machine), stages, server, envelope (its words), handshake (STARTTLS and AUTH, pure),
     policy (levels and names of certificates, pure), security (contexts, tables of passwords), routing (order of
     servers, pure), hosts (asks DNS), delivery (which server next, what becomes of whom), connection (moves bytes),
-    content and edits (what travels), pool (kept connections), settings (from main.cf), session (the program).
+    content and edits (what travels), pool (kept connections), transcript (for the postmaster, pure), settings (from
+    main.cf), session (the program).
 
 Standards
     RFC 5321 SMTP client: yes. RFC 2033 LMTP: yes. RFC 1870 SIZE: yes. RFC 2034, 3463 status codes: yes.
@@ -34,14 +35,15 @@ Standards
     RFC 7672 DANE, RFC 8461 MTA-STS: no.
 
 Security
-    Called by qmgr, and by local and smtp for mail that is passed on. Reads queue files in ``active``, tables,
-    /etc/resolv.conf and /etc/hosts; writes nothing; connects to other hosts. What a server says is bounded in length,
-    and its control characters go into no log line.
+    Called by qmgr, and by local and smtp for mail that is passed on. Calls cleanup with transcripts of sessions in
+    which the server broke the protocol (notify_classes protocol), or our tables failed (data). Reads queue files in
+    ``active``, tables, /etc/resolv.conf and /etc/hosts; writes nothing; connects to other hosts. What a server says is
+    bounded in length, and its control characters go into no log line.
 
 Bugs
     "Trusted" in the log of the levels may and encrypt is told only where smtp_tls_CAfile is set.
-    Connections are kept within one process: there is no scache service. No notices to the postmaster about protocol
-    errors (notify_classes protocol). A reply that is no SMTP reply ends the session; Postfix reads on.
+    Connections are kept within one process: there is no scache service. A reply that is no SMTP
+    reply ends the session; Postfix reads on.
 
 See also
     Postfix smtp(8), generic(5), header_checks(5).

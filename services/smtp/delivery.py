@@ -52,7 +52,7 @@ class Surroundings(Protocol):
     def kept_for(self, label: str, need: Need) -> Connection | None: ...
     def kept_at(self, address: str, port: int, label: str, need: Need) -> Connection | None: ...
     def release(self, connection: Connection, job: Job, label: str) -> None: ...
-    def discard(self, connection: Connection) -> None: ...
+    def discard(self, connection: Connection, job: Job) -> None: ...
     async def generic(self, address: str) -> str: ...
     def edit(self, queue_id: str) -> Edit | None: ...
     async def settle(
@@ -213,7 +213,7 @@ class Delivery:
         if trouble is not None:
             self._server = made.conversation.server
             self._connected = time.time()
-            world.discard(made)
+            world.discard(made, job)
             if made.conversation.security.failed and not plain:
                 # smtp_tls_security_level = may: better in the clear than not at all.
                 log.info(f"{job.queue_id}: {trouble.text}")
@@ -275,12 +275,15 @@ class Delivery:
             await connection.transact(mail, None if job.probe else self._content(mail, server))
         except (ContentError, TableError) as error:
             log.warning(f"{job.queue_id}: {error}")
-            world.discard(connection)
+            if conversation.transcript is not None:
+                conversation.transcript.noted(str(error))
+                conversation.transcript.troubles.add("data")
+            world.discard(connection, job)
             self._server, self._uses = server, connection.uses
             await self._fail(batch, Trouble("4.3.0", f"local data error while talking to {server.name}"), connection)
             return True
         if conversation.stale:
-            world.discard(connection)
+            world.discard(connection, job)
             return False
         self._server, self._uses = server, connection.uses
         failure = conversation.failure

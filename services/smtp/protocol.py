@@ -25,6 +25,7 @@ from tubepost.services.smtp import handshake
 from tubepost.services.smtp.handshake import Security
 from tubepost.services.smtp.server import Manner, Server, printable
 from tubepost.services.smtp.stages import Stage, Trouble
+from tubepost.services.smtp.transcript import Transcript
 
 # Commands sent and not yet answered, bytes: below the smallest socket buffer of any peer, so that neither side blocks
 # the other (RFC 2920 3.1). Postfix has 4096.
@@ -92,6 +93,7 @@ class Conversation:
         reply_filter: Callable[[str], str | None] | None = None,
         old_message: bool = False,
         security: Security | None = None,
+        transcript: Transcript | None = None,
     ) -> None:
         """``discard``: EHLO keywords to ignore. ``reply_filter``: gives another line for a reply line, or None.
 
@@ -114,6 +116,8 @@ class Conversation:
         self.remarks: list[str] = []
         """The same, and no trouble."""
         self.security = security or Security()
+        self.transcript = transcript
+        """None: nobody wants to read it."""
         self.wants_tls = False
         """The server waits for the handshake: ``secured`` is to be called then, or ``handshake.tls_failed``."""
         self._nexthop = nexthop
@@ -226,8 +230,7 @@ class Conversation:
         """Say QUIT. The reply need not be waited for (smtp_skip_quit_response)."""
         if self.phase in (Phase.READY, Phase.GREETING):
             self.phase = Phase.CLOSED
-            self._out.append(b"QUIT\r\n")
-            self._expected.append((Stage.QUIT, 0, 6))
+            self._say(Stage.QUIT, b"QUIT\r\n", 0, 6)
 
     def feed(self, data: bytes) -> None:
         """Bytes from the peer."""
@@ -247,6 +250,8 @@ class Conversation:
                 self.notes.append(f"host {self.server.relay} sent more than the reply to STARTTLS: ignored")
                 return
             self.answered += 1
+            if self.transcript is not None:
+                self.transcript.heard(reply)
             if not self._expected:
                 # RFC 5321 3.8: 421 may come at any time.
                 self.must_close = True
@@ -282,8 +287,7 @@ class Conversation:
 
     def send(self, stage: Stage, line: str) -> None:
         """A command of the handshake."""
-        self._out.append(f"{line}\r\n".encode())
-        self._expected.append((stage, 0, 0))
+        self._say(stage, f"{line}\r\n".encode(), 0, 0)
 
     def ready(self) -> None:
         """The handshake is over."""
@@ -294,6 +298,12 @@ class Conversation:
         self.must_close = True
         self.phase = Phase.CLOSED
         self._expected.clear()
+
+    def _say(self, stage: Stage, line: bytes, index: int, size: int) -> None:
+        self._out.append(line)
+        self._expected.append((stage, index, size))
+        if self.transcript is not None:
+            self.transcript.said(stage, line)
 
     def _command(self, stage: Stage, text: str, index: int = 0) -> None:
         self._todo.append((stage, text.encode("utf-8", "surrogateescape") + b"\r\n", index))
@@ -312,8 +322,7 @@ class Conversation:
                 todo.clear()
                 break
             todo.popleft()
-            self._out.append(line)
-            self._expected.append((stage, index, len(line)))
+            self._say(stage, line, index, len(line))
             self._unanswered += len(line)
         if self._expected:
             return
@@ -326,6 +335,8 @@ class Conversation:
 
     def _open_content(self) -> None:
         self.wants_content = self._content_open = self._content_asked = True
+        if self.transcript is not None:
+            self.transcript.noted("the message")
         # LMTP: one reply for each accepted recipient (RFC 2033 4.2).
         for _ in self._accepted if self.manner.lmtp else (0,):
             self._expected.append((Stage.DOT, 0, 0))
@@ -336,7 +347,7 @@ class Conversation:
         if self.phase is Phase.BUSY:
             self.phase = Phase.READY
 
-    def _say(self, reply: Reply, stage: Stage) -> Trouble:
+    def _refusal(self, reply: Reply, stage: Stage) -> Trouble:
         """The peer said no."""
         self._check_code(reply.code)
         text = printable(reply.text)
@@ -351,6 +362,8 @@ class Conversation:
         # Replies that say that a command was not understood: the peer may be in any state (Postfix smtp_check_code).
         if not 400 <= code <= 599 or code == 555 or 500 <= code < 510 or code == 421:
             self.must_close = True
+            if self.transcript is not None and code != 421:
+                self.transcript.troubles.add("protocol")
 
     def _fail_rest(self, trouble: Trouble) -> None:
         results = self._mail.results
@@ -361,6 +374,9 @@ class Conversation:
     def _protocol_error(self, what: str) -> None:
         stage = self.stage or Stage.MAIL
         self.must_close = True
+        if self.transcript is not None:
+            self.transcript.noted(what)
+            self.transcript.troubles.add("protocol")
         if self.phase not in (Phase.CLOSED, Phase.READY):
             text = f"host {self.server.name} does not speak SMTP: {printable(what)} (while {stage.words})"
             self.failure = Trouble("4.5.0", text, remote_mta=self.server.host, throttle=True)
@@ -370,6 +386,7 @@ class Conversation:
     # -- replies: the handshake --------------------------------------------------------------------------------------
 
     def _refused(self, reply: Reply, status: str = "") -> None:
+        self._check_code(reply.code)
         text = printable(reply.text)
         status = status or reply.enhanced or dsn.for_reply(reply.code)
         if status[:1] not in ("4", "5"):
@@ -411,8 +428,7 @@ class Conversation:
         self._hello(Stage.EHLO if self._esmtp else Stage.HELO)
 
     def _hello(self, stage: Stage) -> None:
-        self._out.append(f"{stage.name} {self.manner.helo_name}\r\n".encode())
-        self._expected.append((stage, 0, 0))
+        self.send(stage, f"{stage.name} {self.manner.helo_name}")
 
     def _on_ehlo(self, reply: Reply, _: int) -> None:
         if reply.code // 100 != 2:
@@ -462,13 +478,13 @@ class Conversation:
     def _on_mail(self, reply: Reply, _: int) -> None:
         if reply.code // 100 != 2:
             self._rejected = True
-            self._fail_rest(self._say(reply, Stage.MAIL))
+            self._fail_rest(self._refusal(reply, Stage.MAIL))
 
     def _on_rcpt(self, reply: Reply, index: int) -> None:
         if self._rejected:
             return
         if reply.code // 100 != 2:
-            self._mail.results[index] = self._say(reply, Stage.RCPT)
+            self._mail.results[index] = self._refusal(reply, Stage.RCPT)
             return
         self._accepted.append(index)
         if self._mail.probe and not self.manner.probe_to_data:
@@ -477,7 +493,7 @@ class Conversation:
     def _on_data(self, reply: Reply, _: int) -> None:
         if reply.code // 100 != 3:
             if self._accepted and not self._rejected:
-                self._fail_rest(self._say(reply, Stage.DATA))
+                self._fail_rest(self._refusal(reply, Stage.DATA))
             return
         if self._mail.probe and self._accepted:
             # The peer now waits for content that there is not: the only way out is to hang up.
@@ -489,8 +505,7 @@ class Conversation:
             self._open_content()
         else:
             # RFC 2920 3.1: DATA went out with the recipients, none of which was taken: send nothing.
-            self._out.append(b".\r\n")
-            self._expected.append((Stage.DOT, 0, 0))
+            self._say(Stage.DOT, b".\r\n", 0, 0)
 
     def _on_dot(self, reply: Reply, _: int) -> None:
         results = self._mail.results
@@ -505,11 +520,13 @@ class Conversation:
             if good:
                 self._protocol_error("a positive reply before the end of the message was sent")
                 return
-            self._fail_rest(self._say(reply, Stage.DOT))
+            self._fail_rest(self._refusal(reply, Stage.DOT))
             self._expected.clear()
             self.phase = Phase.CLOSED
             return
-        result: Result = Sent(reply.enhanced or "2.0.0", printable(reply.text)) if good else self._say(reply, Stage.DOT)
+        result: Result = (
+            Sent(reply.enhanced or "2.0.0", printable(reply.text)) if good else self._refusal(reply, Stage.DOT)
+        )
         if self.manner.lmtp:
             del self._accepted[0]
             results[index] = result

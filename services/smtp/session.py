@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 
-from tubepost.common.mail import addresslist
+from tubepost.common.mail import addresslist, notice
 from tubepost.common.wire.delivery import Job, RecipientStatus, Report
 from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
@@ -18,6 +18,7 @@ from tubepost.common.tables import address as table_address
 from tubepost.common.tables.match import LocalDomains, StringList
 from tubepost.common.skeleton import worker
 from tubepost.common.skeleton.deliveries import Outcomes
+from tubepost.common.skeleton.postmaster import Postmaster
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.resolver import make_resolver
 from tubepost.common.skeleton.tables import table_environment
@@ -34,6 +35,7 @@ from tubepost.services.smtp.routing import Candidate, Target, known_ports, parse
 from tubepost.services.smtp.security import Handshake, Keeper, Need
 from tubepost.services.smtp.server import Server
 from tubepost.services.smtp.stages import Trouble
+from tubepost.services.smtp.transcript import Transcript
 
 
 class Smtp(worker.Agent):
@@ -57,6 +59,8 @@ class Smtp(worker.Agent):
         self.line_limit = config.smtp_line_length_limit
         self.pix_age = config.smtp_pix_workaround_threshold_time
         self.pix_delay = config.smtp_pix_workaround_delay_time
+        self._postmaster = Postmaster(process, "LMTP client" if self.lmtp else "SMTP client")
+        self._transcribes = notice.is_wanted(("protocol", "data"), config.notify_classes)
         self._spool = Spool()
         self._pool: Pool[Connection] = Pool()
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -126,6 +130,10 @@ class Smtp(worker.Agent):
                 os.close(fd)
         finally:
             self._demand.end(job.nexthop)
+
+    @property
+    def busy(self) -> bool:
+        return self._postmaster.busy
 
     async def close(self) -> None:
         for connection in self._pool.all():
@@ -210,6 +218,7 @@ class Smtp(worker.Agent):
             discard=keywords,
             reply_filter=self._reply_filter.find if self._reply_filter else None,
             old_message=job.active_time - job.envelope.arrival_time >= self.pix_age,
+            transcript=Transcript() if self._transcribes else None,
         )
 
     def kept_for(self, label: str, need: Need) -> Connection | None:
@@ -228,7 +237,7 @@ class Smtp(worker.Agent):
     def release(self, connection: Connection, job: Job, label: str) -> None:
         """A session is over: keep the connection for more mail, or say goodbye. ``label``: next hop to find it by."""
         if not connection.usable:
-            self.discard(connection)
+            self.discard(connection, job)
             return
         now = self.process.loop.time()
         expired = now - connection.opened >= self._reuse_time or (
@@ -237,7 +246,7 @@ class Smtp(worker.Agent):
         if connection.conversation.security.active and not self.config.smtp_tls_connection_reuse:
             expired = True
         if expired or self.process.stopping.is_set() or not self._wanted(job.nexthop, now):
-            self.discard(connection)
+            self.discard(connection, job)
             return
         server = connection.conversation.server
         end = job.nexthop if self._login else ""
@@ -260,9 +269,20 @@ class Smtp(worker.Agent):
             log.warning(str(error))
             return False
 
-    def discard(self, connection: Connection) -> None:
-        """Say goodbye where that is still possible."""
+    def discard(self, connection: Connection, job: Job | None = None) -> None:
+        """Say goodbye where that is still possible. ``job``: what it was used for last."""
         connection.on_idle_loss = None
+        transcript = connection.conversation.transcript
+        if transcript is not None and transcript.troubles and job is not None:
+            connection.conversation.transcript = None
+            if not self._postmaster.is_deaf(job.envelope.sender):
+                self.process.spawn(
+                    self.process.loop.create_task(
+                        self._postmaster.tell(
+                            connection.conversation.server.relay, frozenset(transcript.troubles), transcript.lines
+                        )
+                    )
+                )
         if connection.closed:
             return
         if self.config.smtp_skip_quit_response:

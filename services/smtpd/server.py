@@ -8,19 +8,18 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from tubepost.common.mail import notice
 from tubepost.common.smtp import extensions
-from tubepost.common.wire.cleanup import Deposit, Deposited
-from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.wire.cleanup import Deposit
 from tubepost.common.system import log
-from tubepost.common.bus.errors import BusError
 from tubepost.common.tables import TableError
 from tubepost.common.skeleton import stream
 from tubepost.common.skeleton.authentication import Authenticator
+from tubepost.common.skeleton.postmaster import Postmaster
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
 from tubepost.common.skeleton.tls import ServerTls
 
-from tubepost.services.smtpd import notice
 from tubepost.services.smtpd.deposit import Message
 from tubepost.services.smtpd.outside import Outside
 from tubepost.services.smtpd.posting import Post
@@ -51,12 +50,12 @@ class Smtpd(stream.Service):
         self._space_checked = 0.0
         self._space = True
         self._hurry: asyncio.Task[None] | None = None
-        self._notices = 0
 
     async def open(self) -> None:
         self._environment = table_environment(self.process)
         self.outside = Outside(self.process, self._environment)
         self.cleanup = self.process.client(self.config.cleanup_service_name)
+        self._postmaster = Postmaster(self.process, "SMTP server")
         self.anvil = self.process.client("anvil")
         self.tls = ServerTls(self.process, "smtpd")
         self.auth = Authenticator(self.process, "smtp")
@@ -72,7 +71,7 @@ class Smtpd(stream.Service):
 
     @property
     def busy(self) -> bool:
-        return self._notices > 0
+        return self._postmaster.busy
 
     def connected(self, peer: stream.Peer) -> asyncio.Protocol:
         session = Session(self, peer)
@@ -234,29 +233,4 @@ class Smtpd(stream.Service):
 
     async def notify(self, client: str, troubles: frozenset[str], transcript: list[str], reason: str) -> None:
         """Mail the transcript to the postmaster where notify_classes asks for it."""
-        config = self.config
-        if not notice.is_wanted(troubles, config.notify_classes):
-            return
-        recipient = config.bounce_notice_recipient if "bounce" in troubles else config.error_notice_recipient
-        content = notice.write(
-            mail_name=config.mail_name,
-            myorigin=config.myorigin,
-            recipient=recipient,
-            client=client,
-            transcript=transcript,
-            reason=reason,
-        )
-        deposit = Deposit(
-            envelope=Envelope(sender=f"{config.double_bounce_sender}@{config.myorigin}", arrival_time=time.time()),
-            recipients=(Recipient(address=recipient),),
-            source="notify",
-            rewrite_context="local",
-            filters=False,
-        )
-        self._notices += 1
-        try:
-            await self.cleanup.call(deposit, Deposited, payload=content)
-        except BusError as error:
-            log.warning(f"postmaster notify: {error}")
-        finally:
-            self._notices -= 1
+        await self._postmaster.tell(client, troubles, transcript, reason)

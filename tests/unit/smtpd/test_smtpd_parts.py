@@ -2,7 +2,9 @@
 
 import pytest
 
-from tubepost.services.smtpd import notice, xclient
+from tubepost.common.mail import notice
+
+from tubepost.services.smtpd import xclient
 from tubepost.services.smtpd.policy import Manner, encode, parse_answer, parse_server
 from tubepost.services.smtpd.received import format_received
 
@@ -55,7 +57,8 @@ def test_notice() -> None:
         mail_name="Tubepost",
         myorigin="here.example",
         recipient="postmaster",
-        client="c[1]",
+        role="SMTP server",
+        peer="c[1]",
         transcript=["In:  X" + "y" * 200, "Out: 5\x0700"],
         reason="timeout",
     ).decode()

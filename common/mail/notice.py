@@ -15,13 +15,13 @@ def is_wanted(troubles: Iterable[str], notify_classes: Iterable[str]) -> bool:
 
 
 def write(
-    *, mail_name: str, myorigin: str, recipient: str, client: str, transcript: Iterable[str], reason: str
+    *, mail_name: str, myorigin: str, recipient: str, role: str, peer: str, transcript: Iterable[str], reason: str
 ) -> bytes:
-    """The notice's content; cleanup adds Date and Message-ID."""
+    """The notice's content; cleanup adds Date and Message-ID. ``role``: what we are to ``peer``, ``SMTP server``."""
     lines = [
         f"From: Mail Delivery System <MAILER-DAEMON@{myorigin}>",
         f"To: Postmaster <{recipient}>",
-        f"Subject: {mail_name} SMTP server: errors from {client}",
+        f"Subject: {mail_name} {role}: errors from {peer}",
         "Auto-Submitted: auto-generated",
         "",
         "Transcript of session follows.",
