@@ -123,7 +123,7 @@ async def read_authorized(session: "Session", found: url.Url, use: Callable[[byt
     refused = url.BadUrl("That URL cannot be used")
     if not found.token or not urls.may_use(session, found):
         raise refused
-    owner = await session.server.user(found.user)
+    owner = await session.server.user_of_url(found.user, found.host)
     if owner is None:
         raise refused
     try:

@@ -127,6 +127,11 @@ class Imapd(stream.Service):
         self._known[name] = now + _LIFETIME, user
         return user
 
+    async def user_of_url(self, name: str, host: str) -> User | None:
+        """As ``user``, for the two parts of an IMAP URL: one user may be named by the local part alone (RFC 5092 3)."""
+        found = await self.user(name)
+        return found if found is not None or "@" in name or not host else await self.user(f"{name}@{host}")
+
     # Changes
 
     def watch_folder(self, session: Session, selected: Selected) -> None:

@@ -37,7 +37,7 @@ async def where(session: "Session", found: Url) -> str:
     assert session.user is not None
     if not found.user:
         return found.mailbox
-    owner = await session.server.user(found.user)
+    owner = await session.server.user_of_url(found.user, found.host)
     if owner is None:
         raise BadUrl("There is no such mailbox")
     return found.mailbox if owner.name == session.user.name else places.join(session, owner.name, found.mailbox)

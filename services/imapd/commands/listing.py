@@ -179,8 +179,8 @@ class _Answer:
         attributes = []
         if found is None:
             attributes.append("\\NonExistent")
-            if b"IMAP4REV2" not in session.enabled:
-                # RFC 5258 3: implied, and said for clients that do not know the other.
+            if not request.extended and b"IMAP4REV2" not in session.enabled:
+                # RFC 5258 3: implied, and said to clients that may not know the other.
                 attributes.append("\\Noselect")
         attributes.append("\\HasChildren" if name in self._above else "\\HasNoChildren")
         if name in self._subscribed and (b"SUBSCRIBED" in request.returns or b"SUBSCRIBED" in request.selection):

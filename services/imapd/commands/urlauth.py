@@ -29,7 +29,7 @@ async def generate(session: "Session", command: Command) -> Ok:
         if not found.host or not found.access or found.token:
             # RFC 4467 7: the argument is an absolute URL without the token.
             raise BadCommand("The URL is not one to be authorized")
-        owner = await session.server.user(found.user) if found.user else None
+        owner = await session.server.user_of_url(found.user, found.host) if found.user else None
         if owner is None or owner.name != session.user.name:
             raise No("Only URLs of your own mailboxes can be authorized", b"NOPERM")
         place, folder = await places.find_folder(session, found.mailbox, "r")
