@@ -37,7 +37,7 @@ def test_mail_is_indexed_and_idle_hears_of_results() -> None:
         database.close()
 
         client = _log_in(instance)
-        client.literal = "会议纪要".encode()
+        client.literal = "会议纪要".encode()  # type: ignore[assignment]  # typeshed says text, imaplib wants octets
         assert client.uid("SEARCH", "CHARSET", "UTF-8", "BODY") == ("OK", [b"1"])
         assert client.search(None, "SUBJECT", "PLA") == ("OK", [b"1"])
         assert client.search(None, "TEXT", '"lan plan"') == ("OK", [b""])

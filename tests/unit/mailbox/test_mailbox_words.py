@@ -8,7 +8,7 @@ from tubepost.common.mailbox.maildir import words
 from tubepost.common.mailbox.maildir.words import HALF, PIECE, Needle, Terms, fold, needle, terms
 
 # Few characters of every kind, so that things meet.
-TEXT = st.text(alphabet="abzZ09 .-@_\n\"éÉßﬁΣς会议室のカ한ไทย😀—、。１Ａ\u00a0\u0301", max_size=60)
+TEXT = st.text(alphabet='abzZ09 .-@_\n"éÉßﬁΣς会议室のカ한ไทย😀—、。１Ａ\u00a0\u0301', max_size=60)
 LONG = st.text(alphabet="ab会", min_size=1, max_size=150)
 
 
