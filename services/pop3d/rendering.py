@@ -67,6 +67,8 @@ def is_utf8_header(data: Data) -> bool:
 
     Old mail with bytes of some other character set in its header is no such message, and goes out as it is.
     """
+    if isinstance(data, bytes) and data.isascii():
+        return False
     header = bytes(data[: header_end(data)])
     if header.isascii():
         return False

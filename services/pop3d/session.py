@@ -33,6 +33,10 @@ _AHEAD = 64 * 1024
 _GATHER = 128 * 1024
 # Up to this size a message is read at once, above it is mapped and sent in pieces.
 _WHOLE = 1 << 20
+# Up to this size it is read while others wait.
+_SMALL = 1 << 18
+# Names of files that are asked for at one time.
+_AHEAD_FILES = 500
 # RFC 3206 4; what the client is told of a failure of auth.
 _CODES: dict[str, str] = {"delayed": "SYS/TEMP", "temporary": "SYS/TEMP", "protocol": "", "mechanism": ""}
 
@@ -65,6 +69,8 @@ class Session(Channel):
         self._method = ""
         self._out_size = 0
         self._input: asyncio.Future[None] | None = None
+        self._event: events.Event | None = None
+        self._paths: dict[int, str] = {}
         self._reading = True
         self._leaving = False
         self._timed_out = False
@@ -89,7 +95,57 @@ class Session(Channel):
         if self._reading and self.machine.waiting_input > _AHEAD and self._transport is not None:
             self._reading = False
             self._transport.pause_reading()
+        if self._input is not None and self._folder is not None and not self._leaving:
+            self._serve()
+        else:
+            self._wake()
+
+    def _serve(self) -> None:
+        """While the session waits for input: what can be answered at once is, without waking its task."""
+        machine = self.machine
+        while self._event is None:
+            event = machine.next_event()
+            if event is None:
+                if machine.commands != self._obeyed:
+                    self._obeyed = machine.commands
+                    self.expect_by(self.server.config.pop3d_timeout)
+                self._flush()
+                if not self._paused and self._reading:
+                    return
+                break
+            if event.__class__ is not events.Retrieve or self._paused or not self._answer_now(event):
+                self._event = event
+            elif self._out_size > _GATHER:
+                self._flush()
         self._wake()
+
+    def _answer_now(self, event: events.Event) -> bool:
+        """RETR of a small message whose file is where it was. False: nothing was done."""
+        machine, mailbox, folder = self.machine, self.mailbox, self._folder
+        assert isinstance(event, events.Retrieve) and mailbox is not None and folder is not None
+        drop, place = machine.maildrop, event.place
+        assert drop is not None
+        size = drop.sizes[place]
+        path = self._paths.get(drop.uids[place])
+        if event.lines is not None or size > _SMALL or path is None or mailbox.lock.locked():
+            return False
+        try:
+            fd = folder.open_path(path)
+            try:
+                # With CRLF line ends it has at least as many octets as in the file.
+                data = os.read(fd, size + 1)
+            finally:
+                os.close(fd)
+        except OSError:
+            return False
+        if len(data) > size or not (data.isascii() or machine.utf8):
+            return False
+        self._retrievals += 1
+        drop.retrieved.add(place)
+        reply = rendering.whole(data, size)
+        machine.output.append(reply)
+        self._out_size += len(reply)
+        return True
 
     def forget_input(self) -> None:
         self.machine.forget_input()
@@ -115,7 +171,9 @@ class Session(Channel):
                 raise Gone
             if self._leaving:
                 machine.leave()
-            event = machine.next_event()
+            event, self._event = self._event, None
+            if event is None:
+                event = machine.next_event()
             if machine.commands != self._obeyed:
                 self._obeyed = machine.commands
                 if self.user is not None:
@@ -355,9 +413,14 @@ class Session(Channel):
         machine, mailbox, folder = self.machine, self.mailbox, self._folder
         assert machine.maildrop is not None and mailbox is not None and folder is not None
         drop, index = machine.maildrop, event.place
+        if event.lines is None and self._answer_now(event):
+            await self._pressed()
+            return
         try:
             async with mailbox.lock:
                 fd = folder.open(drop.uids[index])
+                if drop.uids[index] not in self._paths:
+                    self._paths = folder.paths(drop.uids[index : index + _AHEAD_FILES])
         except NoSuchMessage:
             machine.fail("That message was removed meanwhile")
             return
@@ -392,9 +455,7 @@ class Session(Channel):
                 reply = rendering.whole(data, drop.sizes[index])
                 machine.output.append(reply)
                 self._out_size += len(reply)
-                if self._out_size > _GATHER:
-                    self._flush()
-                    await self._drain()
+                await self._pressed()
                 return
             machine.reply(f"+OK {drop.sizes[index]} octets")
             await self._stream(rendering.pieces(data, 0, len(data)))
@@ -407,14 +468,18 @@ class Session(Channel):
         machine.reply("+OK")
         await self._stream(rendering.pieces(data, 0, end))
 
+    async def _pressed(self) -> None:
+        """Write when enough was gathered. Raises Gone."""
+        if self._out_size > _GATHER:
+            self._flush()
+            await self._drain()
+
     async def _stream(self, pieces: Iterator[bytes]) -> None:
         machine = self.machine
         for piece in pieces:
             machine.output.append(piece)
             self._out_size += len(piece)
-            if self._out_size > _GATHER:
-                self._flush()
-                await self._drain()
+            await self._pressed()
 
     # The end
 

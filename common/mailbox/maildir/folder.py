@@ -255,6 +255,21 @@ class Folder:
         finally:
             os.close(fd)
 
+    def paths(self, uids: Sequence[int]) -> dict[int, str]:
+        """Where the files of these messages are now: for ``open_path``, which is quicker than ``open`` for many."""
+        found: dict[int, str] = {}
+        for where, values in self.conditions("uid", uids):
+            for uid, *row in self.database.connection.execute(
+                f"SELECT uid, place, file, info FROM message WHERE folder=? AND {where}", (self.id, *values)
+            ):
+                found[uid] = self.file(*row)
+        return found
+
+    @as_owner
+    def open_path(self, path: str) -> int:
+        """Raises FileNotFoundError where the file has another name now, OSError."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
     def file(self, place: int, file: str, info: str) -> str:
         return f"{self.path}/{'cur' if place else 'new'}/{file}{info}"
 
