@@ -160,13 +160,20 @@ class Config(Parameters):
         ``transport_names``: the services of master.cf, each of which may have its own parameters.
         """
         faults = list(self.warnings)
+        bad: dict[str, Fault] = {}
         for name, parameter in DECLARED.items():
             if parameter.computed is not None and name not in self._texts:
                 continue
             try:
                 self.get(name)
             except ConfigError as error:
-                faults.append(error.fault)
+                bad[name] = error.fault
+        # A default that only repeats a bad value is not a second fault.
+        faults += [
+            fault
+            for name, fault in bad.items()
+            if name in self._texts or not any(other in bad for other in references(DECLARED[name].default))
+        ]
         used = self._used_names()
         for name in self._texts:
             if name in DECLARED:
