@@ -25,6 +25,8 @@ _QUIET, _MOST = 0.2, 2.0
 # After notify went away: seconds until it is asked again.
 _PAUSE = 1.0
 _FOR_EVER = float(1 << 40)
+# A mailbox that cannot be indexed is tried again so many times; after that, when it changes again.
+_TRIES = 8
 # Messages of one step, and after each step a rest as long as the step was, seconds at least and at most.
 _STEP = 50
 _REST = (0.005, 1.0)
@@ -90,9 +92,12 @@ class Indexer(request.Service):
     async def _serve(self, task: Task, failures: int) -> None:
         try:
             await self._bring_up_to_date(task)
+        except (FileNotFoundError, PermissionError) as error:
+            # It is gone, or it is none of ours: mail of users of this system where those have no accounts here.
+            log.debug(f"{task.mailbox}: not indexed: {error}")
         except (OSError, sqlite3.Error) as error:
-            if not isinstance(error, FileNotFoundError):
-                log.warning(f"{task.mailbox}: not indexed now: {error}; it is tried again later")
+            log.warning(f"{task.mailbox}: not indexed now: {error}; it is tried again later")
+            if failures < _TRIES:
                 self._schedule.again(task, self.process.loop.time(), failures + 1)
         except Exception as error:
             log.panic(f"{task.mailbox}: {type(error).__name__}: {error}")

@@ -31,6 +31,8 @@ _DAY = 86400
 _ROWS = 50_000
 _SUMMARIES = 100
 _READ = 64
+# Octets of messages a step, when large ones are read.
+_OCTETS = 4 << 20
 # Ranges of a set that are conditions, above that the numbers are spelled out.
 _RANGES = 50
 # Levels of parentheses of one statement; what is deeper is asked first. Conditions side by side in one pair.
@@ -98,6 +100,7 @@ class Evaluation:
         self._summaries = self._words = False
         self._survey(key)
         self._steps = self._run()
+        self._failure: Exception | None = None
 
     @property
     def is_quick(self) -> bool:
@@ -110,7 +113,14 @@ class Evaluation:
     @as_owner
     def step(self) -> Progress | None:
         """Raises OSError, sqlite3.Error."""
-        return next(self._steps, None)
+        if self._failure is not None:
+            # Half a search is none: whoever tries again must not take it for the whole.
+            raise self._failure
+        try:
+            return next(self._steps, None)
+        except Exception as error:
+            self._failure = error
+            raise
 
     def run(self) -> "array[int]":
         """All steps. Returns ``found``."""
@@ -244,10 +254,11 @@ class Evaluation:
             possible = scope if possible is None else possible & scope
         contents = sorted(possible)
         execute = self._folder.database.connection.execute
-        columns = "m.content, m.place, m.file, m.info"
+        columns = "m.content, m.size, m.place, m.file, m.info"
         if leaf.field in COMMON_FIELDS:
             # Those are in the index.
             columns += ", c.headers"
+        matcher = _matcher(leaf)
         for start in range(0, len(contents), _READ):
             some = ",".join(map(str, contents[start : start + _READ]))
             rows = execute(
@@ -255,16 +266,21 @@ class Evaluation:
                 f" WHERE m.folder=? AND m.content IN ({some})",
                 (self._folder.id,),
             ).fetchall()
-            for content, place, file, info, *rest in rows:
+            octets = 0
+            for content, size, place, file, info, *rest in rows:
                 if content in leaf.found:
                     continue
                 if rest and rest[0] is not None:
                     matches: bool | None = _header_matches(rest[0], leaf)
                 else:
-                    matches = fulltext.read_with(self._folder.file(place, file, info), _matcher(leaf))
+                    matches = fulltext.read_with(self._folder.file(place, file, info), matcher)
+                    octets += min(size, text.BODY_LIMIT)
                 if matches:
                     leaf.found.add(content)
-            yield Progress(start + len(rows), len(contents))
+                if octets > _OCTETS:
+                    octets = 0
+                    yield Progress(start, len(contents))
+            yield Progress(min(start + _READ, len(contents)), len(contents))
 
     def _cheap(self) -> Condition:
         """The keys side by side with the others that need no texts."""

@@ -23,6 +23,8 @@ HALF = PIECE // 2
 GRAM = 3
 TERMS_LIMIT = 100_000
 """Terms that are kept of one message: whoever sends more words makes the index of nobody grow without end."""
+WANTS_LIMIT = 24
+"""Of one search string, which may have many words."""
 
 # Scripts without space between words, and Emoji.
 _RUN = (
@@ -131,4 +133,10 @@ def needle(text: str) -> Needle:
             wants.append(Want("begins", found))
         else:
             wants.append(Want("is", found))
-    return Needle(folded, tuple(dict.fromkeys(wants)), exact)
+    different = list(dict.fromkeys(wants))
+    if len(different) > WANTS_LIMIT:
+        # The long ones are rare. With fewer wants there are more candidates.
+        different.sort(key=lambda want: -len(want.text))
+        del different[WANTS_LIMIT:]
+        exact = False
+    return Needle(folded, tuple(different), exact)

@@ -32,6 +32,9 @@ async def search(session: "Session", command: Command) -> Ok:
     except BadCommand as error:
         forget_saved(session, selected, command, error)
         raise
+    if b"UTF8=ACCEPT" in session.enabled and _names_charset(session, command):
+        # RFC 6855 3: all is UTF-8 from then on, and a charset MUST be refused.
+        raise BadCommand("No CHARSET after ENABLE UTF8=ACCEPT")
     uid = command.verb.startswith(b"UID ")
     wanted = prepare(session, selected, request, command.tag, uid=uid)
     options = request.options
@@ -59,6 +62,12 @@ async def search(session: "Session", command: Command) -> Ok:
     if b"UPDATE" in options:
         keep(session, selected, wanted, context, command.tag, uids, uid=uid)
     return Ok()
+
+
+def _names_charset(session: "Session", command: Command) -> bool:
+    scanner = session.scanner(command)
+    parse_return(scanner)
+    return scanner.word(b"CHARSET")
 
 
 # For SORT, THREAD and ESEARCH too

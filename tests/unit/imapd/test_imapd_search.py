@@ -122,6 +122,18 @@ def test_relevancy(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_no_charset_with_utf8(tmp_path: Path) -> None:
+    """RFC 6855 3."""
+
+    async def scene(server: FakeImapd) -> None:
+        client = await begin(server, "UTF8=ACCEPT")
+        assert (await client.no("search charset utf-8 from x")).startswith("BAD")
+        assert (await client.no("search return (count) charset utf-8 from x")).startswith("BAD")
+        assert await client.ok('uid search from "émile"') == ["* SEARCH 3"]
+
+    play(tmp_path, scene)
+
+
 def test_rev2_is_answered_by_esearch(tmp_path: Path) -> None:
     async def scene(server: FakeImapd) -> None:
         client = await begin(server, "IMAP4rev2")

@@ -310,3 +310,27 @@ def test_steps_are_short(box: Box) -> None:
         uid for uid in box.uids if box.naive[uid - 1].matches(keys.Text(b"BODY", "budget plan"))
     ]
     assert Evaluation(box.folder, keys.All(), Context(NOW, box.uids)).is_quick
+
+
+def test_a_search_that_failed_does_not_pass_for_one_that_found_nothing(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation = Evaluation(box.folder, keys.Text(b"BODY", "budget plan"), Context(NOW, box.uids))
+
+    def broken(*_: object) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr(fulltext, "candidates", broken)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no"):
+            evaluation.run()
+
+
+def test_large_messages_are_read_in_steps_of_their_own(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tubepost.common.mailbox.maildir.search._OCTETS", 100)
+    evaluation = Evaluation(box.folder, keys.Text(b"TEXT", "to: bob"), Context(NOW, box.uids))
+    steps = 0
+    while evaluation.step() is not None:
+        steps += 1
+    assert steps > len(box.uids)
+    assert list(evaluation.found) == box.uids

@@ -100,3 +100,10 @@ def test_case_and_accents() -> None:
     assert fold("ÉCOLE") == fold("école")
     assert needle("e").text in fold("É")
     assert words.fold("ＡＢＣ１") == "abc1"
+
+
+def test_a_string_of_many_words_asks_for_some_of_them() -> None:
+    found = needle(" ".join(f"word{number}" for number in range(1000)))
+    assert len(found.wants) == words.WANTS_LIMIT
+    assert not found.exact
+    assert len(needle("会" + "".join(chr(0x4E00 + number) for number in range(1000))).wants) == words.WANTS_LIMIT
