@@ -14,7 +14,7 @@ RUN python3 -m venv /opt/tubepost \
     && for name in tubepost sendmail mailq newaliases postqueue postsuper postcat postconf postmap postalias postlog \
          postdrop; do ln -s /opt/tubepost/bin/$name /usr/local/sbin/$name; done
 ENV MAIL_CONFIG=/srv/tubepost/conf
-EXPOSE 25
+EXPOSE 25 587 465 143 993 110 995
 VOLUME ["/srv/tubepost/conf", "/srv/tubepost/spool", "/srv/tubepost/data", "/srv/tubepost/mail"]
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=10s CMD ["tubepost", "status"]

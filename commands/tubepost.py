@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -19,7 +20,7 @@ import click
 from tubepost.common.wire.peers import CALLS, USER
 from tubepost.common.system import control
 from tubepost.common.config import Config, ConfigError, Fault, inspect, layout, load, master_cf
-from tubepost.common.config.instance import write_instance
+from tubepost.common.config.instance import PORTS, write_instance
 from tubepost.common.skeleton.privileges import POLICIES, is_program
 
 from tubepost.commands.alias import alias
@@ -91,12 +92,27 @@ def _master_command(directory: str, ready_fd: int) -> list[str]:
 @click.option("--port-offset", default=0, show_default=True, help="Added to every port of an embedded instance.")
 @click.option("--embedded/--system", default=True, help="High ports and two accounts, or port 25 and none.")
 @click.option("--listen", default=None, help="Address to listen on.")
-@click.option("--smtp-port", type=int, default=None, help="Port of SMTP.")
-def init(root: str, domain: str, port_offset: int, embedded: bool, listen: str | None, smtp_port: int | None) -> None:
+@click.option("--smtp-port", type=int, default=None, help="Port of SMTP; no other server then.")
+@click.option("--standard-ports", is_flag=True, help="Ports 25, 587, 465, 143, 993, 110, 995 in any case.")
+def init(
+    root: str,
+    domain: str,
+    port_offset: int,
+    embedded: bool,
+    listen: str | None,
+    smtp_port: int | None,
+    standard_ports: bool,
+) -> None:
     """Write a new instance below ROOT (configuration, queue, mailboxes). What is there already stays as it is."""
     try:
         instance = write_instance(
-            root, domain=domain, port_offset=port_offset, embedded=embedded, listen=listen, smtp_port=smtp_port
+            root,
+            domain=domain,
+            port_offset=port_offset,
+            embedded=embedded,
+            listen=listen,
+            smtp_port=smtp_port,
+            standard_ports=standard_ports,
         )
     except (OSError, ValueError, ConfigError) as error:
         raise _fail(f"cannot write the instance {root}: {error}", EX_CONFIG) from None
@@ -142,16 +158,28 @@ def run(directory: str) -> None:
 def _ready_line(directory: str, config: Config, seconds: float) -> str:
     services, _ = master_cf.read(f"{directory}/master.cf")
     doors = " ".join(entry.service for entry in services if entry.type == "inet") or "no network service"
-    door = next((entry.service for entry in services if entry.command == "smtpd"), "")
-    host, _, port = door.rpartition(":")
-    port = {"smtp": "25"}.get(port, port)
+    host, port = _door(services, "smtpd") or ("", "25")
     # Domains may be in a table.
     domain = next((name for name in config.virtual_mailbox_domains if ":" not in name), config.mydomain)
     example = f"swaks -s {host or '127.0.0.1'} -p {port} -t alice@{domain}"
+    readers = [
+        f"mutt -f {scheme}://alice%40{domain}@{found[0] or '127.0.0.1'}:{found[1]}/"
+        for program, scheme in (("imapd", "imap"), ("pop3d", "pop"))
+        if (found := _door(services, program))
+    ]
     return (
-        f"tubepost is ready in {seconds:.1f} s: SMTP on {doors}; "
-        f"try: {example}   then: mailq -C {directory}, tubepost -c {directory} status"
+        f"tubepost is ready in {seconds:.1f} s: on {doors}; "
+        f"try: {', '.join([example, *readers])}   then: mailq -C {directory}, tubepost -c {directory} status"
     )
+
+
+def _door(services: Sequence[master_cf.Entry], program: str) -> tuple[str, str] | None:
+    """Host and port of the first network service of a program."""
+    for entry in services:
+        if entry.type == "inet" and entry.command == program:
+            host, _, port = entry.service.rpartition(":")
+            return host, str(PORTS.get(port, port))
+    return None
 
 
 @main.command()

@@ -66,20 +66,23 @@ def write_instance(
     embedded: bool = True,
     listen: str | None = None,
     smtp_port: int | None = None,
+    standard_ports: bool = False,
     ports: Mapping[str, int] | None = None,
     cost: Cost | None = None,
 ) -> Instance:
     """Make an instance under ``root``. Files that exist are left as they are, so a second call changes nothing.
 
     Embedded: everything on 127.0.0.1 and high ports, two accounts of ``domain`` with random passwords, log to standard
-    output. Otherwise: port 25 of all addresses, no accounts, log to a file. ``listen`` and ``smtp_port`` change that.
+    output. Otherwise: port 25 of all addresses, no accounts, log to a file. ``listen``, ``smtp_port`` and
+    ``standard_ports`` (25, 143 … in an embedded instance) change that.
     ``ports``: of the other services of PORTS, in place of those there; a service that it lacks is left out.
     ``cost``: of hashing the two passwords; tests have it cheap.
     The alias table must be built afterwards (newaliases). Raises ValueError for a bad domain or port, OSError.
     """
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(f'"{domain}" is not a domain name')
-    known = {service: number + port_offset for service, number in (EMBEDDED_PORTS if embedded else PORTS).items()}
+    usual = EMBEDDED_PORTS if embedded and not standard_ports else PORTS
+    known = {service: number + port_offset for service, number in usual.items()}
     if ports is not None:
         known = {"smtp": known["smtp"], **ports}
     if smtp_port is not None:

@@ -4,14 +4,19 @@ Needs a Docker engine that answers and the base image (or a registry to pull it 
 both up where it can. Elsewhere the test says what is missing and is skipped.
 """
 
+import imaplib
 import os
+import poplib
 import shutil
 import smtplib
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tubepost.common.config.instance import PORTS
 
 from tests.fakes.instance import free_port
 
@@ -34,8 +39,12 @@ def _compose() -> list[str]:
 class Container:
     def __init__(self) -> None:
         self.compose = _compose()
-        self.port = free_port()
-        self.environment = {"TUBEPOST_SMTP_PORT": str(self.port), "COMPOSE_PROJECT_NAME": f"tubeposttest{os.getpid()}"}
+        self.ports = {service: free_port() for service in PORTS}
+        self.port = self.ports["smtp"]
+        self.environment = {
+            "COMPOSE_PROJECT_NAME": f"tubeposttest{os.getpid()}",
+            **{f"TUBEPOST_{service.upper()}_PORT": str(port) for service, port in self.ports.items()},
+        }
 
     def __call__(self, *words: str) -> str:
         done = _run(*self.compose, *words, **self.environment)
@@ -81,6 +90,18 @@ def test_the_container_takes_mail_keeps_it_over_a_restart_and_stops_cleanly(cont
     assert "Mail queue is empty" in container.inside("mailq")
     assert "tubepost.master" in container.inside("tr '\\0' ' ' < /proc/1/cmdline")
     credentials = container.inside("cat /srv/tubepost/conf/credentials.txt")
+    password = dict(line.split() for line in credentials.splitlines())["alice@example.test"]
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with imaplib.IMAP4_SSL("127.0.0.1", container.ports["imaps"], ssl_context=context, timeout=30) as imap:
+        imap.login("alice@example.test", password)
+        assert imap.select() == ("OK", [b"1"])
+    pop = poplib.POP3("127.0.0.1", container.ports["pop3"], timeout=30)
+    pop.stls(context)
+    pop.user("alice@example.test")
+    pop.pass_(password)
+    assert b"from outside" in pop.retr(1)[1]
+    pop.quit()
 
     container("stop")
     names = container("ps", "-q", "-a") if container.compose[-1] == "compose" else container("ps", "-q")
@@ -89,5 +110,6 @@ def test_the_container_takes_mail_keeps_it_over_a_restart_and_stops_cleanly(cont
     container("rm", "-f")
 
     container.up()
-    assert "from outside" in container.inside("cat /srv/tubepost/mail/example.test/alice/new/*")
+    box = "/srv/tubepost/mail/example.test/alice"
+    assert "from outside" in container.inside(f"grep -r 'from outside' {box}/new {box}/cur")
     assert container.inside("cat /srv/tubepost/conf/credentials.txt") == credentials
