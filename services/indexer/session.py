@@ -28,7 +28,7 @@ _FOR_EVER = float(1 << 40)
 # A mailbox that cannot be indexed is tried again so many times; after that, when it changes again.
 _TRIES = 8
 # Messages of one step, and after each step a rest as long as the step was, seconds at least and at most.
-_STEP = 50
+_STEP = 25
 _REST = (0.005, 1.0)
 
 

@@ -17,7 +17,7 @@ from tubepost.common.mail.crlf import Data
 from tubepost.common.mail.structure import Part
 from tubepost.common.system import log
 from tubepost.common.mailbox.maildir.database import Database
-from tubepost.common.mailbox.maildir.words import Needle, Want, fold, terms
+from tubepost.common.mailbox.maildir.words import Needle, Terms, Want, fold, terms
 
 if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.account import MaildirAccount
@@ -40,20 +40,30 @@ _ROWS = 20_000
 
 
 class Texts(NamedTuple):
-    """Of one message, folded."""
+    """Of one message, folded, made when they are asked for."""
 
-    header: list[str]
-    body: list[str]
+    data: Data
+    root: Part
+
+    def header(self) -> Iterator[str]:
+        """RFC 9051 6.4.4, TEXT: with the MIME header fields; those of a message within are part of the body."""
+        yield fold("\n".join(text.header_texts(self.root)))
+        if self.root.children or self.root.message is not None:
+            yield from map(fold, _mime_texts(self.data, self.root))
+
+    def body(self) -> Iterator[str]:
+        return map(fold, text.body_texts(self.data, self.root))
 
 
 def texts_of(data: Data) -> Texts:
-    """What SEARCH TEXT and BODY look into (RFC 9051 6.4.4)."""
-    root = structure.parse(data)
-    header = [fold("\n".join(text.header_texts(root)))]
-    if root.children or root.message is not None:
-        # TEXT: "including MIME header fields". Those of a message within are part of the body.
-        header += [fold(found) for found in _mime_texts(data, root)]
-    return Texts(header, [fold(found) for found in text.body_texts(data, root)])
+    """What SEARCH TEXT and BODY look into. ``data`` must stay open."""
+    return Texts(data, structure.parse(data))
+
+
+def _terms_of(data: Data) -> tuple[Terms, Terms]:
+    """Of the header and of the body."""
+    found = texts_of(data)
+    return terms(found.header()), terms(found.body())
 
 
 def _mime_texts(data: Data, root: Part) -> Iterator[str]:
@@ -137,9 +147,9 @@ def index(folder: "Folder", place: int = 0, limit: int = BATCH) -> Progress:
     for content, where, file, info, size in rows:
         place = content
         done += 1
-        made = read_with(folder.file(where, file, info), texts_of)
+        made = read_with(folder.file(where, file, info), _terms_of)
         if made is not None:
-            header, body = terms(made.header), terms(made.body)
+            header, body = made
             if header.whole and body.whole:
                 vocabulary |= header.words
                 vocabulary |= body.words

@@ -450,6 +450,6 @@ def _text_matches(data: Data, leaf: _Leaf) -> bool:
     assert leaf.needle is not None
     wanted = leaf.needle.text
     texts = fulltext.texts_of(data)
-    if any(wanted in found for found in texts.body):
+    if any(wanted in found for found in texts.body()):
         return True
-    return "header" in leaf.columns and any(wanted in found for found in texts.header)
+    return "header" in leaf.columns and any(wanted in found for found in texts.header())
