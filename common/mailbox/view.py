@@ -72,6 +72,17 @@ class View:
         return told
 
 
+def missing(uids: Sequence[int], low: int, high: int) -> Iterator[tuple[int, int]]:
+    """The runs of numbers from ``low`` to ``high`` that are not among ascending UIDs: the work is that of the UIDs."""
+    for index in range(bisect_left(uids, low), bisect_left(uids, high + 1)):
+        uid = uids[index]
+        if uid > low:
+            yield low, uid - 1
+        low = uid + 1
+    if low <= high:
+        yield low, high
+
+
 def ranges(uids: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Ascending numbers as (first, last) runs."""
     if not uids:

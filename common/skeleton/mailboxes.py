@@ -30,6 +30,8 @@ class Mailbox:
         self.account = account
         self.lock = asyncio.Lock()
         self.users = 0
+        self.listings: dict[object, tuple[object, bytes]] = {}
+        """Answers to LIST, by what was asked, each with the state of the account that it was made of."""
         self.flushing: set[int] = set()
         """Folders whose file names are being brought up to date."""
 

@@ -50,7 +50,14 @@ class Plan:
         self.marks = any(item.sets_seen for item in request.attributes)
         self.uid_only = b"UIDONLY" in session.enabled
         self.is_flags_only = set(names) <= {b"UID", b"FLAGS"} and b"FLAGS" in names
-        self.flags_form = _flags_form(self.uid_only, b"UID" in names)
+        self.flags_with_uid = b"UID" in names
+        self.flags_form = (
+            b"* %d UIDFETCH (FLAGS %b)\r\n"
+            if self.uid_only
+            else b"* %d FETCH (UID %d FLAGS %b)\r\n"
+            if self.flags_with_uid
+            else b"* %d FETCH (FLAGS %b)\r\n"
+        )
         columns = ["uid", "flagset"]
         self._makers: list[Callable[[Row], bytes] | Attribute] = []
         if self.files:
@@ -157,7 +164,7 @@ class Plan:
             return b"FLAGS " + updates.flags_of(self._session, self._selected, uid, flagset)
         known = self._flags.get(flagset)
         if known is None:
-            known = self._flags[flagset] = b"FLAGS " + updates.flags_of(self._session, self._selected, 0, flagset)
+            known = self._flags[flagset] = b"FLAGS " + updates.flags_text(self._session, self._selected, flagset)
         return known
 
 
@@ -193,12 +200,3 @@ def _needs_file(item: Attribute) -> bool:
     if _common_fields(item) is not None:
         return False
     return item.section is not None or item.name in (b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT")
-
-
-def _flags_form(uid_only: bool, with_uid: bool) -> Callable[[int, int, bytes], bytes]:
-    """The line of a message of which only flags are asked: of its number, UID and flags."""
-    if uid_only:
-        return lambda number, uid, flags: b"* %d UIDFETCH (FLAGS %b)\r\n" % (uid, flags)
-    if with_uid:
-        return lambda number, uid, flags: b"* %d FETCH (UID %d FLAGS %b)\r\n" % (number, uid, flags)
-    return lambda number, uid, flags: b"* %d FETCH (FLAGS %b)\r\n" % (number, flags)

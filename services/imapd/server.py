@@ -21,7 +21,7 @@ from tubepost.services.imapd.watch import Watch
 # After notify went away: seconds until it is asked again.
 _PAUSE = 1.0
 # How long flags may wait until they are in the names of files, seconds.
-_QUIET = 0.3
+_QUIET = 1.0
 _FOR_EVER = float(1 << 40)
 # Other users that were asked for, and the seconds for which that is remembered.
 _KNOWN = 1000

@@ -95,8 +95,11 @@ class Session(Channel):
         self.compressed = False
         self._deflate: zlib._Compress | None = None
         self._inflate: zlib._Decompress | None = None
+        self._packed = b""
+        """Compressed input that waits until there is room for what it becomes."""
         self._out: list[bytes] = []
         self._out_size = 0
+        self._flushes = 0
         self._input: asyncio.Future[None] | None = None
         self._woken = False
         self._reading = True
@@ -116,34 +119,42 @@ class Session(Channel):
     def received(self, data: bytes) -> None:
         self._received += len(data)
         if self._inflate is not None:
-            self._feed_compressed(data)
+            self._packed += data
+            self._unpack()
         else:
             self.reader.feed(data)
-        if self.reader.waiting > _AHEAD and self._reading and self._transport is not None:
+        full = self._packed or self.reader.waiting > _AHEAD
+        if full and self._input is None and self._reading and self._transport is not None:
             self._reading = False
             self._transport.pause_reading()
         self._wake_reader()
 
-    def _feed_compressed(self, data: bytes) -> None:
+    def _unpack_more(self) -> None:
         assert self._inflate is not None
         try:
-            while data:
-                # RFC 4978 4: what is read is bounded, whatever the few octets sent would become.
-                self.reader.feed(self._inflate.decompress(data, _INFLATE))
-                data = self._inflate.unconsumed_tail
-                if data and self.reader.waiting > 4 * _INFLATE:
-                    self.abort()
-                    self.lost(False)
-                    return
+            self.reader.feed(self._inflate.decompress(self._packed, _INFLATE))
+            # A client that ends its layer with UNAUTHENTICATE: what follows is in unused_data.
+            self._packed = b"" if self._inflate.eof else self._inflate.unconsumed_tail
         except zlib.error:
             self.abort()
             self.lost(False)
+
+    def _unpack(self) -> None:
+        """RFC 4978 4: what is read is bounded, whatever the few octets sent would become; the rest has to wait."""
+        while self._packed and not self.closed and self.reader.waiting <= _AHEAD:
+            self._unpack_more()
 
     def forget_input(self) -> None:
         self.reader.take_rest()
 
     def lost(self, timed_out: bool) -> None:
         self._timed_out = timed_out
+        if timed_out and self._input is not None and self._transport is not None and not self._paused:
+            # RFC 9051 7.1.5: between two commands the client is told why.
+            farewell = b"* BYE Autologout; idle for too long\r\n"
+            if self._deflate is not None:
+                farewell = self._deflate.compress(farewell) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+            self._transport.write(farewell)
         self._wake_reader()
 
     def _wake_reader(self) -> None:
@@ -164,12 +175,16 @@ class Session(Channel):
     async def next_event(self, *, wakeable: bool = False) -> Event | None:
         """What the client sent next; None when there is news (only if ``wakeable``). Raises Gone."""
         while True:
-            if not self._reading and self.reader.waiting <= _AHEAD and self._transport is not None:
-                self._reading = True
-                self._transport.resume_reading()
             event = self.reader.next_event()
             if event is not None:
                 return event
+            if self._packed and not self.closed:
+                # What is there is not enough, however much it is (a literal that is kept in memory).
+                self._unpack_more()
+                continue
+            if not self._reading and self._transport is not None:
+                self._reading = True
+                self._transport.resume_reading()
             if self.closed or self.leaving:
                 raise Gone
             if wakeable and self._woken:
@@ -189,9 +204,19 @@ class Session(Channel):
         if self._out_size > _GATHER:
             self.flush()
 
+    def mark(self) -> tuple[int, int]:
+        """Here in the output, for ``since``."""
+        return self._flushes, len(self._out)
+
+    def since(self, mark: tuple[int, int]) -> bytes | None:
+        """What was sent since then; None when some of it was written already."""
+        flushes, place = mark
+        return b"".join(self._out[place:]) if flushes == self._flushes else None
+
     def flush(self) -> None:
         """Write what was gathered."""
         if self._out:
+            self._flushes += 1
             data = b"".join(self._out)
             self._out.clear()
             self._out_size = 0
@@ -216,7 +241,21 @@ class Session(Channel):
         self.compressed = True
         rest = self.reader.take_rest()
         if rest:
-            self._feed_compressed(rest)
+            self._packed = rest
+            self._unpack()
+
+    def end_compression(self) -> None:
+        """What was sent up to here is the last that is compressed, what comes from now on is not (RFC 8437 4.1)."""
+        self.flush()
+        if self._deflate is None or self._inflate is None:
+            return
+        self.write(self._deflate.flush(zlib.Z_FINISH))
+        rest = self._inflate.unused_data + self._packed
+        self._deflate = self._inflate = None
+        self._packed = b""
+        self.compressed = False
+        if rest:
+            self.reader.feed(rest)
 
     # Life
 

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 # After these the client waits for EXPUNGE, whatever else it wants to hear of (NOTIFY).
-_EXPUNGING = frozenset(
-    {b"EXPUNGE", b"UID EXPUNGE", b"MOVE", b"UID MOVE", b"REPLACE", b"UID REPLACE"}
-)
+_EXPUNGING = frozenset({b"EXPUNGE", b"UID EXPUNGE", b"MOVE", b"UID MOVE", b"REPLACE", b"UID REPLACE"})
 
 
 async def announce(session: "Session", expunges: Updates) -> None:
@@ -169,12 +167,17 @@ def tell_flags(
         session.send(b"".join(lines))
 
 
+def flags_text(session: "Session", selected: Selected, flagset: int) -> bytes:
+    """``(\\Seen $Forwarded)``."""
+    return f"({' '.join(selected.mailbox.account.flagsets.flags(flagset))})".encode()
+
+
 def flags_of(session: "Session", selected: Selected, uid: int, flagset: int) -> bytes:
-    """``(\\Seen $Forwarded)``; with \\Recent for a client of the older revision (RFC 3501 2.3.2)."""
-    flags = selected.mailbox.account.flagsets.flags(flagset)
-    if uid >= selected.recent and b"IMAP4REV2" not in session.enabled and selected.is_recent(uid):
-        flags = (*flags, "\\Recent")
-    return f"({' '.join(flags)})".encode()
+    """The same of a message; with \\Recent for a client of the older revision (RFC 3501 2.3.2)."""
+    text = flags_text(session, selected, flagset)
+    if uid < selected.recent or b"IMAP4REV2" in session.enabled or not selected.is_recent(uid):
+        return text
+    return b"(\\Recent)" if text == b"()" else text[:-1] + b" \\Recent)"
 
 
 def _claim_recent(session: "Session", selected: Selected, low: int, high: int) -> None:

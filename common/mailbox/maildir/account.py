@@ -97,6 +97,10 @@ class MaildirAccount:
         """Differs from what it was when anything in the index has changed."""
         return self.database.version(), self.generation
 
+    def listing_state(self) -> tuple[tuple[int, int], int]:
+        """Differs from what it was when folders, subscriptions or rights may have changed."""
+        return self.state(), os.stat(self.root).st_mtime_ns
+
     # Folders
 
     @as_owner

@@ -80,7 +80,11 @@ async def _transfer(session: "Session", command: Command, *, moving: bool) -> Ok
         session.server.changed(mailbox, (folder.id, folder.name))
         # RFC 9051 6.4.8: before the EXPUNGE responses.
         session.send(b"* OK [%b] Moved\r\n" % code)
-        return Ok("Some messages are left" if limited else "", limited)
+        if limited:
+            return Ok("Some messages are left", limited)
+        # RFC 7162 3.2.9: as after UID EXPUNGE.
+        qresync = b"QRESYNC" in session.enabled
+        return Ok("", b"HIGHESTMODSEQ %d" % folder.status().modseq if qresync else b"")
     finally:
         place.release()
 

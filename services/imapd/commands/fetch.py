@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.fetch import Fetch, parse_fetch
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.sets import SAVED
-from tubepost.common.imap.write import compact
+from tubepost.common.imap.write import compact, compact_ranges
 
 from tubepost.common.mail.transfer import UnknownEncoding
 from tubepost.common.mailbox.store import NoSuchMessage
 from tubepost.common.mailbox.view import View
+from tubepost.common.mailbox.view import missing as find_missing
 
 from tubepost.services.imapd import limits, updates
 from tubepost.services.imapd.attributes import Plan
@@ -33,6 +35,9 @@ async def fetch(session: "Session", command: Command) -> Ok:
     selected = session.selected
     assert selected is not None
     request = parse_fetch(session.scanner(command), uid=uid)
+    if request.vanished and b"QRESYNC" not in session.enabled:
+        # RFC 7162 3.2.6
+        raise BadCommand("Enable QRESYNC first")
     if request.changed_since is not None or any(item.name == b"MODSEQ" for item in request.attributes):
         # RFC 7162 3.1: these enable CONDSTORE.
         session.enable_condstore()
@@ -113,20 +118,19 @@ def _narrow(session: "Session", selected: Selected, request: Fetch, uids: Sequen
     if since is not None:
         changes = selected.folder.changes(since)
         if request.vanished:
-            gone = changes.gone
-            if gone is None:
-                there = {uid for uid, _ in selected.folder.uids()}
+            if changes.gone is None:
+                there = [uid for uid, _ in selected.folder.uids()]
                 limit = selected.uidnext - 1
-                gone = [
-                    uid
+                runs = [
+                    run
                     for low, high in request.numbers.merged(limit)
-                    for uid in range(low, min(high, limit) + 1)
-                    if uid not in there
+                    for run in find_missing(there, low, min(high, limit))
                 ]
+                vanished = compact_ranges(runs)
             else:
-                gone = request.numbers.among(gone)
-            if gone:
-                session.send(b"* VANISHED (EARLIER) %b\r\n" % compact(gone))
+                vanished = compact(request.numbers.among(changes.gone))
+            if vanished:
+                session.send(b"* VANISHED (EARLIER) %b\r\n" % vanished)
         changed = {row[0] for row in changes.changed}
         uids = [uid for uid in uids if uid in changed]
     if request.partial is not None:
@@ -142,22 +146,27 @@ def _narrow(session: "Session", selected: Selected, request: Fetch, uids: Sequen
 def _tell_flags(session: "Session", selected: Selected, uids: Sequence[int], plan: Plan) -> None:
     """Only UID and FLAGS: all is in the view."""
     view = selected.view
-    flags: dict[int, bytes] = {}
-    lines = []
-    start = view.number(uids[0]) - 1
-    contiguous = len(uids) == len(view.span(uids[0], uids[-1]))
-    indexes = range(start, start + len(uids)) if contiguous else [view.number(uid) - 1 for uid in uids]
-    all_uids, all_sets, recent = view.uids, view.flagsets, selected.recent
+    span = view.span(uids[0], uids[-1])
+    if len(span) == len(uids):
+        numbers: Sequence[int] = range(span.start + 1, span.stop + 1)
+        sets: Sequence[int] = view.flagsets[span.start : span.stop]
+    else:
+        numbers = [view.number(uid) for uid in uids]
+        sets = [view.flagsets[number - 1] for number in numbers]
+    known = {flagset: updates.flags_text(session, selected, flagset) for flagset in set(sets)}
+    texts = [known[flagset] for flagset in sets]
+    if uids[-1] >= selected.recent:
+        texts = [
+            updates.flags_of(session, selected, uid, flagset) if selected.is_recent(uid) else text
+            for uid, flagset, text in zip(uids, sets, texts, strict=True)
+        ]
     form = plan.flags_form
-    for index in indexes:
-        uid, flagset = all_uids[index], all_sets[index]
-        text = flags.get(flagset) if uid < recent else None
-        if text is None:
-            text = updates.flags_of(session, selected, uid, flagset)
-            if uid < recent:
-                flags[flagset] = text
-        lines.append(form(index + 1, uid, text))
-    session.send(b"".join(lines))
+    if plan.uid_only:
+        session.send(b"".join([form % values for values in zip(uids, texts, strict=True)]))
+    elif plan.flags_with_uid:
+        session.send(b"".join([form % values for values in zip(numbers, uids, texts, strict=True)]))
+    else:
+        session.send(b"".join([form % values for values in zip(numbers, texts, strict=True)]))
 
 
 def _numbers(view: View, rows: Sequence[Sequence[object]]) -> list[int]:

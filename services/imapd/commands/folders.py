@@ -83,9 +83,8 @@ async def rename(session: "Session", command: Command) -> Ok:
         if place.mailbox is not target.mailbox:
             raise No("A mailbox cannot be given to another user", b"CANNOT")
         await place.mailbox.work(place.mailbox.account.rename, place.folder, target.folder)
-        async with place.mailbox.lock:
-            folder = place.mailbox.account.folder(target.folder)
-        session.server.changed(place.mailbox, (folder.id, folder.name))
+        # A name that only has names below it is renamed with them, and is no mailbox before and after.
+        session.server.changed(place.mailbox, (0, target.folder))
         return Ok()
     finally:
         place.release()

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 
+_LISTINGS = 32
+_CHANGING = frozenset({b"STATUS", b"METADATA", b"MYRIGHTS"})
+
+
 class Listed(NamedTuple):
     """A mailbox that the user may see: whose it is, its name and id there, and what the user may do."""
 
@@ -46,6 +50,15 @@ async def list_mailboxes(session: "Session", command: Command) -> Ok:
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')
         return Ok()
     assert session.mailbox is not None
+    listings = session.mailbox.listings
+    question = command.args, session.utf8, b"IMAP4REV2" in session.enabled
+    async with session.mailbox.lock:
+        state = session.mailbox.account.listing_state()
+    known = listings.get(question)
+    if known is not None and known[0] == state:
+        session.send(known[1])
+        return Ok()
+    mark = session.mark()
     patterns = [join_reference(request.reference, pattern) for pattern in request.patterns]
     async with session.mailbox.lock:
         subscribed = frozenset(session.mailbox.account.subscriptions())
@@ -58,6 +71,12 @@ async def list_mailboxes(session: "Session", command: Command) -> Ok:
     finally:
         for other in opened:
             session.server.mailboxes.release(other)
+    text = session.since(mark)
+    # Clients ask the same again and again. What depends on more than the names of this account is found out each time.
+    if text is not None and not opened and not request.returns & _CHANGING:
+        if len(listings) >= _LISTINGS:
+            listings.clear()
+        listings[question] = state, text
     return Ok()
 
 

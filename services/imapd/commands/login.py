@@ -87,4 +87,6 @@ async def unauthenticate(session: "Session", command: Command) -> Ok:
     arguments.nothing(session.scanner(command))
     log.info(f"{session.who}: unauthenticated")
     session.log_out()
-    return Ok()
+    session.send(b"%b OK Unauthenticated\r\n" % command.tag)
+    session.end_compression()
+    raise Answered

@@ -19,6 +19,7 @@ from tubepost.common.mailbox.store import NoSuchFolder
 from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd import contexts, places, results, searching
+from tubepost.services.imapd.commands import listing
 from tubepost.services.imapd.commands.search import keep, reset_saved
 from tubepost.services.imapd.relevance import Loosened, loosen
 from tubepost.services.imapd.replies import No, Ok
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 _SELECTED = (notification.Mailboxes(b"SELECTED"),)
+_SUBTREES = (b"SUBTREE", b"SUBTREE-ONE")
 _ALL = frozenset({b"ALL"})
 
 
@@ -73,6 +75,8 @@ async def _names(session: "Session", sources: Iterable[notification.Mailboxes]) 
         account = session.mailbox.account
         own = [info.name for info in account.folders()]
         subscribed = account.subscriptions()
+    tops = [name for source in sources if source.kind in _SUBTREES for name in source.names]
+    visible = await _visible(session, tops) if tops else []
     found: dict[str, None] = {}
     explicit: set[str] = set()
     for source in sources:
@@ -92,8 +96,19 @@ async def _names(session: "Session", sources: Iterable[notification.Mailboxes]) 
                     found[top] = None
                     explicit.add(top)
                     one = source.kind == b"SUBTREE-ONE"
-                    found.update((name, None) for name in own if is_below(name, top) and not (one and _deep(name, top)))
+                    below = [name for name in visible if is_below(name, top) and not (one and _deep(name, top))]
+                    found.update(dict.fromkeys(below))
     return list(found), explicit
+
+
+async def _visible(session: "Session", tops: Iterable[str]) -> list[str]:
+    """Mailboxes of the user, and those of others that may stand below these."""
+    opened: list[Mailbox] = []
+    try:
+        return sorted(await listing.visible(session, [f"{top}/*" for top in tops], (), opened))
+    finally:
+        for other in opened:
+            session.server.mailboxes.release(other)
 
 
 def _deep(name: str, top: str) -> bool:

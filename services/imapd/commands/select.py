@@ -6,7 +6,9 @@ from tubepost.common.imap import arguments
 from tubepost.common.imap.arguments import Resync
 from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.reader import Command
-from tubepost.common.imap.write import compact, mailbox
+from tubepost.common.imap.write import compact, compact_ranges, mailbox
+
+from tubepost.common.mailbox.view import missing
 
 from tubepost.services.imapd import places, updates
 from tubepost.services.imapd.replies import Ok, UidRequired
@@ -97,15 +99,14 @@ def _resynchronise(session: "Session", selected: Selected, resync: Resync) -> No
         return
     changes = folder.changes(resync.modseq)
     view = selected.view
+    agreed = _agreed(selected, resync)
     if changes.gone is None:
-        gone = _missing(selected, resync)
+        vanished = compact_ranges(_missing(selected, resync, agreed))
     else:
-        gone = changes.gone
-        if resync.known is not None:
-            gone = resync.known.among(gone)
-    # A removed UID below the client's modification sequence that it has not heard of: by what it matches.
-    if gone:
-        session.send(b"* VANISHED (EARLIER) %b\r\n" % compact(gone))
+        gone = [uid for uid in changes.gone if uid > agreed]
+        vanished = compact(gone if resync.known is None else resync.known.among(gone))
+    if vanished:
+        session.send(b"* VANISHED (EARLIER) %b\r\n" % vanished)
     known = changes.changed
     if resync.known is not None:
         wanted = set(resync.known.among([row[0] for row in known]))
@@ -114,12 +115,25 @@ def _resynchronise(session: "Session", selected: Selected, resync: Resync) -> No
     updates.tell_flags(session, selected, known, always=True)
 
 
-def _missing(selected: Selected, resync: Resync) -> list[int]:
-    """Which of the client's UIDs are not there: all that may be, where removals are forgotten (RFC 7162 3.2.5.2)."""
-    there = set(selected.view.uids)
-    limit = selected.uidnext
-    found: list[int] = []
-    ranges = resync.known.merged(limit - 1) if resync.known is not None else [(1, limit - 1)]
-    for low, high in ranges:
-        found.extend(uid for uid in range(low, min(high, limit - 1) + 1) if uid not in there)
+def _agreed(selected: Selected, resync: Resync) -> int:
+    """RFC 7162 3.2.5.2: the highest UID that still has the message number that the client knows: up to it the client
+    has heard of all removals. 0 for none."""
+    found = 0
+    if resync.matching is not None:
+        uids = selected.view.uids
+        for number, uid in zip(resync.matching[0].each(), resync.matching[1].each(), strict=True):
+            if number > len(uids):
+                break
+            if uids[number - 1] == uid:
+                found = uid
     return found
+
+
+def _missing(selected: Selected, resync: Resync, agreed: int) -> list[tuple[int, int]]:
+    """Which of the client's UIDs are not there: all that may be, where removals are forgotten (RFC 7162 3.2.6)."""
+    limit = selected.uidnext - 1
+    known = resync.known.merged(limit) if resync.known is not None else [(1, limit)]
+    uids = selected.view.uids
+    return [
+        run for low, high in known for run in missing(uids, max(low, agreed + 1), min(high, limit)) if run[0] <= run[1]
+    ]
