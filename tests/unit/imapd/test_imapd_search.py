@@ -282,6 +282,30 @@ def test_several_mailboxes(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_mailboxes_of_others(tmp_path: Path) -> None:
+    """RFC 7377 2.2: right r for what is named, l as well for what is found; all else is passed over in silence."""
+
+    async def scene(server: FakeImapd) -> None:
+        bob = await server.log_in("bob")
+        for name in ("Work", "Work/Plans", "Work/Secret", "Work/Named"):
+            await bob.ok(f"create {name}")
+            await bob.append(name)
+        for name, rights in (("Work", "lr"), ("Work/Plans", "lr"), ("Work/Named", "r"), ("Work/Secret", "l")):
+            await bob.ok(f"setacl {name} alice@example.test {rights}")
+        alice = await server.log_in("alice")
+
+        async def ask(source: str) -> list[str]:
+            found = await alice.ok(f"esearch in ({source}) all")
+            return [line.partition(" MAILBOX ")[2].partition(" ")[0].strip('"') for line in found]
+
+        top = "user/bob@example.test/Work"
+        assert await ask(f'subtree "{top}"') == [top, f"{top}/Plans"]
+        assert await ask(f'mailboxes ("{top}/Named" "{top}/Secret" "{top}/None")') == [f"{top}/Named"]
+        assert await ask("personal") == []
+
+    play(tmp_path, scene)
+
+
 async def updates(client: Client, command: str) -> list[str]:
     return [line for line in await client.ok(command) if "ESEARCH" in line or "EXISTS" in line or "EXPUNGE" in line]
 
