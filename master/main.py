@@ -16,11 +16,12 @@ from tubepost.common.system import log
 from tubepost.common.config import Config, ConfigError, layout, load
 from tubepost.common.config.owners import make_directories
 
-from tubepost.master import control, measure, pressure, sockets, table
+from tubepost.master import control, measure, pressure, reload, sockets
 from tubepost.master.children import QUEUE_MANAGER, Child, ServiceState
 from tubepost.master.locks import AlreadyRunning, QueueLock, lock_instance
 from tubepost.master.signals import Signals
 from tubepost.master.spawn import Template
+from tubepost.master.stopping import Stop, kill
 
 EX_UNAVAILABLE = 69
 _TICK = 0.5
@@ -29,13 +30,6 @@ _STRESS_CALM = 1000.0
 _FULL_WARNING = 1000.0
 # Before a template that died is replaced, so that one that cannot live does not take all the time there is.
 _TEMPLATE_PAUSE = 1.0
-# In this order services are stopped: the doors, then those who carry, then those whom they ask; the log goes last.
-_STOP_PHASES = (
-    ("smtpd", "pickup", "showq"),
-    ("qmgr", "flush", "verify"),
-    ("local", "virtual", "smtp", "lmtp", "pipe", "error", "discard"),
-    ("cleanup", "bounce", "rewrite", "trivial-rewrite", "proxymap", "anvil"),
-)
 _LOG_PROGRAMS = ("log", "postlogd")
 # Always there, whether somebody knocks or not.
 _KEPT = (QUEUE_MANAGER, *_LOG_PROGRAMS)
@@ -44,9 +38,11 @@ _KEPT = (QUEUE_MANAGER, *_LOG_PROGRAMS)
 class Master:
     """One instance."""
 
-    def __init__(self, directory: str, ready_fd: int = -1) -> None:
+    def __init__(self, directory: str, ready_fd: int = -1, parent_fd: int = -1) -> None:
+        """``ready_fd`` is told when the doors are open; at the end of ``parent_fd`` the system stops. -1: none."""
         self._directory = directory
         self._ready_fd = ready_fd
+        self._parent_fd = parent_fd
         self._config = load(directory)
         self._selector = selectors.EpollSelector()
         self._states: dict[tuple[str, str], ServiceState] = {}
@@ -62,9 +58,7 @@ class Master:
         self._next_pressure = 0.0
         self._started = time.time()
         self._template_ended: float | None = None
-        self._stopping_since: float | None = None
-        self._phase = 0
-        self._phase_since = 0.0
+        self._stop: Stop | None = None
         self._uid, self._gid = self._account(self._config)
         self._signals = Signals()
 
@@ -102,11 +96,7 @@ class Master:
         self._subreaper()
         self._output = os.dup(1)
         self._flow = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        services, faults = table.read(self._directory, config)
-        errors = [fault for fault in faults if fault.severity == "error"]
-        if errors:
-            raise ConfigError(errors[0].reason, file=errors[0].file, line=errors[0].line, name=errors[0].name)
-        for service in services.values():
+        for service in reload.read_services(self._directory, config).values():
             self._sockets[service.key] = sockets.open_service(service, config, self._uid, self._gid)
             self._states[service.key] = ServiceState(service)
         log.setup(f"{config.syslog_name}/master", path=f"public/{config.postlog_service_name}")
@@ -119,6 +109,8 @@ class Master:
         self._start_template()
         self._selector.register(self._signals.fd, selectors.EVENT_READ, self._on_signal)
         self._selector.register(self._control.listener, selectors.EVENT_READ, self._on_question)
+        if self._parent_fd >= 0:
+            self._selector.register(self._parent_fd, selectors.EVENT_READ, self._on_parent)
         log.info(f"daemon started -- version {config.mail_version}, configuration {self._directory}")
 
     def _start_template(self) -> None:
@@ -157,8 +149,8 @@ class Master:
                     return 0
             for key, _ in self._selector.select(max(next_tick - time.monotonic(), 0)):
                 key.data()
-            if self._stopping_since is not None:
-                if self._stop_step(time.monotonic()):
+            if self._stop is not None:
+                if self._stop.step(time.monotonic()):
                     return 0
             elif self._template_ended is None:
                 self._balance(time.monotonic())
@@ -175,9 +167,9 @@ class Master:
             for pid in state.overdue(now, self._config.heartbeat_timeout):
                 log.warning(f"{state.service.name}: process {state.service.program}[{pid}] does not answer: killed")
                 state.children[pid].heard = now
-                _kill(pid, signal.SIGKILL)
-        if self._stopping_since is not None:
-            return self._stop_step(now)
+                kill(pid, signal.SIGKILL)
+        if self._stop is not None:
+            return self._stop.step(now)
         if self._template_ended is not None:
             if now - self._template_ended < _TEMPLATE_PAUSE:
                 return False
@@ -379,7 +371,7 @@ class Master:
         self._owners[pid] = state
         self._controls[pid] = control
         self._selector.register(control, selectors.EVENT_READ, lambda: self._on_child(pid))
-        if generation != self._generation or self._stopping_since is not None:
+        if generation != self._generation or self._stop is not None:
             child.stopping = True
             self._order(pid, Order("stop"))
 
@@ -445,7 +437,8 @@ class Master:
     def _on_signal(self) -> None:
         for number in self._signals.taken():
             if number == signal.SIGHUP:
-                self._reload()
+                if self._stop is None:
+                    self._reload()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._begin_stop()
             elif number == signal.SIGCHLD:
@@ -463,7 +456,7 @@ class Master:
             "version": self._config.mail_version,
             "memory": measure.memory_of(os.getpid()) + measure.memory_of(self._template.pid),
             "pressure_level": self._level,
-            "stopping": self._stopping_since is not None,
+            "stopping": self._stop is not None,
             "services": control.rows(self._states.values(), time.monotonic()),
         }
 
@@ -471,22 +464,13 @@ class Master:
 
     def _reload(self) -> None:
         """Read the configuration again; old children finish what they have, new ones have the new one."""
+        known = {key: state.service for key, state in self._states.items()}
         try:
-            config = load(self._directory)
-            services, faults = table.read(self._directory, config)
-            errors = [fault for fault in faults if fault.severity == "error"]
-            if errors:
-                raise ConfigError(errors[0].reason, file=errors[0].file, line=errors[0].line, name=errors[0].name)
-            if os.path.realpath(config.queue_directory) != os.path.realpath("."):
-                raise config.bad_value("queue_directory", "cannot change at reload: stop and start")
-            opened = {
-                service.key: sockets.open_service(service, config, self._uid, self._gid)
-                for service in services.values()
-                if service.key not in self._states or service.path != self._states[service.key].service.path
-            }
+            plan = reload.prepare(self._directory, known, self._sockets, self._uid, self._gid)
         except (ConfigError, OSError) as error:
             log.error(f"reload refused, the old configuration stays: {error}")
             return
+        config, services, opened = plan.config, plan.services, plan.opened
         self._config = config
         self._generation += 1
         for key in tuple(self._watched):
@@ -507,64 +491,33 @@ class Master:
                 del self._states[key]
         self._sockets.update(opened)
         for key, service in services.items():
-            known = self._states.get(key)
-            if known is None:
+            there = self._states.get(key)
+            if there is None:
                 self._states[key] = ServiceState(service)
             else:
-                known.service = service
-                known.limit = pressure.limit_at(self._level, service.maxproc, config.default_process_limit)
-                known.throttled_until = 0.0
-                known.next_wakeup = 0.0
+                there.service = service
+                there.limit = pressure.limit_at(self._level, service.maxproc, config.default_process_limit)
+                there.throttled_until = 0.0
+                there.next_wakeup = 0.0
         log.info(f"reload -- version {config.mail_version}, configuration {self._directory}")
 
     # -- stop --------------------------------------------------------------------------------------------------------
 
     def _begin_stop(self) -> None:
-        if self._stopping_since is not None:
+        if self._stop is not None:
             return
-        log.info("stopping: sessions and deliveries under way are finished first")
-        self._stopping_since = self._phase_since = time.monotonic()
         for key in self._watched:
             for listener in self._sockets[key]:
                 self._selector.unregister(listener)
         self._watched.clear()
-        self._phase = -1
-        self._next_phase(self._phase_since)
+        self._stop = Stop(self._owners, self._order, self._config.stop_timeout, time.monotonic())
 
-    def _in_phase(self, phase: int) -> list[int]:
-        """Processes that have to be gone before the next phase."""
-        if phase >= len(_STOP_PHASES):
-            return list(self._owners)
-        names = {name for programs in _STOP_PHASES[: phase + 1] for name in programs}
-        return [pid for pid, state in self._owners.items() if state.service.program in names]
-
-    def _next_phase(self, now: float) -> None:
-        self._phase += 1
-        self._phase_since = now
-        if self._phase == len(_STOP_PHASES):
-            # While there is still a log program to write it.
-            log.info("stopped")
-            log.flush()
-        for pid in self._in_phase(self._phase):
-            state = self._owners[pid]
-            if child := state.children.get(pid):
-                child.stopping = True
-            self._order(pid, Order("hurry"))
-
-    def _stop_step(self, now: float) -> bool:
-        while True:
-            waiting = self._in_phase(self._phase)
-            if not waiting:
-                if self._phase >= len(_STOP_PHASES):
-                    return True
-                self._next_phase(now)
-                continue
-            patience = self._config.stop_timeout / len(_STOP_PHASES)
-            late = now - self._phase_since
-            if late > patience:
-                for pid in waiting:
-                    _kill(pid, signal.SIGKILL if late > patience + 2 else signal.SIGTERM)
-            return False
+    def _on_parent(self) -> None:
+        """Nothing is ever written there: it is the end."""
+        self._selector.unregister(self._parent_fd)
+        os.close(self._parent_fd)
+        log.info("whoever started this is gone")
+        self._begin_stop()
 
     def finish(self) -> None:
         """After the loop: nothing of us stays."""
@@ -572,17 +525,10 @@ class Master:
         self._control.close()
 
 
-def _kill(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
-
-
-def run(directory: str, ready_fd: int = -1) -> int:
+def run(directory: str, ready_fd: int = -1, parent_fd: int = -1) -> int:
     """Run the instance. Returns the exit status."""
     try:
-        master = Master(directory, ready_fd)
+        master = Master(directory, ready_fd, parent_fd)
         master.start()
     except ConfigError as error:
         sys.stderr.write(f"master: fatal: {error}\n")

@@ -18,11 +18,16 @@ class ListenError(OSError):
     """Says which service cannot listen, and where."""
 
 
-def open_service(service: Service, config: Config, uid: int, gid: int) -> list[socket.socket]:
-    """Listening sockets of a service. Raises ListenError."""
+def open_service(
+    service: Service, config: Config, uid: int, gid: int, leaving: Sequence[socket.socket] = ()
+) -> list[socket.socket]:
+    """Listening sockets of a service. ``leaving``: others that are about to be closed, and stand in nobody's way.
+
+    Raises ListenError.
+    """
     try:
         if service.kind == "inet":
-            return _open_inet(service.name, config)
+            return _open_inet(service.name, config, leaving)
         return [_open_unix(service, uid, gid)]
     except OSError as error:
         where = service.path or service.name
@@ -46,7 +51,7 @@ def _addresses(host: str, config: Config) -> Sequence[str]:
     return [address.strip("[]") for address in config.inet_interfaces]
 
 
-def _open_inet(name: str, config: Config) -> list[socket.socket]:
+def _open_inet(name: str, config: Config, leaving: Sequence[socket.socket]) -> list[socket.socket]:
     host, port = split_endpoint(name)
     protocols = {word.lower() for word in config.inet_protocols}
     families = set()
@@ -64,7 +69,7 @@ def _open_inet(name: str, config: Config) -> list[socket.socket]:
                 if family not in families:
                     continue
                 try:
-                    found.append(_listen(socket.AddressFamily(family), kind, protocol, where))
+                    found.append(_listen(socket.AddressFamily(family), kind, protocol, where, leaving))
                 except OSError as error:
                     # A host without IPv6 (or the other way round) still gets what it has.
                     last = error
@@ -81,9 +86,20 @@ def _open_inet(name: str, config: Config) -> list[socket.socket]:
     return found
 
 
-def _listen(family: socket.AddressFamily, kind: int, protocol: int, where: object) -> socket.socket:
+def _listen(
+    family: socket.AddressFamily, kind: int, protocol: int, where: object, leaving: Sequence[socket.socket]
+) -> socket.socket:
+    for other in leaving:
+        if other.family == family and other.getsockname() == where:
+            # The very same door: who waits before it is let in by the new service.
+            return other.dup()
     listener = socket.socket(family, kind, protocol)
+    # Their children go on listening until they have heard of the reload. With SO_REUSEPORT on both sides the kernel
+    # lets us in beside them; it is taken back at once, as nobody else is to be.
+    beside = [other for other in leaving if other.family == family and other.getsockname()[1] == _port(where)]
     try:
+        for one in (listener, *beside) if beside else ():
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -93,7 +109,16 @@ def _listen(family: socket.AddressFamily, kind: int, protocol: int, where: objec
     except BaseException:
         listener.close()
         raise
+    finally:
+        for one in (listener, *beside) if beside else ():
+            if one.fileno() >= 0:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
     return listener
+
+
+def _port(where: object) -> int:
+    """Of an address as getaddrinfo gives it."""
+    return int(where[1])  # type: ignore[index]
 
 
 def _open_unix(service: Service, uid: int, gid: int) -> socket.socket:

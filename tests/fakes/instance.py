@@ -139,14 +139,17 @@ class Instance:
 
     def start(self) -> "Instance":
         read, write = os.pipe()
+        # However the tests end, be it by kill -9: with our end of this one the system stops.
+        theirs, self._tie = os.pipe()
         self.process = subprocess.Popen(
-            [*self.master, "-c", str(self.conf), "--ready-fd", str(write)],
-            pass_fds=(write,),
+            [*self.master, "-c", str(self.conf), "--ready-fd", str(write), "--parent-fd", str(theirs)],
+            pass_fds=(write, theirs),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         os.close(write)
+        os.close(theirs)
         self.log = Log(self.process.stdout, self._echo)
         with os.fdopen(read, "rb") as ready:
             if not ready.read(1):
@@ -165,8 +168,12 @@ class Instance:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
-        self.process = None
+        self._ended()
         return status
+
+    def _ended(self) -> None:
+        self.process = None
+        os.close(self._tie)
 
     def pids(self, program: str = "") -> list[int]:
         """Of the children, as the master knows them."""
@@ -189,7 +196,7 @@ class Instance:
         self.process.wait(PATIENCE)
         for pid in pids:
             _wait_gone(pid)
-        self.process = None
+        self._ended()
 
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = control.ask(str(self.spool / "pid"), "status")

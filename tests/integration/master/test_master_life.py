@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import select
+import shutil
 import signal
 import smtplib
 import socket
@@ -133,6 +134,47 @@ def test_a_port_that_is_taken_refuses_the_reload_and_leaves_nothing_open() -> No
         instance.log.wait(rf"error: reload refused.*cannot listen on 127\.0\.0\.1:{port}", start=start)
         assert refuses(other)
         assert "ESMTP" in banner(instance.port)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", "127.0.0.1:"), ("127.0.0.1:", ""), ("127.0.0.1:", "localhost:"), ("0.0.0.0:", "127.0.0.1:")],
+)
+def test_the_same_port_under_another_name_is_never_closed(before: str, after: str) -> None:
+    port = free_port()
+    line = "{}{} inet n - n - - smtpd -o smtpd_banner={}"
+    main = {"inet_protocols": "ipv4", "inet_interfaces": "127.0.0.1, 127.0.0.2"}
+    with running(main=main, master=[line.format(before, port, "old")]) as instance:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            assert client.recv(512).startswith(b"220 old")
+            change_master(instance, line.format(before, port, "old"), line.format(after, port, "new"))
+            start = hang_up(instance)
+            until(lambda: "new" in banner(port), "the new service answers")
+            instance.log.wait(r"master\[\d+\]: reload -- version", start=start)
+            client.sendall(b"NOOP\r\n")
+            assert client.recv(512).startswith(b"250 "), "who was there is not sent away"
+        until(lambda: all("new" in banner(port) for _ in range(5)), "the old children are gone")
+        assert not instance.log.count("reload refused")
+        # Nobody else is let in beside the new one.
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with pytest.raises(OSError):
+                other.bind(("127.0.0.1", port))
+                other.listen()
+
+
+def test_a_mistake_beside_such_a_change_leaves_the_old_name() -> None:
+    port, taken = free_port(), free_port()
+    line = f"127.0.0.1:{port} inet n - n - - smtpd"
+    with (
+        socket.create_server(("127.0.0.1", taken)),
+        running(master=[line]) as instance,
+    ):
+        change_master(instance, line, f"localhost:{port} inet n - n - - smtpd\n127.0.0.1:{taken} inet n - n - - smtpd")
+        start = hang_up(instance)
+        instance.log.wait(rf"error: reload refused.*cannot listen on 127\.0\.0\.1:{taken}", start=start)
+        assert "ESMTP" in banner(port)
+        assert row(instance, f"127.0.0.1:{port}")
 
 
 def slow_transport(instance: Instance, seconds: float) -> Path:
@@ -377,6 +419,29 @@ def test_orphans_come_to_the_master_and_are_reaped() -> None:
         until(lambda: lines(folder / "orphan"), "the command left something behind")
         orphan = int((folder / "orphan").read_text())
         until(lambda: not os.path.exists(f"/proc/{orphan}"), "it is gone, not a zombie", 10)
+
+
+def test_tests_that_are_killed_leave_no_system_behind(tmp_path: Path) -> None:
+    script = tmp_path / "begun.py"
+    script.write_text(
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n"
+        "from tests.fakes.instance import Instance\n"
+        "instance = Instance().start()\n"
+        "instance.send('alice@example.test')\n"
+        "instance.log.wait('status=sent')\n"
+        "print(instance.process.pid, instance.status()['template'], *instance.pids(), instance.root, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        *numbers, root = killed.stdout.readline().split()
+        killed.kill()
+    try:
+        assert len(numbers) > 5
+        until(lambda: not any(os.path.exists(f"/proc/{int(number)}") for number in numbers), "all have ended")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def test_start_status_and_stop_say_how_it_went() -> None:
