@@ -77,7 +77,7 @@ async def tell(session: "Session", selected: Selected) -> None:
     if not among:
         return
     for context in tuple(selected.contexts.values()):
-        reporter = searching.Reporter(session, context.tag)
+        reporter = searching.Reporter(session)
         about = Context(time(), selected.view.uids, (), selected.recent, among)
         found = set(await searching.find(selected.mailbox, selected.folder, context.key, about, reporter))
         if context.criteria:

@@ -38,11 +38,11 @@ class UidRequired(BadCommand):
 
 
 class Reporter:
-    """Of one command, by its tag."""
+    """Of one command, by its tag; without one nothing is told."""
 
-    def __init__(self, session: "Session", tag: bytes) -> None:
+    def __init__(self, session: "Session", tag: bytes = b"") -> None:
         self._session = session
-        self._tag = quoted(tag)
+        self._tag = quoted(tag) if tag else b""
         self._due = session.loop.time() + _PATIENCE
         self._told = -1
 
@@ -52,7 +52,7 @@ class Reporter:
         if session.closed or session.leaving:
             raise Gone
         now = session.loop.time()
-        if now < self._due:
+        if now < self._due or not self._tag:
             return
         self._due = now + _PATIENCE
         # RFC 9585 4: progress only grows, and stays below the goal; NIL where that is not known.
@@ -127,8 +127,9 @@ def context_of(selected: Selected) -> Context:
 
 def numbers_of(view: View, uids: Sequence[int]) -> list[int]:
     """Message numbers of UIDs, in their order; those that are gone are left out."""
-    if len(uids) == len(view):
-        # All of them, most often: a sorted result has the same length.
+    if isinstance(uids, array) and uids == view.uids:
+        return list(range(1, len(uids) + 1))
+    if len(uids) > len(view) // 8:
         places = {uid: number for number, uid in enumerate(view.uids, 1)}
         return [places[uid] for uid in uids if uid in places]
     return [number for number in map(view.number, uids) if number]

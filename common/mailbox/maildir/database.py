@@ -215,6 +215,18 @@ class Database:
                 os.close(fd)
             return
 
+    def renew_words(self) -> None:
+        """Make the full-text index anew, empty: it was found damaged, and all else is sound. Raises sqlite3.Error."""
+        with self.transaction() as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name='words'").fetchone() is not None:
+                connection.execute("DROP TABLE words")
+            for statement in _statements():
+                if "VIRTUAL TABLE words " in statement:
+                    connection.execute(statement)
+            connection.execute("DELETE FROM vocabulary")
+            connection.execute("DELETE FROM account WHERE key='words'")
+            connection.execute("UPDATE content SET indexed=0")
+
     def version(self) -> int:
         """Changes when another connection has committed something."""
         found: int = self.connection.execute("PRAGMA data_version").fetchone()[0]

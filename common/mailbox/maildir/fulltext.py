@@ -7,9 +7,11 @@ does no harm (whoever asks looks for messages that are there); ``reindex`` begin
 
 import mmap
 import os
+import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tubepost.common.mail import structure, text
@@ -37,6 +39,10 @@ _TERMS = 300
 _KEPT = 64 << 20
 _KEPT_OF_ONE = 32 << 20
 _ROWS = 20_000
+
+
+class Damaged(OSError):
+    """The full-text index was damaged and is empty now: what was asked of it may be asked again."""
 
 
 class Texts(NamedTuple):
@@ -161,7 +167,8 @@ def index(folder: "Folder", place: int = 0, limit: int = BATCH) -> Progress:
         if octets > _BATCH_OCTETS:
             break
     if found:
-        _write(folder.database, found, vocabulary)
+        with _mending(folder.database):
+            _write(folder.database, found, vocabulary)
     return Progress(place, done)
 
 
@@ -267,8 +274,22 @@ def _any(found: Sequence[str]) -> str:
 
 
 def _match(database: Database, expression: str) -> set[int]:
-    rows = database.connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,))
-    return {content for (content,) in rows}
+    with _mending(database):
+        rows = database.connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,))
+        return {content for (content,) in rows}
+
+
+@contextmanager
+def _mending(database: Database) -> Iterator[None]:
+    """Damage of the full-text index is no reason to give up the whole index, with its UIDs. Raises Damaged."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_CORRUPT_VTAB:
+            raise
+        log.warning(f"the full-text index in {database.path} is damaged ({error}): it is built anew")
+        database.renew_words()
+        raise Damaged(f"the full-text index in {database.path} was damaged") from error
 
 
 class Vocabulary:

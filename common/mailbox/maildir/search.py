@@ -101,6 +101,7 @@ class Evaluation:
         self._survey(key)
         self._steps = self._run()
         self._failure: Exception | None = None
+        self._begun_anew = False
 
     @property
     def is_quick(self) -> bool:
@@ -118,6 +119,16 @@ class Evaluation:
             raise self._failure
         try:
             return next(self._steps, None)
+        except fulltext.Damaged as error:
+            if self._begun_anew:
+                self._failure = error
+                raise
+            self._begun_anew = True
+            for leaf in self._leaves.values():
+                leaf.found.clear()
+            del self.found[:]
+            self._steps = self._run()
+            return Progress(0, 0)
         except Exception as error:
             self._failure = error
             raise

@@ -227,3 +227,26 @@ def test_texts_of_html_and_of_messages_within() -> None:
 def test_candidates_of_what_the_index_cannot_tell(account: MaildirAccount) -> None:
     assert fulltext.candidates(account.database, needle("---"), ("body",)) is None
     assert fulltext.candidates(account.database, needle("nothing"), ("body",)) == set()
+
+
+def test_a_damaged_index_is_built_anew_and_nothing_else(root: Path, account: MaildirAccount) -> None:
+    for number in range(3):
+        deliver(root, number, f"text{number} common")
+    folder = account.folder("INBOX")
+    folder.sync()
+    folder.index()
+    validity = folder.uidvalidity
+    account.database.connection.execute("DELETE FROM words_data WHERE id>10")
+    assert find(folder, "common") == [1, 2, 3]
+    account.database.connection.execute("DELETE FROM words_data WHERE id>10")
+    assert find(folder, "text1 com") == [2]
+    assert account.folder("INBOX").uidvalidity == validity
+    assert not list(root.glob("*corrupt*"))
+    deliver(root, 4, "text4 common")
+    folder.sync()
+    account.database.connection.execute("DELETE FROM words_data WHERE id>=10")
+    try:
+        folder.index()
+    except fulltext.Damaged:
+        pass
+    assert find(folder, "common") == [1, 2, 3, 4]
