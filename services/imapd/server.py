@@ -1,7 +1,9 @@
 """The program: what all its sessions share."""
 
 import asyncio
+import contextlib
 import os
+import ssl
 
 from tubepost.common.wire import auth, notify
 from tubepost.common.wire.auth import User
@@ -39,6 +41,7 @@ class Imapd(stream.Service):
         self.sessions: set[Session] = set()
         self._by_folder: dict[tuple[str, int], set[Session]] = {}
         self._by_user: dict[str, int] = {}
+        self._closing = asyncio.Event()
         self._flushes: set[asyncio.Task[None]] = set()
         self._subscription: asyncio.Task[None] | None = None
         self.noticing: set[Session] = set()
@@ -63,6 +66,7 @@ class Imapd(stream.Service):
             if task is not None:
                 task.cancel()
         self.watch.close()
+        self._closing.set()
         if self._flushes:
             await asyncio.wait(self._flushes)
         self.mailboxes.close()
@@ -70,6 +74,9 @@ class Imapd(stream.Service):
     @property
     def busy(self) -> bool:
         return bool(self._flushes)
+
+    def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
+        return self.tls.wrapping()
 
     def connected(self, peer: stream.Peer) -> asyncio.Protocol:
         session = Session(self, peer)
@@ -85,6 +92,7 @@ class Imapd(stream.Service):
     async def _await_stop(self) -> None:
         """IMAP sessions last for hours: they are ended when the program is to go, not waited for."""
         await self.process.stopping.wait()
+        self._closing.set()
         for session in tuple(self.sessions):
             session.leave()
 
@@ -199,7 +207,9 @@ class Imapd(stream.Service):
         async def work() -> None:
             try:
                 # What is marked and then removed need not be renamed before.
-                await asyncio.sleep(_QUIET)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_QUIET):
+                        await self._closing.wait()
                 while await mailbox.work(folder.flush):
                     pass
             except Exception as error:

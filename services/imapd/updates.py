@@ -177,6 +177,11 @@ def flags_of(session: "Session", selected: Selected, uid: int, flagset: int) -> 
     text = flags_text(session, selected, flagset)
     if uid < selected.recent or b"IMAP4REV2" in session.enabled or not selected.is_recent(uid):
         return text
+    return with_recent(text)
+
+
+def with_recent(text: bytes) -> bytes:
+    """Flags in parentheses with one more."""
     return b"(\\Recent)" if text == b"()" else text[:-1] + b" \\Recent)"
 
 

@@ -155,9 +155,10 @@ def _tell_flags(session: "Session", selected: Selected, uids: Sequence[int], pla
         sets = [view.flagsets[number - 1] for number in numbers]
     known = {flagset: updates.flags_text(session, selected, flagset) for flagset in set(sets)}
     texts = [known[flagset] for flagset in sets]
-    if uids[-1] >= selected.recent:
+    if uids[-1] >= selected.recent and b"IMAP4REV2" not in session.enabled:
+        marked = {flagset: updates.with_recent(text) for flagset, text in known.items()}
         texts = [
-            updates.flags_of(session, selected, uid, flagset) if selected.is_recent(uid) else text
+            marked[flagset] if selected.is_recent(uid) else text
             for uid, flagset, text in zip(uids, sets, texts, strict=True)
         ]
     form = plan.flags_form
