@@ -116,6 +116,11 @@ class Session(Channel):
             self._task = self.loop.create_task(self._live())
             self.server.process.spawn(self._task)
 
+    def handshake_failed(self, error: HandshakeError) -> None:
+        """TLS from the beginning did not come about."""
+        self.server.tls.failed(self.client, error)
+        self.server.forget(self)
+
     def received(self, data: bytes) -> None:
         self._received += len(data)
         if self._inflate is not None:
@@ -287,6 +292,11 @@ class Session(Channel):
             log.info(f"{self.who}: disconnected for inactivity")
 
     @property
+    def client(self) -> str:
+        """For the log lines of TLS."""
+        return f"unknown[{self.peer.address}]"
+
+    @property
     def who(self) -> str:
         """For the log."""
         return f"{self.user.name} [{self.peer.address}]" if self.user is not None else f"[{self.peer.address}]"
@@ -294,11 +304,9 @@ class Session(Channel):
     async def _converse(self) -> None:
         server, tls = self.server, self.server.tls
         self.expect_by(server.config.imapd_login_timeout)
-        if tls.wrapper:
-            try:
-                await self.start_server_tls(b"")
-            except HandshakeError:
-                raise Gone from None
+        if tls.wrapper and self.transport is not None:
+            tls.accepted(self.transport, self.client)
+            self._secure()
         await server.auth.offer(self.asker)
         line = " ".join(capabilities(self))
         self.send(f"* OK [CAPABILITY {line}] {server.banner}\r\n".encode())
@@ -312,13 +320,15 @@ class Session(Channel):
             if not await self._handle(event):
                 return
 
+    def _secure(self) -> None:
+        self.asker.tls = True
+        self.asker.binding = self.server.tls.binding(self.transport)
+
     async def start_server_tls(self, reply: bytes) -> None:
         """Raises HandshakeError."""
         self.flush()
-        tls = self.server.tls
-        await tls.upgrade_channel(self, f"unknown[{self.peer.address}]", reply)
-        self.asker.tls = True
-        self.asker.binding = tls.binding(self.transport)
+        await self.server.tls.upgrade_channel(self, self.client, reply)
+        self._secure()
         self.expect_by(self.server.config.imapd_login_timeout)
         await self.server.auth.offer(self.asker)
 
