@@ -22,7 +22,7 @@ from tubepost.common.tables.users import forbidden
 DEFAULT_DIRECTORY = "/etc/tubepost"
 # sysexits.h
 EX_OK, EX_USAGE, EX_DATAERR, EX_UNAVAILABLE, EX_SOFTWARE, EX_OSERR = 0, 64, 65, 69, 70, 71
-EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 74, 75, 77, 78
+EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 75, 77, 78
 
 _LEVELS: dict[str, tuple[Callable[[str], None], int]] = {
     "info": (log.info, syslog.LOG_INFO),

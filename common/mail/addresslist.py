@@ -6,8 +6,8 @@ brackets. Nothing is thrown away: text outside of a replaced address stays as it
 """
 
 import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from tubepost.common.mail import address as addresses
 
@@ -88,30 +88,9 @@ def replace(value: str, found: Sequence[Mailbox], new: Sequence[str]) -> str:
     return "".join(parts)
 
 
-Value = TypeVar("Value", str, bytes)
-
-
-def rewrite_addresses(value: Value, change: Callable[[str], str], limit: int = TOKEN_LIMIT) -> Value:
-    """Replace each address by ``change(address)``, both in external form; all other text is kept.
-
-    Bytes are taken as UTF-8; an address that is not valid UTF-8 is left alone.
-    """
-    if isinstance(value, bytes):
-        text = value.decode("utf-8", "surrogateescape")
-        return _rewrite_text(text, change, limit).encode("utf-8", "surrogateescape")
-    return _rewrite_text(value, change, limit)
-
-
 def is_text(address: str) -> bool:
     """False for an address with bytes that were not UTF-8 (surrogates, from ``surrogateescape``)."""
     return address.isascii() or _SURROGATE.search(address) is None
-
-
-def _rewrite_text(value: str, change: Callable[[str], str], limit: int) -> str:
-    found = mailboxes(value, limit)
-    return replace(
-        value, found, [change(mailbox.address) if is_text(mailbox.address) else mailbox.address for mailbox in found]
-    )
 
 
 class _Parser:

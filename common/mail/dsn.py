@@ -1,40 +1,9 @@
-"""Enhanced status codes (RFC 3463): named ones, and taking them off and putting them before a text."""
+"""Enhanced status codes (RFC 3463): what is one, taken off a text, in another class. Pure."""
 
 import re
-from typing import Final
 
 # RFC 3463 2: class 2, 4 or 5; subject and detail of up to three digits without leading zeros.
 _CODE = re.compile(r"([245])\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})")
-
-SUCCESS: Final = "2.0.0"
-ADDRESS_UNKNOWN: Final = "5.1.1"
-DOMAIN_UNKNOWN: Final = "5.1.2"
-ADDRESS_SYNTAX: Final = "5.1.3"
-SENDER_SYNTAX: Final = "5.1.7"
-SENDER_DOMAIN: Final = "5.1.8"
-NULL_MX: Final = "5.1.10"  # RFC 7505 4.2
-MAILBOX_FULL: Final = "5.2.2"
-MESSAGE_TOO_LONG_FOR_MAILBOX: Final = "5.2.3"
-SYSTEM_FULL: Final = "4.3.1"
-SYSTEM_TROUBLE: Final = "4.3.0"
-SYSTEM_SHUTDOWN: Final = "4.3.2"
-MESSAGE_TOO_BIG: Final = "5.3.4"
-SYSTEM_CONFIGURATION: Final = "5.3.5"
-TEMPORARY_CONFIGURATION: Final = "4.3.5"
-NO_ANSWER: Final = "4.4.1"
-BAD_CONNECTION: Final = "4.4.2"
-DNS_TROUBLE: Final = "4.4.3"
-ROUTING_LOOP: Final = "5.4.6"
-EXPIRED: Final = "4.4.7"
-TOO_MANY_HOPS: Final = "5.4.0"
-BAD_SEQUENCE: Final = "5.5.1"
-BAD_SYNTAX: Final = "5.5.2"
-TOO_MANY_RECIPIENTS: Final = "4.5.3"
-BAD_ARGUMENT: Final = "5.5.4"
-CONTENT_UNSUPPORTED: Final = "5.6.1"
-CONVERSION_FAILED: Final = "5.6.3"
-ADDRESS_NOT_ASCII: Final = "5.6.7"  # RFC 6531 3.5
-POLICY: Final = "5.7.1"
 
 
 def is_valid(code: str) -> bool:

@@ -60,11 +60,6 @@ def header_texts(part: Part) -> Iterator[str]:
         yield f"{name.decode('ascii')}: {decode_value(value)}"
 
 
-def field_texts(part: Part, name: bytes) -> Iterator[str]:
-    """The texts of all fields of a (lower case) name (SEARCH HEADER)."""
-    return (decode_value(value) for key, value in part.fields if key == name)
-
-
 def body_texts(data: Data, part: Part, limit: int = BODY_LIMIT) -> Iterator[str]:
     """The texts of a message's body in order: text parts, and headers and bodies of messages within (SEARCH BODY).
 

@@ -108,11 +108,6 @@ def _protocol(word: str) -> str | None:
     raise ValueError(f'"{word}" is no TLS protocol: write TLSv1.2, TLSv1.3, >=TLSv1.2 or !TLSv1')
 
 
-def check_protocols(text: str) -> None:
-    """Raises ValueError."""
-    parse_protocols(text)
-
-
 def limit(context: ssl.SSLContext, protocols: str, ciphers: str) -> None:
     """Set protocols and ciphers (an OpenSSL list for TLS up to 1.2). Raises ValueError."""
     allowed, lowest, highest = parse_protocols(protocols)

@@ -13,7 +13,6 @@ Token = tuple[str, str]
 operator character twice."""
 
 ATOM, QUOTED, LITERAL = "a", "q", "d"
-OPERATORS = frozenset(".@%!:,;<>")
 _TOKEN = re.compile(
     r"""(?P<quoted>"(?:[^"\\]|\\.)*(?:"|\\?\Z))
       | (?P<literal>\[(?:[^\]\\]|\\.)*(?:\]|\\?\Z))

@@ -149,10 +149,6 @@ class Conversation:
             return Stage.BODY
         return self._expected[0][0] if self._expected else None
 
-    @property
-    def pipelining(self) -> bool:
-        return self._pipelining
-
     def take(self) -> bytes:
         """What is to be sent now."""
         if not self._out:

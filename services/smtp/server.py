@@ -53,4 +53,3 @@ class Manner:
     probe_to_data: bool = False
     """smtp_address_verify_target = data."""
     pix: frozenset[str] = frozenset()
-    lines_limit: int = 0

@@ -29,7 +29,6 @@ class Stage(enum.Enum):
         "end of DATA command",
         "smtp_data_done_timeout",
     )
-    ABORT = ("sending final RSET", "final RSET command", "smtp_rset_timeout")
     QUIT = ("sending QUIT", "QUIT command", "smtp_quit_timeout")
 
     @property

@@ -11,22 +11,9 @@ T = TypeVar("T")
 Steps = Generator[Awaitable[Any] | None, Any, T]
 
 
-def drive(steps: Steps[T]) -> T | Awaitable[T]:
-    """The outcome, when nothing had to be awaited, or the promise of it."""
-    try:
-        awaited = next(steps)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    return _drive_on(steps, awaited)
-
-
 async def drive_on(steps: Steps[T]) -> T:
     """The outcome, for those that wait anyway."""
-    return await _drive_on(steps, None)
-
-
-async def _drive_on(steps: Steps[T], awaited: Awaitable[Any] | None) -> T:
+    awaited: Awaitable[Any] | None = None
     try:
         while True:
             try:

@@ -1,6 +1,7 @@
 """Address lists: what is found, what is replaced, and that nothing else changes; linear on hostile input."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -48,36 +49,43 @@ def test_found(value: str, expected: list[str]) -> None:
     assert addresslist.extract_addresses(value) == expected
 
 
+def rewrite(value: str, change: Callable[[str], str], limit: int = addresslist.TOKEN_LIMIT) -> str:
+    """Each address changed; one with bytes that were not UTF-8 is left alone, as those do who use it."""
+    found = addresslist.mailboxes(value, limit)
+    return addresslist.replace(
+        value, found, [change(one.address) if addresslist.is_text(one.address) else one.address for one in found]
+    )
+
+
 def test_replaced_in_place() -> None:
     value = ' "Smith, J." <j> (x), Friends:\n\tk@y.z, <@r:l>;'
-    changed = addresslist.rewrite_addresses(value, lambda a: a if "@" in a else f"{a}@me.example")
+    changed = rewrite(value, lambda a: a if "@" in a else f"{a}@me.example")
     assert changed == ' "Smith, J." <j@me.example> (x), Friends:\n\tk@y.z, <l@me.example>;'
 
 
 def test_a_missing_comma_is_put_in_only_with_a_change() -> None:
-    assert addresslist.rewrite_addresses("one two", str) == "one two"
-    assert addresslist.rewrite_addresses("one two", lambda a: a + "@x") == "one@x , two@x"
+    assert rewrite("one two", str) == "one two"
+    assert rewrite("one two", lambda a: a + "@x") == "one@x , two@x"
 
 
 def test_bytes_that_are_not_utf8_are_left_alone() -> None:
-    value = b"\xff\xfe <a@b>, \xe9t\xe9@x"
-    assert addresslist.rewrite_addresses(value, lambda a: "new@y") == b"\xff\xfe <new@y>, \xe9t\xe9@x"
+    value = b"\xff\xfe <a@b>, \xe9t\xe9@x".decode("utf-8", "surrogateescape")
+    assert rewrite(value, lambda a: "new@y") == value.replace("a@b", "new@y")
 
 
 def test_tokens_beyond_the_limit_are_left_alone() -> None:
-    assert addresslist.rewrite_addresses("a, b, c, d", lambda a: a + "@x", limit=4) == "a@x, b@x, c, d"
+    assert rewrite("a, b, c, d", lambda a: a + "@x", limit=4) == "a@x, b@x, c, d"
 
 
 @given(st.text(alphabet='ab@<>,;:."\\()[] \t\n%!é', max_size=60))
 def test_identity_changes_nothing(value: str) -> None:
-    assert addresslist.rewrite_addresses(value, str) == value
-    raw = value.encode()
-    assert addresslist.rewrite_addresses(raw, str) == raw
+    assert rewrite(value, str) == value
 
 
 @given(st.binary(max_size=60))
 def test_identity_on_any_bytes(raw: bytes) -> None:
-    assert addresslist.rewrite_addresses(raw, str) == raw
+    value = raw.decode("utf-8", "surrogateescape")
+    assert rewrite(value, str) == value
 
 
 @given(st.text(alphabet='ab@<>,;:."\\()[] \t\n%!é', max_size=60))
@@ -98,5 +106,5 @@ def test_addresses_written_are_addresses_read(locals_: list[str]) -> None:
 def test_hostile_input_takes_linear_time(piece: str) -> None:
     value = piece * (100_000 // len(piece))
     begin = time.process_time()
-    addresslist.rewrite_addresses(value, str, limit=10**9)
+    rewrite(value, str, limit=10**9)
     assert time.process_time() - begin < 1.5
