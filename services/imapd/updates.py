@@ -42,6 +42,7 @@ async def announce(session: "Session", expunges: Updates) -> None:
             await contexts.tell(session, selected)
     except NoSuchFolder:
         await _follow(session, selected)
+        await announce(session, expunges)
 
 
 async def _follow(session: "Session", selected: Selected) -> None:

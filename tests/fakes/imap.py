@@ -139,6 +139,10 @@ class Client:
             found.append((await self.line()).decode("utf-8", "surrogateescape"))
         return found
 
+    async def quiet_turn(self) -> None:
+        """Let the server work for a moment."""
+        await asyncio.sleep(0.001)
+
     async def until(self, start: str) -> list[str]:
         """Unasked lines up to one that begins so."""
         found: list[str] = []
