@@ -88,7 +88,31 @@ def add(
             passwords.delete_user(made.name)
             if stored is not None:
                 passwords.set_password(made.name, stored, time.time())
+        if uid >= 0:
+            make_home(os.path.join(config.virtual_mailbox_base, made.mailbox), uid, gid)
         click.echo(f"{made.name}: added, mailbox {made.mailbox}")
+
+
+def make_home(path: str, uid: int, gid: int) -> None:
+    """The mailbox's directory, of an owner who may make nothing beside those of others. As root only; else left to be
+    made by who may.
+    """
+    if os.geteuid() != 0:
+        return
+    path = path.rstrip("/")
+    above = os.path.dirname(path)
+    try:
+        if not os.path.isdir(above):
+            # As the owner of the other mailboxes would make it.
+            base = os.stat(os.path.dirname(above))
+            os.mkdir(above)
+            os.chown(above, base.st_uid, base.st_gid)
+        # To be passed through, not to be looked into.
+        os.chmod(above, os.stat(above).st_mode & 0o7777 | 0o011)  # noqa: S103
+        os.makedirs(path, 0o700, exist_ok=True)
+        os.chown(path, uid, gid)
+    except OSError as error:
+        click.echo(f"cannot make {path}: {error.strerror}; make it, owned by {uid}:{gid}", err=True)
 
 
 @user.command()
