@@ -11,7 +11,7 @@ from tubepost.common.imap import charset as charsets
 from tubepost.common.imap.errors import BadCommand, TooMuch
 from tubepost.common.imap.fetch import parse_partial_range
 from tubepost.common.imap.parse import NUMBER64_LIMIT, Scanner
-from tubepost.common.imap.sets import SequenceSet
+from tubepost.common.imap.sets import SequenceSet, of_ranges
 
 DEPTH_LIMIT = 100
 """Levels of parentheses, NOT, OR and FUZZY: twice the recursion stays far below Python's 1000 frames."""
@@ -195,6 +195,7 @@ CRITERIA = frozenset(
 )
 THREADS = frozenset((b"ORDEREDSUBJECT", b"REFERENCES", b"REFS"))
 _OBJECT_ID_LIMIT = 255
+_LARGEST = (1 << 32) - 1
 
 
 def parse_search(scanner: Scanner, *, default_charset: str = charsets.DEFAULT) -> Search:
@@ -362,6 +363,12 @@ def _with_argument(scanner: Scanner, word: bytes, charset: str) -> Key:
     if word == b"UID":
         scanner.space()
         return Numbers(scanner.sequence_set(), True)
+    if word in (b"UIDAFTER", b"UIDBEFORE"):
+        # RFC 9738 3.2: unlike in "UID n:*" the last message is no exception.
+        scanner.space()
+        uid = scanner.nz_number()
+        span = (uid + 1, _LARGEST) if word == b"UIDAFTER" else (1, uid - 1)
+        return Numbers(of_ranges([span] if span[0] <= span[1] else []), True)
     if word in (b"OLDER", b"YOUNGER"):
         scanner.space()
         # RFC 5032 4: nz-number.

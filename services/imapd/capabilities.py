@@ -68,6 +68,8 @@ def capabilities(session: "Session") -> list[str]:
         found += _AFTER
         found.append(f"APPENDLIMIT={session.server.config.imapd_append_limit}")
         found.append("UNAUTHENTICATE")
+        if session.server.config.imapd_message_limit:
+            found.append(f"MESSAGELIMIT={session.server.config.imapd_message_limit}")
         if not session.compressed:
             found.append("COMPRESS=DEFLATE")
         return found

@@ -3,10 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tubepost.common.imap.search import And, Key, Numbers
+from tubepost.common.imap.sets import of_ranges
+
 from tubepost.services.imapd.replies import No
 
 if TYPE_CHECKING:
+    from tubepost.services.imapd.selected import Selected
     from tubepost.services.imapd.session import Session
+
+_LARGEST = (1 << 32) - 1
 
 
 def limit(session: "Session") -> int:
@@ -34,6 +40,25 @@ def cut(session: "Session", uids: Sequence[int]) -> tuple[Sequence[int], bytes]:
         return uids, b""
     kept = uids[len(uids) - limit(session) :]
     return kept, code(session, kept[0])
+
+
+def cut_search(session: "Session", selected: "Selected", key: Key) -> tuple[Key, bytes]:
+    """The search among those messages that it may look at, and the code as of ``cut``.
+
+    RFC 9738 3.1: "the total number of searched messages (note, NOT the number of matched messages)": all, unless the
+    search begins with numbers or UIDs.
+    """
+    if not limit(session):
+        return key, b""
+    uids: Sequence[int] = selected.view.uids
+    for part in key.keys if isinstance(key, And) else (key,):
+        if isinstance(part, Numbers):
+            named = set(selected.resolve(part.numbers, part.uid))
+            uids = [uid for uid in uids if uid in named]
+    kept, limited = cut(session, uids)
+    if not limited:
+        return key, b""
+    return And((Numbers(of_ranges([(kept[0], _LARGEST)]), True), key)), limited
 
 
 def all_or_none(session: "Session", uids: Sequence[int]) -> None:

@@ -25,6 +25,7 @@ from tubepost.common.imap.reader import (
     LiteralEnd,
     Reader,
 )
+from tubepost.common.imap.write import quoted
 
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
@@ -61,6 +62,13 @@ _NUMBERED = frozenset({b"FETCH", b"STORE", b"COPY", b"MOVE", b"SEARCH", b"SORT",
 _NAMING = frozenset(
     {b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"SETMETADATA", b"SETACL", b"DELETEACL"}
 )
+# Commands that may take long and send nothing meanwhile; those that search tell more of it themselves.
+_LONG = frozenset(
+    {b"COPY", b"UID COPY", b"MOVE", b"UID MOVE", b"EXPUNGE", b"UID EXPUNGE", b"CLOSE", b"STORE", b"UID STORE"}
+    | {b"APPEND", b"REPLACE", b"UID REPLACE", b"SELECT", b"EXAMINE", b"STATUS", b"DELETE", b"RENAME", b"LIST"}
+)
+# Seconds after which a client is told that a command goes on (RFC 9585), and then again.
+_PATIENCE = 10.0
 # Before the login literals are short (names and passwords).
 _LITERAL_BEFORE_LOGIN = 8192
 
@@ -104,6 +112,7 @@ class Session(Channel):
         self._woken = False
         self._reading = True
         self._timed_out = False
+        self._patience: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self._sent = self._received = 0
@@ -398,6 +407,23 @@ class Session(Channel):
         return b"UTF8=ACCEPT" in self.enabled or b"IMAP4REV2" in self.enabled
 
     async def _obey(self, command: Command) -> bool:
+        if command.verb not in _LONG:
+            return await self._carry_out(command)
+        self._tell_of(command.tag)
+        try:
+            return await self._carry_out(command)
+        finally:
+            assert self._patience is not None
+            self._patience.cancel()
+
+    def _tell_of(self, tag: bytes, *, telling: bool = False) -> None:
+        """RFC 9585: a client that is told so does not give up."""
+        if telling and not self._out and not self._paused:
+            self.send(b"* OK [INPROGRESS (%b NIL NIL)] Still at it\r\n" % quoted(tag))
+            self.flush()
+        self._patience = self.loop.call_later(_PATIENCE, lambda: self._tell_of(tag, telling=True))
+
+    async def _carry_out(self, command: Command) -> bool:
         found = COMMANDS.get(command.verb)
         self.with_uid = command.verb.startswith(b"UID ")
         self.verb = command.verb

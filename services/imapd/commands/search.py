@@ -11,7 +11,7 @@ from tubepost.common.imap.write import esearch
 
 from tubepost.common.mailbox.maildir.search import Context
 
-from tubepost.services.imapd import contexts, results, searching
+from tubepost.services.imapd import contexts, limits, results, searching
 from tubepost.services.imapd.contexts import SearchContext
 from tubepost.services.imapd.relevance import Loosened, loosen
 from tubepost.services.imapd.replies import Ok
@@ -46,7 +46,8 @@ async def search(session: "Session", command: Command) -> Ok:
     reset_saved(selected, options)
     reporter = searching.Reporter(session, command.tag)
     mailbox, folder = selected.mailbox, selected.folder
-    uids = await searching.find(mailbox, folder, wanted.key, context, reporter)
+    key, limited = limits.cut_search(session, selected, wanted.key)
+    uids = await searching.find(mailbox, folder, key, context, reporter)
     scores = None
     if options is not None and b"RELEVANCY" in options:
         by_uid = await searching.find_scores(mailbox, folder, wanted, context, uids, reporter)
@@ -57,11 +58,11 @@ async def search(session: "Session", command: Command) -> Ok:
         # RFC 7162 3.1.5: the highest modification sequence of all that is told.
         tail = b" (MODSEQ %d)" % modseq if modseq else b""
         session.send(b"* SEARCH%b%b\r\n" % (b"".join([b" %d" % number for number in numbers]), tail))
-        return Ok()
+        return Ok("Not all messages were searched" if limited else "", limited)
     answer(session, selected, command.tag, numbers, uids, request, options, uid=uid, scores=scores, modseq=modseq)
     if b"UPDATE" in options:
         keep(session, selected, wanted, context, command.tag, uids, uid=uid)
-    return Ok()
+    return Ok("Not all messages were searched" if limited else "", limited)
 
 
 def _names_charset(session: "Session", command: Command) -> bool:

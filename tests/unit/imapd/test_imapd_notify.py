@@ -300,6 +300,14 @@ def test_message_limit(tmp_path: Path) -> None:
         assert found[:-1] == [f"* {number} FETCH (UID {number})" for number in (5, 4, 3)]
         assert found[-1].startswith("OK [MESSAGELIMIT 3 3]")
         assert (await alice.no("uid fetch 1:* uid (partial 1:4)")).startswith("NO [MESSAGELIMIT 3]")
+        found = await alice.do("search undeleted")
+        assert found[-1].startswith("OK [MESSAGELIMIT 3 3]") and "ALL" not in found[0]
+        assert (await alice.do("search return (count) 1:3 all"))[-1].startswith("OK SEARCH")
+        assert "ALL 4:5" in (await alice.do("uid search uidafter 3"))[0]
+        assert "ALL 1:2" in (await alice.do("uid search uid 1:3 uidbefore 3"))[0]
+        assert "ALL" not in (await alice.do("uid search uid 1:3 uidafter 5"))[0]
+        assert "ALL" not in (await alice.do("uid search uid 1:3 uidbefore 1"))[0]
+        assert " MESSAGELIMIT=3" in (await alice.ok("capability"))[0]
         assert (await alice.do("store 1:5 +flags (\\Seen)"))[-1].startswith("OK [MESSAGELIMIT 3 3]")
         assert await alice.ok("status inbox (unseen)") == ["* STATUS INBOX (UNSEEN 2)"]
         assert (await alice.no("copy 1:* Old")).startswith("NO [MESSAGELIMIT 3 3]")

@@ -4,7 +4,10 @@ import re
 import zlib
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.imap import Client, FakeImapd, play
+from tubepost.services.imapd import session as session_module
 
 
 def test_states(tmp_path: Path) -> None:
@@ -260,6 +263,26 @@ def test_connection_limit(tmp_path: Path) -> None:
         await first.ok("noop")
 
     play(tmp_path, scene, imapd_user_connection_limit="2")
+
+
+def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9585: a command that takes long says so."""
+    monkeypatch.setattr(session_module, "_PATIENCE", 0.01)
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        await alice.append("inbox")
+        await alice.ok("create x")
+        await alice.ok("select inbox")
+        box = alice.session.mailbox
+        assert box is not None
+        await box.lock.acquire()
+        alice.write(b"a copy 1 x\r\n")
+        assert await alice.line() == b'* OK [INPROGRESS ("a" NIL NIL)] Still at it'
+        box.lock.release()
+        assert (await alice.lines("a"))[-1].startswith("a OK [COPYUID")
+
+    play(tmp_path, scene)
 
 
 def test_many_bad_commands(tmp_path: Path) -> None:
