@@ -10,6 +10,7 @@ from tubepost.common.imap.search import And, Fuzzy, Key, Modseq, Not, Numbers, O
 from tubepost.common.imap.sets import of_ranges
 from tubepost.common.imap.write import quoted
 
+from tubepost.common.mailbox.maildir import summaries
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.search import Context, Evaluation, Progress
 from tubepost.common.mailbox.view import View, ranges
@@ -27,8 +28,9 @@ R = TypeVar("R")
 
 # Seconds after which a client is told that a command goes on, and then again.
 _PATIENCE = 10.0
-# Messages whose rows are read at a time.
+# Messages whose rows are read, and whose summaries are made, at a time.
 _ROWS = 5000
+_SUMMARIES = 100
 
 
 class UidRequired(BadCommand):
@@ -110,9 +112,12 @@ def _rows(folder: Folder, columns: Sequence[str], uids: Sequence[int]) -> list[t
 
 async def complete(mailbox: Mailbox, folder: Folder, uids: Sequence[int], reporter: Reporter) -> None:
     """Summaries where there are none, so that all columns are filled."""
-    for start in range(0, len(uids), _ROWS // 10):
-        await mailbox.work(folder.complete, uids[start : start + _ROWS // 10])
-        reporter.tell(Progress(start, len(uids)))
+    async with mailbox.lock:
+        missing = summaries.unfinished(folder)
+    wanted = sorted(set(missing).intersection(uids)) if missing else []
+    for start in range(0, len(wanted), _SUMMARIES):
+        await mailbox.work(folder.complete, wanted[start : start + _SUMMARIES])
+        reporter.tell(Progress(start, len(wanted)))
 
 
 async def highest_modseq(mailbox: Mailbox, folder: Folder, uids: Sequence[int], reporter: Reporter) -> int:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.folder import Folder
 
 _DAY = 86400
+# Up to so many messages and keys a search takes no longer than a hand-over to a thread.
+_QUICK = 2000
+_KEYS = 20
 # Messages a step: of the index alone, to be summarised, to be read.
 _ROWS = 50_000
 _SUMMARIES = 100
@@ -98,7 +101,10 @@ class Evaluation:
         self._context = context
         self._leaves: dict[Key, _Leaf] = {}
         self._summaries = self._words = False
+        self._count = 0
         self._survey(key)
+        # A program of many keys takes fewer messages a step.
+        self._window = max(_ROWS * _KEYS // max(_KEYS, self._count), _ROWS // 50)
         self._steps = self._run()
         self._failure: Exception | None = None
         self._begun_anew = False
@@ -107,7 +113,7 @@ class Evaluation:
     def is_quick(self) -> bool:
         """Of the index alone, nothing is missing there, and few messages."""
         folder = self._folder
-        if self._leaves or folder.status().messages > 2000:
+        if self._leaves or self._count > _KEYS or folder.status().messages > _QUICK:
             return False
         return not self._summaries or not unfinished(folder)
 
@@ -142,6 +148,7 @@ class Evaluation:
     # What the keys need
 
     def _survey(self, key: Key) -> None:
+        self._count += 1
         match key:
             case keys.And(inner):
                 for one in inner:
@@ -203,15 +210,15 @@ class Evaluation:
             return [(1, 0xFFFFFFFF)]
         if context.uids is not None:
             uids = context.uids
-            starts = range(0, len(uids), _ROWS)
-            return [(uids[start], uids[min(start + _ROWS, len(uids)) - 1]) for start in starts]
+            starts = range(0, len(uids), self._window)
+            return [(uids[start], uids[min(start + self._window, len(uids)) - 1]) for start in starts]
         execute = self._folder.database.connection.execute
         found: list[tuple[int, int]] = []
         low = 1
         while True:
             row = execute(
                 "SELECT uid FROM message WHERE folder=? AND uid>=? ORDER BY uid LIMIT 1 OFFSET ?",
-                (self._folder.id, low, _ROWS),
+                (self._folder.id, low, self._window),
             ).fetchone()
             if row is None:
                 return [*found, (low, 0xFFFFFFFF)]

@@ -256,6 +256,19 @@ def test_thousands_of_keys(box: Box) -> None:
     assert box.ask(few) == []
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_many_steps_find_the_same(box: Box, monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+    monkeypatch.setattr("tubepost.common.mailbox.maildir.search._ROWS", 100)
+    key = keys.And((keys.Not(keys.Size("<", 1)), *(keys.Size(">", number) for number in range(50))))
+    evaluation = Evaluation(box.folder, key, Context(NOW, box.uids if seen else None))
+    steps = 0
+    while evaluation.step() is not None:
+        steps += 1
+    assert list(evaluation.found) == box.uids
+    assert steps == 2
+    assert not evaluation.is_quick
+
+
 def test_a_deep_tree(box: Box) -> None:
     """SQLite's parser takes no more than 100 levels, and each key has two."""
     wanted = keys.Text(b"TEXT", "budget")
