@@ -60,7 +60,7 @@ soak: test-install
 	$(BIN)/python -m pytest -q tests/load --soak
 
 bench: test-install
-	@for script in delivery relay fanout large backlog idle; do $(BIN)/python bench/$$script.py || exit 1; done
+	@for script in delivery relay fanout large backlog idle arrival mailbox connections huge; do $(BIN)/python bench/$$script.py || exit 1; done
 
 docs: install
 	$(BIN)/python -m tubepost.common.config.reference > docs/parameters.md
