@@ -26,6 +26,7 @@ from tubepost.common.skeleton.privileges import POLICIES, is_program
 from tubepost.commands.alias import alias
 from tubepost.commands.configuration_faults import restriction_faults, table_faults
 from tubepost.commands.domain import domain
+from tubepost.commands.mailbox import mailbox
 from tubepost.commands.user import user
 
 EX_CONFIG, EX_UNAVAILABLE, EX_NOPERM = 78, 69, 77
@@ -374,7 +375,7 @@ def services() -> None:
             click.echo(f"    answers {name.decode()} of {', '.join(people)}")
 
 
-for _group in (domain, user, alias):
+for _group in (domain, user, alias, mailbox):
     main.add_command(_group)
 
 if __name__ == "__main__":

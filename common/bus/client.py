@@ -21,6 +21,7 @@ _HIGH_WATER = 4096
 _SWEEP = 1.0
 # Until what a full lane did not take is tried again, seconds.
 _FULL_PAUSE = 0.02
+_FLUSH_PAUSE = 0.005
 # Between two tries to reach a service whose socket is not there, seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
@@ -165,6 +166,11 @@ class _Lane:
             except zmq.Again:
                 self._queued = queued[place:]
                 return
+
+    @property
+    def waiting(self) -> bool:
+        """Is there anything that ZeroMQ does not have yet?"""
+        return bool(self._queued)
 
     def drain(self) -> None:
         """Take every answer that is there."""
@@ -387,6 +393,15 @@ class Client:
             self._lane().send([frames.head(frames.TELL, 0) + frames.encode(message)])
         except Unavailable:
             return False
+        return True
+
+    async def flushed(self, patience: float) -> bool:
+        """Wait until what was told has left this process (a command that ends); False: nobody took it in time."""
+        deadline = self.loop.time() + patience
+        while any(lane.waiting for lane in self.lanes):
+            if self.loop.time() > deadline:
+                return False
+            await asyncio.sleep(_FLUSH_PAUSE)
         return True
 
     def upload(

@@ -366,11 +366,23 @@ def parse_capabilities(rest: bytes) -> frozenset[bytes]:
     return frozenset(rest.upper().split())
 
 
-def parse_namespace(rest: bytes) -> list[tuple[str, str]]:
-    """The personal namespaces, (prefix, separator) (RFC 9051 7.3.3). Raises BadResponse."""
-    personal = Values(rest).next()
+class Namespaces(NamedTuple):
+    """Each a list of (prefix, separator)."""
+
+    personal: list[tuple[str, str]]
+    others: list[tuple[str, str]]
+    shared: list[tuple[str, str]]
+
+
+def parse_namespace(rest: bytes) -> Namespaces:
+    """What stands behind NAMESPACE (RFC 9051 7.3.3). Raises BadResponse."""
+    values = Values(rest)
+    return Namespaces(*(_namespaces(values.next()) for _ in range(3)))
+
+
+def _namespaces(value: Value) -> list[tuple[str, str]]:
     found = []
-    for one in personal if isinstance(personal, tuple) else ():
+    for one in value if isinstance(value, tuple) and not isinstance(value, Streamed) else ():
         if isinstance(one, tuple) and len(one) >= 2 and isinstance(one[0], bytes):
             separator = one[1].decode("utf-8", "replace") if isinstance(one[1], bytes) else ""
             found.append((decode_name(one[0], separator), separator))

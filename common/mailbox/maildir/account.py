@@ -52,6 +52,18 @@ class MaildirAccount:
         for part in ("tmp", "new", "cur"):
             os.makedirs(f"{self.root}/{part}", 0o700, exist_ok=True)
         self.database = Database(self.root)
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self.database.close()
+            if not is_corrupt(error):
+                raise
+            if not self.database.replaced:
+                self.database.set_aside(error)
+            self.database = Database(self.root)
+            self._prepare()
+
+    def _prepare(self) -> None:
         self.flagsets = FlagSets(self.database)
         if self.database.one("SELECT 1 FROM folder WHERE name='INBOX'") is None:
             self._begin()

@@ -168,8 +168,9 @@ def test_names() -> None:
         b"inbox",
         "INBOX",
     )
-    assert client.parse_namespace(b'(("INBOX." ".")) (("user." ".")) NIL') == [("INBOX.", ".")]
-    assert client.parse_namespace(b"NIL NIL NIL") == []
+    found = client.parse_namespace(b'(("INBOX." ".")) (("user." ".")) NIL')
+    assert found == ([("INBOX.", ".")], [("user.", ".")], [])
+    assert client.parse_namespace(b"NIL NIL NIL") == ([], [], [])
 
 
 def test_flags_and_dates() -> None:

@@ -1,0 +1,245 @@
+"""tubepost mailbox search, copy, move, expunge: messages by an IMAP search."""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import click
+from tubepost.common.imap.search import Key
+
+from tubepost.common.mailbox.maildir.account import MaildirAccount
+from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.store import NoSuchMessage
+
+from tubepost.commands.accounts import fail, faults, print_json
+from tubepost.commands.mailbox.intake import transfer
+from tubepost.commands.mailbox.places import FOLDERS, JSON, Place, System, canonical, ensure, matching
+from tubepost.commands.mailbox.query import HELP, QUERY, find, parse
+
+# Messages that are copied at once: all or none of them.
+_BATCH = 500
+_WHERE = click.option(
+    "-f",
+    "--folder",
+    "folders",
+    multiple=True,
+    required=True,
+    metavar="FOLDER",
+    help="Of which folders (Trash, Work/*, \\Junk, *).",
+)
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+
+
+def _parse(words: Sequence[str]) -> Key:
+    with faults():
+        return parse(words)
+
+
+def _found(
+    system: System, account: MaildirAccount, folders: Sequence[str], key: Key
+) -> Iterator[tuple[Folder, list[int]]]:
+    for info in matching(account, folders):
+        folder = account.folder(info.name)
+        uids = find(folder, key)
+        if uids:
+            yield folder, uids
+
+
+@click.command(epilog=HELP)
+@click.argument("account", metavar="ACCOUNT")
+@QUERY
+@FOLDERS
+@JSON
+@click.pass_obj
+def search(directory: str, account: str, query: tuple[str, ...], folders: tuple[str, ...], as_json: bool) -> None:
+    """Find messages; ACCOUNT may be a glob. One line a message: account, folder and UID, parted by tabs."""
+    key = _parse(query)
+    system = System(directory)
+    found = []
+    for place, opened in system.accounts([account]):
+        with system.guard(place):
+            for folder, uids in _found(system, opened, folders, key):
+                if as_json:
+                    found.append({"account": place.name, "folder": folder.name, "uids": uids})
+                else:
+                    click.echo("\n".join(f"{place.name}\t{folder.name}\t{uid}" for uid in uids))
+    if as_json:
+        print_json(found)
+    system.finish()
+
+
+@click.command(epilog=HELP)
+@click.argument("account", metavar="ACCOUNT")
+@click.argument("target", metavar="TARGET")
+@QUERY
+@_WHERE
+@click.option("--to", "receiver", default="", metavar="ACCOUNT", help="Into the folder TARGET of another account.")
+@_DRY_RUN
+@click.pass_obj
+def copy(
+    directory: str,
+    account: str,
+    target: str,
+    query: tuple[str, ...],
+    folders: tuple[str, ...],
+    receiver: str,
+    dry_run: bool,
+) -> None:
+    """Copy messages into the folder TARGET, which is made when it is missing. ACCOUNT may be a glob."""
+    _transfer(directory, account, target, query, folders, receiver, dry_run, move=False)
+
+
+@click.command(epilog=HELP)
+@click.argument("account", metavar="ACCOUNT")
+@click.argument("target", metavar="TARGET")
+@QUERY
+@_WHERE
+@click.option("--to", "receiver", default="", metavar="ACCOUNT", help="Into the folder TARGET of another account.")
+@_DRY_RUN
+@click.pass_obj
+def move(
+    directory: str,
+    account: str,
+    target: str,
+    query: tuple[str, ...],
+    folders: tuple[str, ...],
+    receiver: str,
+    dry_run: bool,
+) -> None:
+    """Move messages into the folder TARGET, which is made when it is missing. ACCOUNT may be a glob."""
+    _transfer(directory, account, target, query, folders, receiver, dry_run, move=True)
+
+
+def _transfer(
+    directory: str,
+    pattern: str,
+    target: str,
+    query: tuple[str, ...],
+    folders: tuple[str, ...],
+    receiver: str,
+    dry_run: bool,
+    *,
+    move: bool,
+) -> None:
+    key = _parse(query)
+    system = System(directory)
+    other = system.place(receiver) if receiver else None
+    done = f"would be {'moved' if move else 'copied'}" if dry_run else "moved" if move else "copied"
+    for place, account in system.accounts([pattern]):
+        with system.guard(place):
+            name = canonical(target)
+            if other is None or other.root == place.root:
+                _within(system, place, account, name, folders, key, done, dry_run, move)
+                continue
+            there = system.open(other, create=True)
+            assert there is not None
+            try:
+                _across(system, place, account, there, other, name, folders, key, done, dry_run, move)
+            finally:
+                there.close()
+    system.finish()
+
+
+def _within(
+    system: System,
+    place: Place,
+    account: MaildirAccount,
+    name: str,
+    folders: Sequence[str],
+    key: Key,
+    done: str,
+    dry_run: bool,
+    move: bool,
+) -> None:
+    # All are found before anything is changed: the target may itself be one of the folders.
+    for folder, uids in list(_found(system, account, folders, key)):
+        if folder.name == name:
+            if move:
+                continue
+            # A folder's messages into itself are IMAP's to allow, but hardly meant where folders are given by glob.
+            if len(folders) != 1 or folders[0] != name:
+                continue
+        click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {done} into {name}")
+        if dry_run:
+            continue
+        target, _ = ensure(account, name)
+        for start in range(0, len(uids), _BATCH):
+            some = uids[start : start + _BATCH]
+            try:
+                _copy_or_move(folder, some, target, move)
+            except NoSuchMessage:
+                # Renamed by another program just now: the second look knows.
+                folder.sync()
+                _copy_or_move(folder, some, target, move)
+        system.changed(account, folder.name)
+        system.changed(account, name)
+
+
+def _copy_or_move(folder: Folder, uids: Sequence[int], target: Folder, move: bool) -> None:
+    if move:
+        folder.move(uids, target)
+    else:
+        folder.copy(uids, target)
+
+
+def _across(
+    system: System,
+    place: Place,
+    account: MaildirAccount,
+    there: MaildirAccount,
+    other: Place,
+    name: str,
+    folders: Sequence[str],
+    key: Key,
+    done: str,
+    dry_run: bool,
+    move: bool,
+) -> None:
+    for folder, uids in list(_found(system, account, folders, key)):
+        click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {done} into {name} of {other.name}")
+        if dry_run:
+            continue
+        target, _ = ensure(there, name)
+        for start in range(0, len(uids), _BATCH):
+            arrived = transfer(folder, uids[start : start + _BATCH], target)
+            if move:
+                folder.remove(arrived)
+        system.changed(account, folder.name)
+        system.changed(there, name)
+
+
+@click.command(epilog=HELP)
+@click.argument("account", metavar="ACCOUNT")
+@QUERY
+@_WHERE
+@_DRY_RUN
+@click.option("--yes", is_flag=True, help="Do not ask before all of a folder is removed.")
+@click.pass_obj
+def expunge(
+    directory: str, account: str, query: tuple[str, ...], folders: tuple[str, ...], dry_run: bool, yes: bool
+) -> None:
+    """Remove messages for good, whatever their flags are. ACCOUNT may be a glob.
+
+    tubepost mailbox expunge '*@example.com' -f '\\Trash' -f '\\Junk' older 2592000
+    """
+    key = _parse(query)
+    system = System(directory)
+    for place, opened in system.accounts([account]):
+        with system.guard(place):
+            for folder, uids in _found(system, opened, folders, key):
+                if dry_run:
+                    click.echo(f"{place.name}: {len(uids)} messages of {folder.name} would be removed")
+                    continue
+                if len(uids) == folder.status().messages and folder.name == "INBOX" and not yes:
+                    _confirm(place, folder, len(uids))
+                gone = folder.remove(uids)
+                system.changed(opened, folder.name)
+                click.echo(f"{place.name}: {len(gone)} messages of {folder.name} removed")
+    system.finish()
+
+
+def _confirm(place: Place, folder: Folder, count: int) -> None:
+    if not sys.stdin.isatty():
+        fail(
+            f"all {count} messages of {folder.name} of {place.name} match and there is no terminal to ask on: use --yes"
+        )
+    click.confirm(f"Remove all {count} messages of {folder.name} of {place.name}?", abort=True)

@@ -1,0 +1,298 @@
+"""tubepost mailbox, without a running system."""
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tubepost.common.accounts.hashing import Cost
+from tubepost.common.config.instance import write_instance
+from tubepost.common.mailbox.maildir.account import MaildirAccount
+
+from tubepost.commands.tubepost import main
+
+ALICE, BOB = "alice@example.test", "bob@example.test"
+
+
+class Operator:
+    def __init__(self, root: Path) -> None:
+        made = write_instance(str(root), cost=Cost(memory=8, time=1, iterations=4096))
+        self.conf = made.config_directory
+        self.mail = Path(made.mail_directory) / "example.test"
+
+    def __call__(self, *words: str, stdin: str = "", status: int = 0) -> str:
+        result: Result = CliRunner().invoke(main, ["-c", self.conf, "mailbox", *words], input=stdin)
+        assert result.exit_code == status, result.output
+        return result.output
+
+    def json(self, *words: str) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = json.loads(self(*words, "--json"))
+        return found
+
+    def deliver(self, user: str, name: str, content: str) -> Path:
+        folder = self.mail / user / "new"
+        if not folder.exists():
+            self("create", f"{user}@example.test", "Made")
+        path = folder / name
+        path.write_bytes(content.encode())
+        owner = folder.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+        return path
+
+    def folders(self, account: str) -> dict[object, object]:
+        return {facts["folder"]: facts["messages"] for facts in self.json("list", account)}
+
+
+@pytest.fixture
+def operator() -> Iterator[Operator]:
+    # The owner of the mailboxes is another account where we are root: it must get there.
+    root = Path(tempfile.mkdtemp(prefix="tp-"))
+    root.chmod(0o755)
+    yield Operator(root)
+    shutil.rmtree(root)
+
+
+def letter(number: int, subject: str = "", body: str = "hello\n") -> str:
+    return (
+        f"From: Carol <carol@x.test>\nTo: alice@example.test\nSubject: {subject or f'letter {number}'}\n"
+        f"Date: Mon, 1 Jan 2024 10:00:0{number % 10} +0000\nMessage-ID: <{number}@x.test>\n\n{body}"
+    )
+
+
+def test_folders(operator: Operator) -> None:
+    assert operator("list", "*", "--json") == "[]\n"
+    assert "no mail yet" in operator("list", ALICE, status=65)
+    operator("create", "*@example.test", "Work/Plans", "--special-use", "archive")
+    assert operator.folders(ALICE) == {"INBOX": 0, "Work/Plans": 0}
+    facts = operator.json("list", BOB, "-f", "\\Archive")
+    assert [(item["folder"], item["special_use"], item["subscribed"]) for item in facts] == [
+        ("Work/Plans", ["\\Archive"], True)
+    ]
+    assert "already" in operator("create", ALICE, "Work/Plans", status=65)
+    assert "already" in operator("create", ALICE, "Other", "--special-use", "\\Archive", status=65)
+    operator("create", ALICE, "x", "--special-use", "\\Nonsense", status=65)
+    operator("create", ALICE, "a//b", status=65)
+    operator("rename", ALICE, "Work/Plans", "Pläne")
+    assert operator.folders(ALICE) == {"INBOX": 0, "Pläne": 0}
+    assert [item["folder"] for item in operator.json("status", ALICE, "-f", "Pl*")] == ["Pläne"]
+    assert operator.json("status", ALICE, "-f", "Pl*")[0]["subscribed"] is True
+    operator("rename", ALICE, "Nope", "x", status=65)
+    # One of the two has it no more: only some failed.
+    assert "bob@example.test: Work/Plans deleted" in operator("delete", "*", "Work/Plans", status=1)
+    assert "INBOX cannot" in operator("delete", ALICE, "inbox", "--yes", status=65)
+    operator("list", "nobody@example.test", status=67)
+    operator("list", "*@elsewhere.test", status=67)
+    operator("list", status=2)
+
+
+def test_delete_asks_where_there_is_mail(operator: Operator) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    operator("move", ALICE, "Old", "-f", "INBOX", "all")
+    operator("create", ALICE, "Old/Below")
+    assert "use --yes" in operator("delete", ALICE, "Old", status=65)
+    operator("delete", ALICE, "Old", "--yes", "--recursive")
+    assert operator.folders(ALICE) == {"INBOX": 0, "Made": 0}
+
+
+def test_search_and_fetch(operator: Operator) -> None:
+    operator.deliver("alice", "1.a.h", letter(1, "=?utf-8?q?Gr=C3=BC=C3=9Fe?="))
+    operator.deliver("alice", "2.a.h", letter(2, "two\x1b[31m", "会议 at nine\n"))
+    operator.deliver("bob", "3.a.h", letter(3, body="会议\n"))
+    assert operator("search", "*", "text", "会议") == f"{ALICE}\tINBOX\t2\n{BOB}\tINBOX\t1\n"
+    assert operator("search", ALICE, "text 会议 from carol") == f"{ALICE}\tINBOX\t2\n"
+    assert operator.json("search", ALICE, 'or (subject "Grüße") (uid 7:*)') == [
+        {"account": ALICE, "folder": "INBOX", "uids": [1, 2]}
+    ]
+    assert operator("search", ALICE, "subject", "no such words") == ""
+    assert "Unknown search key" in operator("search", ALICE, "nonsense", status=65)
+    table = operator("fetch", ALICE, "all")
+    assert "Grüße" in table
+    assert "\x1b" not in table
+    (facts,) = operator.json("fetch", ALICE, "uid", "1", "--headers")
+    assert facts["from"] == "Carol <carol@x.test>"
+    assert ["message-id", "<1@x.test>"] in facts["headers"]  # type: ignore[operator]
+    assert operator("fetch", ALICE, "uid", "2", "--message") == letter(2, "two\x1b[31m", "会议 at nine\n")
+    assert operator("fetch", ALICE, "uid", "2", "--headers").endswith("<2@x.test>\n\n")
+    assert operator("fetch", ALICE, "uid", "2", "--part", "1") == "会议 at nine\n"
+    assert operator("fetch", ALICE, "uid", "2", "--part", "1.1", status=65)
+    assert operator("fetch", ALICE, "uid", "2", "--part", "x", status=65)
+
+
+def test_parts(operator: Operator) -> None:
+    operator.deliver(
+        "alice",
+        "1.a.h",
+        "Message-ID: <1@x>\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nfirst\n--b\nContent-Type: text/plain;"
+        " charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\nContent-Disposition: attachment; "
+        "filename=a.txt\n\nGr=FC=DFe\n--b\nContent-Type: application/octet-stream\n"
+        "Content-Transfer-Encoding: base64\n\nAAEC/w==\n--b--\n",
+    )
+    shown = operator("fetch", ALICE, "all", "--structure")
+    assert "2     text/plain                quoted-printable" in shown
+    assert "a.txt" in shown
+    (second,) = operator.json("fetch", ALICE, "all", "--part", "2")
+    assert (second["content"], second["filename"]) == ("Grüße", "a.txt")
+    (third,) = operator.json("fetch", ALICE, "all", "--part", "3")
+    assert third["base64"] == "AAEC/w=="
+
+
+def test_copy_move_expunge(operator: Operator) -> None:
+    for number in range(5):
+        operator.deliver("alice", f"{number}.a.h", letter(number))
+    assert "2 messages of INBOX would be copied" in operator(
+        "copy", ALICE, "Kept", "-f", "INBOX", "uid", "1:2", "--dry-run"
+    )
+    assert "Kept" not in operator.folders(ALICE)
+    operator("copy", ALICE, "Kept", "-f", "INBOX", "uid", "1:2")
+    operator("move", ALICE, "Old", "-f", "INBOX", "uid", "3")
+    assert operator.folders(ALICE) == {"INBOX": 4, "Kept": 2, "Made": 0, "Old": 1}
+    # A glob that has the target in it moves nothing in a circle.
+    operator("move", ALICE, "Kept", "-f", "*", "all")
+    assert operator.folders(ALICE) == {"INBOX": 0, "Kept": 7, "Made": 0, "Old": 0}
+    operator("move", ALICE, "From Alice", "-f", "Kept", "uid", "1:3", "--to", BOB)
+    assert operator.folders(BOB)["From Alice"] == 3
+    assert "would be removed" in operator("expunge", ALICE, "-f", "Kept", "all", "--dry-run")
+    assert operator.folders(ALICE)["Kept"] == 4
+    operator("expunge", ALICE, "-f", "Kept", "subject", "letter 4")
+    assert operator.folders(ALICE)["Kept"] == 3
+    operator("move", ALICE, "INBOX", "-f", "Kept", "all")
+    assert "use --yes" in operator("expunge", ALICE, "-f", "INBOX", "all", status=65)
+    operator("expunge", ALICE, "-f", "INBOX", "all", "--yes")
+    assert operator.folders(ALICE)["INBOX"] == 0
+    operator("expunge", ALICE, "all", status=2)
+    operator("expunge", ALICE, "-f", "Nope", "all", status=65)
+
+
+@pytest.mark.parametrize("kind", ["mbox", "maildir"])
+def test_export_and_import_again(operator: Operator, tmp_path: Path, kind: str) -> None:
+    for number in range(4):
+        operator.deliver("alice", f"{number}.a.h", letter(number, body="From here\n>From there\n\nFrom X\n"))
+    operator("move", ALICE, "Work/.Plans %", "-f", "INBOX", "uid", "1:2")
+    target = str(tmp_path / "out")
+    assert "4 messages" in operator("export", ALICE, target, "--format", kind)
+    assert "exists already" in operator("export", ALICE, target, "--format", kind, status=65)
+    assert "would be made" in operator("import", BOB, target, "--dry-run")
+    operator("import", BOB, target)
+    assert operator.folders(BOB) == {"INBOX": 2, "Made": 0, "Work/.Plans %": 2}
+    for folder in ("INBOX", "Work/.Plans %"):
+        ours, theirs = (operator("fetch", who, "-f", folder, "all", "--message") for who in (ALICE, BOB))
+        assert ours == theirs
+    again = operator("import", BOB, target)
+    assert again.count("0 messages brought") == 3
+    operator("import", BOB, target, "--into", "Below", "-f", "Work/*")
+    operator("import", BOB, target, "--map", "INBOX=Other", "-f", "INBOX", "--no-subscribe")
+    assert operator.folders(BOB)["Below/Work/.Plans %"] == 2
+    assert operator.folders(BOB)["Other"] == 2
+    assert "no folder" in operator("import", BOB, target, "-f", "Nope", status=65)
+
+
+def test_export_to_zip(operator: Operator, tmp_path: Path) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    operator.deliver("bob", "2.a.h", letter(2))
+    operator("export", "*", str(tmp_path / "all"), "--format", "zip")
+    with zipfile.ZipFile(tmp_path / "all" / f"{ALICE}.zip") as archive:
+        assert archive.read("INBOX/1.eml") == letter(1).replace("\n", "\r\n").encode()
+        (facts,) = json.loads(archive.read("messages.json"))
+        assert (facts["file"], facts["folder"], facts["flags"]) == ("INBOX/1.eml", "INBOX", [])
+        assert "Made/" in archive.namelist()
+    operator("export", ALICE, str(tmp_path / "some.zip"), "subject", "nothing")
+    with zipfile.ZipFile(tmp_path / "some.zip") as archive:
+        assert json.loads(archive.read("messages.json")) == []
+
+
+def test_import_refuses(operator: Operator, tmp_path: Path) -> None:
+    assert "no such file" in operator("import", ALICE, str(tmp_path / "nothing"), status=65)
+    assert "in the address" in operator("import", ALICE, "imaps://a:secret@host.test", status=65)
+    assert "refused" in operator("import", ALICE, "imap://a@127.0.0.1:1", "--stdin", status=69)
+    assert "who is to log in" in operator("import", ALICE, "imaps://host.test", status=65)
+    operator("import", "*", str(tmp_path), status=65)
+
+
+def test_check_repairs(operator: Operator) -> None:
+    for number in range(3):
+        operator.deliver("alice", f"{number}.a.h", letter(number))
+    operator("list", ALICE)
+    database = operator.mail / "alice" / "tubepost.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE folder SET messages=17, unseen=9, uidnext=1 WHERE name='INBOX'")
+        connection.execute("INSERT INTO content (emailid) VALUES ('Mx')")
+        connection.execute("INSERT INTO keyword (folder, name) VALUES (99, 'x')")
+    connection.close()
+    found = operator("check", ALICE, "--dry-run", status=1)
+    for words in ("messages 17 is 3", "next UID 1 is 4", "1 entries of messages", "1 keywords of folders"):
+        assert words in found
+    assert "(repaired)" not in found
+    found = operator("check", ALICE)
+    assert found.count("(repaired)") == 3
+    assert operator("check", ALICE) == f"{ALICE}: nothing is wrong\n"
+    assert operator.folders(ALICE)["INBOX"] == 3
+
+
+def test_check_of_a_corrupt_index(operator: Operator) -> None:
+    for number in range(3):
+        operator.deliver("alice", f"{number}.a.h", letter(number))
+    operator("list", ALICE)
+    database = operator.mail / "alice" / "tubepost.db"
+    size = database.stat().st_size
+    data = bytearray(database.read_bytes())
+    data[8192 : size // 2] = b"\x55" * (size // 2 - 8192)
+    database.write_bytes(data)
+    found = operator("check", ALICE)
+    assert "3 messages are not in the index (repaired)" in found
+    assert list((operator.mail / "alice").glob("tubepost.db.corrupt.*"))
+    assert operator.folders(ALICE)["INBOX"] == 3
+    assert operator("check", ALICE) == f"{ALICE}: nothing is wrong\n"
+
+
+def test_backup_and_restore(operator: Operator, tmp_path: Path) -> None:
+    for number in range(4):
+        operator.deliver("alice", f"{number}.a.h", letter(number))
+    operator("move", ALICE, "Work", "-f", "INBOX", "uid", "1")
+    target = str(tmp_path / "backup")
+    (first,) = operator.json("backup", ALICE, target, "--copy")
+    assert (first["messages"], first["fresh"], first["gone"]) == (4, 4, 0)
+    before = operator.json("fetch", ALICE, "all")
+    (second,) = operator.json("backup", ALICE, target, "--copy")
+    assert (second["messages"], second["fresh"], second["gone"]) == (4, 0, 0)
+    found = (operator.mail / "alice").stat()
+    owner = (found.st_uid, found.st_gid) if os.geteuid() == 0 else None
+    with_flags = MaildirAccount(str(operator.mail / "alice"), owner)
+    folder = with_flags.folder("INBOX")
+    folder.store([2], "+", ["\\Seen", "Later"])
+    while folder.flush():
+        pass
+    with_flags.close()
+    operator("expunge", ALICE, "-f", "Work", "all")
+    operator("delete", ALICE, "Work")
+    operator.deliver("alice", "9.a.h", letter(9))
+    (third,) = operator.json("backup", ALICE, target)
+    assert (third["messages"], third["fresh"], third["gone"]) == (4, 1, 1)
+    now = operator.json("fetch", ALICE, "all")
+    status = operator.json("status", ALICE)
+    (operator.mail / "alice").rename(tmp_path / "lost")
+    (tmp_path / "backup" / ALICE).rename(operator.mail / "alice")
+    assert operator.json("fetch", ALICE, "all") == now
+    assert operator.json("status", ALICE) == status
+    assert operator("check", ALICE) == f"{ALICE}: nothing is wrong\n"
+    assert before != now
+
+
+def test_reindex(operator: Operator) -> None:
+    operator.deliver("alice", "1.a.h", letter(1, body="marmalade\n"))
+    assert "1 messages indexed" in operator("reindex", "*")
+    assert operator("search", ALICE, "body", "marmalade") == f"{ALICE}\tINBOX\t1\n"
+    operator("reindex", ALICE, "-f", "Nope", status=65)
+
+
+def test_a_maildir_by_its_path(operator: Operator) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    path = str(operator.mail / "alice")
+    assert operator("search", path, "all") == f"{path}\tINBOX\t1\n"
+    operator("search", str(operator.mail), "all", status=67)
