@@ -14,7 +14,9 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Literal
 
 from tubepost.common.wire.cleanup import Deposit
@@ -38,6 +40,8 @@ _INPUT, _OUTPUT = 0, 1
 _READ = 65_536
 # What poll(2) calls writable takes at least so many bytes without waiting (POSIX: PIPE_BUF).
 _WRITE = 4096
+# How soon a signal is seen while the client does not read, seconds.
+_SLICE = 0.5
 # Pickup looks by itself every minute: waking it is not worth more of the user's time, seconds.
 _WAKE_LIMIT = 2.0
 
@@ -68,6 +72,7 @@ SETTINGS = {
     "mynetworks": "127.0.0.0/8",
     "smtpd_relay_restrictions": "permit_mynetworks, reject",
     "smtpd_client_event_limit_exceptions": "$mynetworks",
+    "smtpd_authorized_verp_clients": "$mynetworks",
     # Programs write LF where RFC 5321 wants CR LF, and there is nobody else whose mail could be smuggled in.
     "smtpd_forbid_bare_newline_exclusions": "$mynetworks",
     # pickup believes a user no other encodings than these (Postfix: the same).
@@ -86,6 +91,7 @@ class Standard(asyncio.Transport):
         self._loop = session.loop
         self._timeout = timeout
         self._closing = False
+        self._told_to_end = False
         self._reading = False
         self._polled = True
         self._poll = select.poll()
@@ -133,12 +139,25 @@ class Standard(asyncio.Transport):
         view = memoryview(data)
         while view and not self._closing:
             try:
-                # Waits: a client that does not read its replies is not read from either.
-                if not self._poll.poll(self._timeout * 1000):
-                    raise TimeoutError
+                self._wait_for_room()
                 view = view[os.write(_OUTPUT, view[:_WRITE]) :]
             except OSError:
                 self.abort()
+
+    def _wait_for_room(self) -> None:
+        """A client that does not read its replies is not read from either: nothing else is done meanwhile.
+
+        Raises TimeoutError.
+        """
+        end = time.monotonic() + self._timeout
+        while not self._poll.poll(_SLICE * 1000):
+            if self._told_to_end or time.monotonic() > end:
+                raise TimeoutError
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Leave at once, and nothing half done behind."""
+        self._told_to_end = True
+        self._loop.call_soon_threadsafe(self.abort)
 
     def close(self) -> None:
         if not self._closing:
@@ -199,7 +218,7 @@ class Standalone(Smtpd):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             # What the caller ignores stays ignored (nohup).
             if signal.getsignal(number) is not signal.SIG_IGN:
-                self.process.loop.add_signal_handler(number, transport.abort)
+                signal.signal(number, transport.on_signal)
         transport.begin()
         await self.over.wait()
         if self._wakings:

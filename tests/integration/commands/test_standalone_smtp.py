@@ -116,16 +116,22 @@ def test_a_message_too_large_and_a_client_that_does_not_read(stopped: Instance) 
     large = MESSAGE.format("alice@example.test").replace("end", "x" * 900 + ("\r\n" + "x" * 900) * 30)
     done = stopped.command("sendmail", "-bs", input=f"HELO me\r\n{large}QUIT\r\n")
     assert codes(done.stdout)[-2:] == ["552", "221"], done.stdout
-    with start_session(stopped) as process:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            # The replies are more than a pipe holds.
-            process.stdin.write(b"EHLO me\r\n" * 2000)
-            process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        assert process.wait(PATIENCE) == 0
     assert stopped.queued("maildrop") == []
+    for number in (0, signal.SIGTERM):
+        if number:
+            stopped.set_main({"smtpd_timeout": "300"})
+        with start_session(stopped) as process:
+            assert process.stdin is not None and process.stdout is not None
+            assert process.stdout.readline().startswith(b"220 ")
+            try:
+                # The replies are more than a pipe holds.
+                process.stdin.write(b"EHLO me\r\n" * 2000)
+                process.stdin.flush()
+            except BrokenPipeError:
+                pass
+            if number:
+                process.send_signal(number)
+            assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(account.find() is None, reason="needs root, and another account that can run Python")
