@@ -131,7 +131,10 @@ async def _add_sorted(
     if not fresh:
         return
     uids = sorted((*context.members, *fresh))
-    context.members = await sorting.sort(selected.mailbox, selected.folder, uids, context.criteria, {}, reporter)
+    ordered = await sorting.sort(selected.mailbox, selected.folder, uids, context.criteria, {}, reporter)
+    # Removed by another client, which this one was not told yet.
+    _remove_sorted(session, selected, context, set(context.members).difference(ordered))
+    context.members = ordered
     places = [place for place, uid in enumerate(context.members) if uid in fresh]
     pairs = []
     # From the first to the last: each comes to stand where it stands in the end.
