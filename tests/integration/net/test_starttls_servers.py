@@ -1,7 +1,7 @@
-"""STARTTLS and STLS of the mailbox servers: what a client, or somebody between, sends in the clear behind it is nothing.
+"""STARTTLS and STLS of the mailbox servers: what is sent in the clear behind it, by whomever, is nothing.
 
-CVE-2011-0411 and its kin (NO STARTTLS, 2021): commands in the same packet must not be obeyed within TLS, and no reply to
-them may come; a name that was given before TLS is forgotten.
+CVE-2011-0411 and its kin (NO STARTTLS, 2021): commands in the same packet must not be obeyed within TLS, and no reply
+to them may come; a name that was given before TLS is forgotten.
 """
 
 import contextlib
