@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.fakes.instance import PATIENCE, Log, free_port
+from tests.fakes.tie import Tie
 
 POSTFIX = shutil.which("postfix", path="/usr/sbin:/usr/bin")
 UNUSABLE = "" if POSTFIX is not None and os.geteuid() == 0 else "needs Debian's Postfix, and root to start it"
@@ -81,6 +82,7 @@ class PostfixPeer:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self._tie = Tie(self._process.pid, str(self.root / "spool" / "pid" / "master.pid"))
         self.log = Log(self._process.stdout)
         try:
             self._wait_open()
@@ -106,6 +108,7 @@ class PostfixPeer:
         try:
             os.kill(int((self.root / "spool" / "pid" / "master.pid").read_text()), signal.SIGTERM)
             self._process.wait(PATIENCE)
+            self._tie.loosen()
         finally:
             shutil.rmtree(self.root, ignore_errors=True)
 

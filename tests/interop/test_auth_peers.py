@@ -18,6 +18,7 @@ from tubepost.common.config.instance import read_credentials
 
 from tests.fakes.instance import PATIENCE, Instance, free_port
 from tests.fakes.postfix import UNUSABLE, PostfixPeer
+from tests.fakes.tie import Tie
 from tests.integration.auth.test_auth_socket import Asker
 
 ALICE = "alice@example.test"
@@ -40,6 +41,7 @@ def folder() -> Iterator[Path]:
 def daemon(words: Sequence[str], socket: Path) -> Iterator[None]:
     """Until the socket is there; ended by its process group."""
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    tie = Tie(process.pid)
     try:
         deadline = time.monotonic() + PATIENCE
         while not socket.exists():
@@ -50,6 +52,7 @@ def daemon(words: Sequence[str], socket: Path) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(PATIENCE)
+        tie.loosen()
 
 
 @pytest.mark.skipif(bool(UNUSABLE) or shutil.which("swaks") is None, reason=UNUSABLE or "needs swaks")
