@@ -52,9 +52,10 @@ async def store(session: "Session", command: Command) -> Ok:
     async with selected.mailbox.lock:
         updates.tell_keywords(session, selected)
         if request.silent:
-            _note_silently(session, done.changed)
+            _note_silently(session, done.changed, request.mode, may)
+            missing = 0
         else:
-            _tell(session, uids, done.changed, set(done.modified))
+            missing = len(uids) - len(done.modified) - _tell(session, uids, done.changed, set(done.modified))
     if done.changed:
         session.server.changed(selected.mailbox, (folder.id, folder.name))
         session.server.flush_soon(selected)
@@ -64,7 +65,12 @@ async def store(session: "Session", command: Command) -> Ok:
         if limited:
             session.send(b"* NO [%b] Not all messages were looked at\r\n" % limited)
         return Ok("Some messages had changed meanwhile", b"MODIFIED %b" % compact(failed))
-    return Ok("Not all messages were changed" if limited else "", limited)
+    if limited:
+        return Ok("Not all messages were changed", limited)
+    if missing and not uid and missing == len(uids):
+        # RFC 2180 4.2.3
+        raise No("These messages were removed meanwhile", b"EXPUNGEISSUED")
+    return Ok("Some messages were removed meanwhile", b"EXPUNGEISSUED") if missing else Ok()
 
 
 def _replace_permitted(selected: Selected, uids: Sequence[int], flags: list[str], since: int | None) -> Stored:
@@ -73,21 +79,32 @@ def _replace_permitted(selected: Selected, uids: Sequence[int], flags: list[str]
     first = folder.store(uids, "+", flags, since)
     others = permitted([*SYSTEM, *folder.keywords()], selected.rights)
     left = set(first.modified)
-    rest = folder.store(
-        [uid for uid in uids if uid not in left], "-", [flag for flag in others if flag not in flags]
-    )
+    rest = folder.store([uid for uid in uids if uid not in left], "-", [flag for flag in others if flag not in flags])
     changed = {row[0]: row for row in (*first.changed, *rest.changed)}
     return Stored([changed[uid] for uid in sorted(changed)], first.modified)
 
 
-def _note_silently(session: "Session", changed: list[tuple[int, int, int]]) -> None:
-    """RFC 9051 6.4.6 .SILENT; RFC 7162 3.1.3: with CONDSTORE the new modification sequence is told all the same."""
+def _note_silently(session: "Session", changed: list[tuple[int, int, int]], mode: str, flags: Sequence[str]) -> None:
+    """RFC 9051 6.4.6 .SILENT; RFC 7162 3.1.3: with CONDSTORE the new modification sequence is told all the same.
+
+    A message that another client has changed as well is told at the end of the command: this client cannot know.
+    """
     selected = session.selected
     assert selected is not None
     condstore = b"CONDSTORE" in session.enabled
     lines = []
+    view, sets = selected.view, selected.mailbox.account.flagsets
+    given = {sets.spell(flag) for flag in flags}
+    expected: dict[tuple[int, int], bool] = {}
     for uid, flagset, modseq in changed:
-        number = selected.view.flag(uid, flagset)
+        number = view.number(uid)
+        if number:
+            pair = view.flagsets[number - 1], flagset
+            if pair not in expected:
+                before = set(sets.flags(pair[0]))
+                after = before | given if mode == "+" else before - given if mode == "-" else given
+                expected[pair] = after == set(sets.flags(flagset))
+            number = view.flag(uid, flagset) if expected[pair] else 0
         if condstore and number:
             if b"UIDONLY" in session.enabled:
                 lines.append(b"* %d UIDFETCH (MODSEQ (%d))\r\n" % (uid, modseq))
@@ -96,8 +113,11 @@ def _note_silently(session: "Session", changed: list[tuple[int, int, int]]) -> N
     session.send(b"".join(lines))
 
 
-def _tell(session: "Session", uids: Sequence[int], changed: list[tuple[int, int, int]], modified: set[int]) -> None:
-    """The value of each message that was named, also where it did not change (RFC 9051 6.4.6)."""
+def _tell(session: "Session", uids: Sequence[int], changed: list[tuple[int, int, int]], modified: set[int]) -> int:
+    """The value of each message that was named, also where it did not change (RFC 9051 6.4.6).
+
+    Returns how many there are.
+    """
     selected = session.selected
     assert selected is not None
     rows = {row[0]: row for row in changed}
@@ -105,3 +125,4 @@ def _tell(session: "Session", uids: Sequence[int], changed: list[tuple[int, int,
     for row in selected.folder.rows(("uid", "flagset", "modseq"), others):
         rows[row[0]] = row
     updates.tell_flags(session, selected, [rows[uid] for uid in sorted(rows)], always=True)
+    return len(rows)
