@@ -167,7 +167,7 @@ def index(folder: "Folder", place: int = 0, limit: int = BATCH) -> Progress:
         if octets > _BATCH_OCTETS:
             break
     if found:
-        with _mending(folder.database):
+        with mending(folder.database):
             _write(folder.database, found, vocabulary)
     return Progress(place, done)
 
@@ -235,19 +235,41 @@ def reindex(account: "MaildirAccount", name: str | None = None, *, summaries: bo
 # Out of the index
 
 
+def answer(database: Database, needle: Needle, columns: Sequence[str]) -> str | None:
+    """What to ask ``words`` for all contents with an exact needle: a condition of SQL takes less than a set of numbers.
+
+    None where it takes more than one question: then see ``candidates``. Raises sqlite3.Error, Damaged.
+    """
+    if not needle.exact:
+        return None
+    found = _alternatives(database, needle)
+    if len(found[0]) > _TERMS:
+        return None
+    # No word contains it: nothing has this term.
+    return f"{{{' '.join(columns)}}} : ({_any(found[0] or ['-'])})"
+
+
+def _alternatives(database: Database, needle: Needle) -> list[list[str]]:
+    """For each want the terms that satisfy it; nothing is asked any more once one has none."""
+    found: list[list[str]] = []
+    for want in needle.wants:
+        found.append([want.text] if want.how == "is" else _vocabulary(database).find(database, want))
+        if not found[-1]:
+            break
+    return found
+
+
 def candidates(database: Database, needle: Needle, columns: Sequence[str]) -> set[int] | None:
     """Contents that have, in one of ``columns`` (header, body), a term for each want of the needle. None: all may.
 
-    Contents that are gone may be among them, those marked as having too many words are not. Raises sqlite3.Error.
+    Contents that are gone may be among them, those marked as having too many words are not. Raises sqlite3.Error,
+    Damaged.
     """
     if not needle.wants:
         return None
-    alternatives = []
-    for want in needle.wants:
-        found = [want.text] if want.how == "is" else _vocabulary(database).find(database, want)
-        if not found:
-            return set()
-        alternatives.append(found)
+    alternatives = _alternatives(database, needle)
+    if not alternatives[-1]:
+        return set()
     if sum(map(len, alternatives)) <= _TERMS:
         expression = " AND ".join(f"({_any(found)})" for found in alternatives)
         if len(alternatives) == 1 and len(columns) == 2:
@@ -274,13 +296,13 @@ def _any(found: Sequence[str]) -> str:
 
 
 def _match(database: Database, expression: str) -> set[int]:
-    with _mending(database):
+    with mending(database):
         rows = database.connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,))
         return {content for (content,) in rows}
 
 
 @contextmanager
-def _mending(database: Database) -> Iterator[None]:
+def mending(database: Database) -> Iterator[None]:
     """Damage of the full-text index is no reason to give up the whole index, with its UIDs. Raises Damaged."""
     try:
         yield

@@ -87,7 +87,8 @@ class _Leaf:
     field: bytes
     needle: Needle | None
     found: set[int] = with_default(default_factory=set)
-    """Contents that match, once it is decided."""
+    """Contents that match, once it is decided; beside those that ``words`` answers with."""
+    words: str = ""
 
 
 class Evaluation:
@@ -232,8 +233,9 @@ class Evaluation:
         if self._context.among is not None:
             sql += " AND m.uid IN (SELECT value FROM json_each(?))"
             values += (json.dumps(list(self._context.among)),)
-        rows = self._folder.database.connection.execute(f"{sql} ORDER BY m.uid", values).fetchall()
-        return [value for (value,) in rows]
+        database = self._folder.database
+        with fulltext.mending(database):
+            return [value for (value,) in database.connection.execute(f"{sql} ORDER BY m.uid", values)]
 
     # Texts
 
@@ -250,7 +252,8 @@ class Evaluation:
             exact = False
         else:
             assert wanted is not None
-            possible = fulltext.candidates(database, wanted, leaf.columns)
+            leaf.words = fulltext.answer(database, wanted, leaf.columns) or ""
+            possible = set() if leaf.words else fulltext.candidates(database, wanted, leaf.columns)
             exact = wanted.exact
         wordy = {content for (content,) in database.connection.execute("SELECT id FROM content WHERE indexed=2")}
         if exact and possible is not None:
@@ -351,7 +354,7 @@ class Evaluation:
                 return Condition(f"ifnull(instr(c.{_COLUMNS[name]},?),0)>0", (text.normalize(value),))
             case keys.Text() | keys.Header():
                 leaf = self._leaves.get(key)
-                return _TRUE if leaf is None else _among("m.content", leaf.found)
+                return _TRUE if leaf is None else _matching(leaf)
             case keys.On(clock, relation, day):
                 return _on(clock, relation, day)
             case keys.Size(relation, octets):
@@ -396,6 +399,14 @@ class Evaluation:
             return _among("m.uid", [one for low, high in ranges for one in _between(uids, low, high)])
         # Spelled out: a command may have more of them than a statement has parameters.
         return _join("OR", [Condition(f"m.uid BETWEEN {low} AND {high}") for low, high in ranges])
+
+
+def _matching(leaf: _Leaf) -> Condition:
+    found = _among("m.content", leaf.found)
+    if not leaf.words:
+        return found
+    answer = Condition("m.content IN (SELECT rowid FROM words WHERE words MATCH ?)", (leaf.words,))
+    return _join("OR", [answer, found]) if leaf.found else answer
 
 
 def _between(uids: Sequence[int], low: int, high: int) -> Sequence[int]:
