@@ -131,7 +131,7 @@ async def _add_sorted(
     if not fresh:
         return
     uids = sorted((*context.members, *fresh))
-    ordered = await sorting.sort(selected.mailbox, selected.folder, uids, context.criteria, {}, reporter)
+    ordered = await sorting.sort(session, selected.mailbox, selected.folder, uids, context.criteria, {}, reporter)
     # Removed by another client, which this one was not told yet.
     _remove_sorted(session, selected, context, set(context.members).difference(ordered))
     context.members = ordered

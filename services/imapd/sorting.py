@@ -1,7 +1,7 @@
 """SORT and THREAD over the index (RFC 5256, RFC 5957): its columns as keys of ``common.imap.ordering``."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tubepost.common.imap import ordering
 
@@ -9,6 +9,9 @@ from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd import searching
+
+if TYPE_CHECKING:
+    from tubepost.services.imapd.session import Session
 
 Criteria = tuple[tuple[bytes, bool], ...]
 
@@ -30,6 +33,7 @@ _OF_INDEX = frozenset((b"ARRIVAL", b"SIZE", b"RELEVANCY"))
 
 
 async def sort(
+    session: "Session",
     mailbox: Mailbox,
     folder: Folder,
     uids: Sequence[int],
@@ -43,7 +47,7 @@ async def sort(
     if not _OF_INDEX.issuperset(names):
         await searching.complete(mailbox, folder, uids, reporter)
     rows = await searching.read_rows(mailbox, folder, columns, uids, reporter)
-    return await mailbox.work(_sorted, rows, columns, criteria, scores)
+    return await session.server.mailboxes.in_thread(_sorted, rows, columns, criteria, scores)
 
 
 def _sorted(
@@ -71,6 +75,7 @@ _THREAD_COLUMNS = ("uid", "sent", "internal", "subject", "message_id", "refs", "
 
 
 async def thread(
+    session: "Session",
     mailbox: Mailbox,
     folder: Folder,
     algorithm: bytes,
@@ -81,7 +86,7 @@ async def thread(
     """``(1)(2 3)`` of ascending UIDs; ``numbers``: UID to message number, None to tell UIDs."""
     await searching.complete(mailbox, folder, uids, reporter)
     rows = await searching.read_rows(mailbox, folder, _THREAD_COLUMNS, uids, reporter)
-    return await mailbox.work(_threads, algorithm, rows, numbers)
+    return await session.server.mailboxes.in_thread(_threads, algorithm, rows, numbers)
 
 
 def _threads(algorithm: bytes, rows: Sequence[Sequence[Any]], numbers: Mapping[int, int] | None) -> bytes:

@@ -39,7 +39,7 @@ async def sort(session: "Session", command: Command) -> Ok:
     by_uid: dict[int, int] = {}
     if by_relevancy or (options is not None and b"RELEVANCY" in options):
         by_uid = dict(await searching.find_scores(mailbox, folder, wanted, context, found, reporter))
-    uids = await sorting.sort(mailbox, folder, found, request.criteria, by_uid, reporter)
+    uids = await sorting.sort(session, mailbox, folder, found, request.criteria, by_uid, reporter)
     modseq = await told_modseq(session, selected, asked, uids, options, reporter)
     numbers = uids if uid else searching.numbers_of(selected.view, uids)
     if options is None:
@@ -80,7 +80,7 @@ async def thread(session: "Session", command: Command) -> Ok:
     if searching.has(request.search.key, searching.is_modseq):
         session.enable_condstore()
     numbers = None if uid else {one: number for number, one in enumerate(selected.view.uids, 1)}
-    threads = await sorting.thread(mailbox, folder, request.algorithm, uids, numbers, reporter)
+    threads = await sorting.thread(session, mailbox, folder, request.algorithm, uids, numbers, reporter)
     # RFC 5256 4: no space between threads.
     session.send(b"* THREAD %b\r\n" % threads if threads else b"* THREAD\r\n")
     return Ok()
