@@ -61,7 +61,7 @@ class Place:
 def prefix(session: "Session") -> str:
     """Of the mailboxes of others, "" where there are none."""
     found: str = session.server.config.imapd_shared_prefix
-    return found
+    return found.rstrip("/") + "/" if found else ""
 
 
 def split(session: "Session", name: str) -> tuple[str, str]:
