@@ -305,9 +305,7 @@ class Evaluation:
 
     def _cheap(self) -> Condition:
         """The keys side by side with the others that need no texts."""
-        if not isinstance(self._key, keys.And):
-            return _TRUE
-        return _join("AND", [self._condition(key) for key in self._key.keys if not self._needs_text(key)])
+        return _join("AND", [self._condition(key) for key in _side_by_side(self._key) if not self._needs_text(key)])
 
     def _needs_text(self, key: Key) -> bool:
         match key:
@@ -399,6 +397,15 @@ class Evaluation:
             return _among("m.uid", [one for low, high in ranges for one in _between(uids, low, high)])
         # Spelled out: a command may have more of them than a statement has parameters.
         return _join("OR", [Condition(f"m.uid BETWEEN {low} AND {high}") for low, high in ranges])
+
+
+def _side_by_side(key: Key) -> Iterator[Key]:
+    """Keys that must all match."""
+    if isinstance(key, keys.And):
+        for inner in key.keys:
+            yield from _side_by_side(inner)
+    else:
+        yield key
 
 
 def _matching(leaf: _Leaf) -> Condition:

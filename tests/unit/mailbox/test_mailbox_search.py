@@ -4,6 +4,7 @@ import email
 import email.policy
 import os
 import random
+from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tubepost.common.imap import search as keys
 from tubepost.common.imap.parse import Scanner
 from tubepost.common.imap.search import Key, parse_search
 
+from tubepost.common.mail.crlf import Data
 from tubepost.common.mailbox.maildir import fulltext
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
@@ -382,3 +384,18 @@ def test_large_messages_are_read_in_steps_of_their_own(box: Box, monkeypatch: py
         steps += 1
     assert steps > len(box.uids)
     assert list(evaluation.found) == box.uids
+
+
+@pytest.mark.parametrize("text", ["1:2 BODY ---", "1:2 (NOT SUBJECT z (OR BODY --- BODY ...))", "UID 1:2 NOT BODY ..."])
+def test_only_what_the_other_keys_leave_over_is_read(box: Box, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    read: set[str] = set()
+    real = fulltext.read_with
+
+    def counted(path: str, function: Callable[[Data], bool]) -> bool | None:
+        read.add(path)
+        return real(path, function)
+
+    box.ask("BODY x")
+    monkeypatch.setattr(fulltext, "read_with", counted)
+    box.ask(text)
+    assert len(read) == 2
