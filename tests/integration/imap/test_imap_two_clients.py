@@ -52,7 +52,7 @@ class Client:
         self.number += 1
         tag = b"c%d" % self.number
         self.socket.sendall(tag + b" " + command + b"\r\n")
-        lines = []
+        lines: list[bytes] = []
         while True:
             line = self.file.readline()
             assert line, "hung up"

@@ -64,7 +64,8 @@ def test_search_keys(text: bytes, key: search.Key) -> None:
         b"FROM", b'FROM "x', b'FROM "\\x"', b"TEXT {5}\r\nabc", b"ALL  SEEN", b"RETURN MIN ALL", b"RETURN (FOO) ALL",
         b"RETURN (PARTIAL 1:2 ALL) ALL", b"RETURN (PARTIAL 1:-2) ALL", b"RETURN (PARTIAL 0:2) ALL", b"CHARSET UTF-8",
         b'SUBJECT "\xff"', b"CHARSET UTF-8 SUBJECT {1}\r\n\xff",
-        b"CHARSET UTF-7 SUBJECT +2AA-", b"CHARSET UTF-7 SUBJECT +AAA-", b"CHARSET GB2312 SUBJECT {1}\r\n\xff", b"RETURN ()", b'HEADER "" x', b'SINCE "1-Jan-1994',
+        b"CHARSET UTF-7 SUBJECT +2AA-", b"CHARSET UTF-7 SUBJECT +AAA-", b"CHARSET GB2312 SUBJECT {1}\r\n\xff",
+        b"RETURN ()", b'HEADER "" x', b'SINCE "1-Jan-1994',
     ],
 )  # fmt: skip
 def test_bad_searches(text: bytes) -> None:
