@@ -59,7 +59,7 @@ _CALLS: tuple[tuple[str, str, tuple[type[base.Message], ...], tuple[str, ...]], 
         "proxymap",
         proxymap.PROTOCOL,
         (proxymap.Lookup,),
-        ("smtpd", "cleanup", "rewrite", "local", "virtual", "smtp", "lmtp", "qmgr", "pickup"),
+        ("smtpd", "cleanup", "rewrite", "local", "virtual", "smtp", "lmtp", "lmtpd", "qmgr", "pickup"),
     ),
     (
         "auth",

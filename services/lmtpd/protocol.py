@@ -71,6 +71,7 @@ class Machine:
         self.smtputf8 = False
         self.tls_offered = False
         self.tls_active = False
+        self.tls_required = False
         self.output: list[bytes] = []
         self._ready: deque[Event] = deque()
         self._buffer = b""
@@ -88,6 +89,8 @@ class Machine:
 
     def receive(self, data: bytes) -> None:
         """Take in what the client sent."""
+        if self.state is State.CLOSED:
+            return
         if self._position < len(self._buffer):
             self._buffer = self._buffer[self._position :] + data
         else:
@@ -282,6 +285,9 @@ class Machine:
     def _mail(self, rest: str) -> None:
         if self.state is State.NEW:
             return self._wrong("503 5.5.1 Error: send LHLO first")
+        if self.tls_required and not self.tls_active:
+            # RFC 3207 4
+            return self._wrong("530 5.7.0 Must issue a STARTTLS command first")
         if self.state is not State.READY:
             return self._wrong("503 5.5.1 Error: nested MAIL command")
         try:

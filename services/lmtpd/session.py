@@ -153,7 +153,9 @@ class Session(Channel):
                 agreed = server.tls.accepted(self.transport, self.client)
                 machine.secured()
                 self._security = str(agreed)
+            # A UNIX socket goes nowhere that others listen.
             machine.tls_offered = server.tls.offered and bool(self.peer.address)
+            machine.tls_required = server.tls.required and bool(self.peer.address)
             machine.greet()
         while True:
             event = await self._next_event()

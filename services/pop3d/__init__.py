@@ -24,7 +24,8 @@ Security
     a time is on its way to it.
 
 Bugs
-    A message whose header is in UTF-8 is refused to clients that did not say UTF8 (RFC 6856 2.1 allows it).
+    A message whose header is in UTF-8 is sent in ASCII to clients that did not say UTF8 (RFC 6856 2.1, RFC 6858); LIST
+    tells its size as it is stored.
 
 See also
     Dovecot's pop3_* settings.

@@ -92,6 +92,8 @@ class Machine:
 
     def receive(self, data: bytes) -> None:
         """Take in what the client sent."""
+        if self.state is State.CLOSED:
+            return
         if self._position < len(self._buffer):
             self._buffer = self._buffer[self._position :] + data
         else:

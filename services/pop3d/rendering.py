@@ -1,7 +1,9 @@
 """A message as it goes over the wire: CRLF line ends, dots doubled, ended by a dot (RFC 1939 3). Pure."""
 
 from collections.abc import Iterator
+from itertools import chain
 
+from tubepost.common.mail import surrogate
 from tubepost.common.mail.crlf import PIECE, Data, crlf_chunks, to_crlf
 
 _END = b".\r\n"
@@ -19,11 +21,18 @@ def whole(data: bytes, size: int) -> bytes:
     return b"+OK %d octets\r\n%b\r\n.\r\n" % (size, text)
 
 
-def pieces(data: Data, start: int, end: int) -> Iterator[bytes]:
-    """Part of a message without the reply's first line, in pieces of some 64 KiB; the end of the reply with it."""
+def pieces(data: Data, end: int, *, ascii_header: bool = False) -> Iterator[bytes]:
+    """A message up to ``end`` without the reply's first line, in pieces of some 64 KiB; the end of the reply with it.
+
+    ``ascii_header``: its header in ASCII (RFC 6856 2.1).
+    """
+    start = header_end(data) if ascii_header else 0
     at_start = True
     last = b"\r\n"
-    for piece in crlf_chunks(data, start, end):
+    chunks = crlf_chunks(data, start, end)
+    if start:
+        chunks = chain((to_crlf(surrogate.header(bytes(data[:start]))),), chunks)
+    for piece in chunks:
         starts = at_start and piece[:1] == b"."
         last = piece[-2:]
         at_start = last[-1:] == b"\n"

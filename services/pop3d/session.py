@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tubepost.common.mail.crlf import Data
+from tubepost.common.mail import surrogate
+from tubepost.common.mail.crlf import Data, virtual_size
 from tubepost.common.wire import auth
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
@@ -15,7 +16,7 @@ from tubepost.common.mailbox.maildir.exclusive import InUse, MaildropLock
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 from tubepost.common.net.streams import Channel
-from tubepost.common.net.tls import HandshakeError
+from tubepost.common.net.tls import Agreed, HandshakeError
 from tubepost.common.skeleton.authentication import Answer, Asker, Exchange
 from tubepost.common.skeleton.mailboxes import Mailbox
 from tubepost.common.skeleton.stream import Peer
@@ -264,8 +265,7 @@ class Session(Channel):
         server, machine = self.server, self.machine
         self.expect_by(server.config.pop3d_login_timeout)
         if server.tls.wrapper and self.transport is not None:
-            server.tls.accepted(self.transport, self.client)
-            self._secure()
+            self._secure(server.tls.accepted(self.transport, self.client))
         machine.tls_offered = server.tls.offered
         await self._learn_mechanisms()
         machine.greet()
@@ -294,24 +294,30 @@ class Session(Channel):
 
     # TLS
 
-    def _secure(self) -> None:
+    def _secure(self, agreed: Agreed) -> None:
         self.machine.secured()
         self.asker.tls = True
+        certificate = agreed.certificate
+        if certificate is not None and certificate.verified:
+            self.asker.certificate_name = certificate.subject
         self.asker.binding = self.server.tls.binding(self.transport)
 
     async def _start_tls(self) -> None:
         self._flush()
         try:
-            await self.server.tls.upgrade_channel(self, self.client, b"+OK Begin TLS negotiation now\r\n")
+            agreed = await self.server.tls.upgrade_channel(self, self.client, b"+OK Begin TLS negotiation now\r\n")
         except HandshakeError:
             raise Gone from None
-        self._secure()
+        self._secure(agreed)
         self.expect_by(self.server.config.pop3d_login_timeout)
         await self._learn_mechanisms()
 
     async def _learn_mechanisms(self) -> None:
         offered = await self.server.auth.offer(self.asker)
         machine = self.machine
+        if self.server.tls.required and not machine.tls_active:
+            # pop3d_tls_security_level = encrypt: not even from this host.
+            return
         machine.mechanisms = tuple(name for name in offered if name != "APOP")
         if "APOP" in offered and not machine.timestamp and not machine.tls_active:
             machine.timestamp = self.server.timestamp()
@@ -445,20 +451,21 @@ class Session(Channel):
 
     async def _send(self, event: events.Retrieve, data: Data, drop: Maildrop) -> None:
         machine, index = self.machine, event.place
-        if not machine.utf8 and rendering.is_utf8_header(data):
-            machine.fail("The message needs UTF8", "UTF8")
-            return
+        # RFC 6856 2.1: without UTF8 such a message is not sent as it is, but in ASCII.
+        downgraded = not machine.utf8 and rendering.is_utf8_header(data)
         if event.lines is None:
             self._retrievals += 1
             drop.retrieved.add(index)
             if isinstance(data, bytes):
-                reply = rendering.whole(data, drop.sizes[index])
+                if downgraded:
+                    data = surrogate.message(data.replace(b"\r\n", b"\n"))
+                reply = rendering.whole(data, virtual_size(data) if downgraded else drop.sizes[index])
                 machine.output.append(reply)
                 self._out_size += len(reply)
                 await self._pressed()
                 return
             machine.reply(f"+OK {drop.sizes[index]} octets")
-            await self._stream(rendering.pieces(data, 0, len(data)))
+            await self._stream(rendering.pieces(data, len(data), ascii_header=downgraded))
             return
         self._tops += 1
         if isinstance(data, bytes):
@@ -466,7 +473,7 @@ class Session(Channel):
         else:
             end = await self.server.mailboxes.in_thread(rendering.top_end, data, event.lines)
         machine.reply("+OK")
-        await self._stream(rendering.pieces(data, 0, end))
+        await self._stream(rendering.pieces(data, end, ascii_header=downgraded))
 
     async def _pressed(self) -> None:
         """Write when enough was gathered. Raises Gone."""

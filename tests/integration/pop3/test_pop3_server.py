@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -231,4 +232,24 @@ def test_what_was_delivered_since_the_index_was_made_is_there(instance: Instance
     instance.log.wait("status=sent", start=start)
     client = log_in(instance)
     assert b"Subject: delivered" in client.retr(client.stat()[0])[1]
+    client.quit()
+
+
+def test_a_header_in_utf8(instance: Instance, box: list[bytes]) -> None:
+    start = len(instance.log.lines)
+    instance.send(ALICE, "Subject: Grüße\r\n\r\nö\r\n".encode())
+    instance.log.wait("status=sent", start=start)
+    client = log_in(instance)
+    lines = client.retr(4)[1]
+    assert b"Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=" in lines and lines[-1] == "ö".encode()
+    assert b"Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=" in client.top(4, 0)[1]
+    client.quit()
+    client = connect(instance)
+    client.utf8()
+    client.user(ALICE)
+    client.pass_(instance.credentials[ALICE])
+    answer = client.retr(4)
+    assert "Subject: Grüße".encode() in answer[1]
+    size: Any = client.list(4)
+    assert size == b"+OK 4 %d" % answer[2]
     client.quit()

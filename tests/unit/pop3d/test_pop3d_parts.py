@@ -65,12 +65,12 @@ def test_a_message_comes_back_as_it_was(data: bytes) -> None:
     if expected and not expected.endswith(b"\n"):
         expected += b"\n"
     assert _undo(rendering.whole(data, 0)) == expected
-    assert _undo(b"+OK\r\n" + b"".join(rendering.pieces(data, 0, len(data)))) == expected
+    assert _undo(b"+OK\r\n" + b"".join(rendering.pieces(data, len(data)))) == expected
 
 
 def test_a_large_message_in_pieces() -> None:
     data = b"Subject: x\n\n" + b".\n" * 100_000 + b"x" * 200_000 + b"\n.end"
-    assert _undo(b"+OK\r\n" + b"".join(rendering.pieces(data, 0, len(data)))) == data + b"\n"
+    assert _undo(b"+OK\r\n" + b"".join(rendering.pieces(data, len(data)))) == data + b"\n"
 
 
 @given(_TEXT, st.integers(0, 8))
@@ -79,6 +79,16 @@ def test_top_is_the_header_and_so_many_lines(body: bytes, lines: int) -> None:
     end = rendering.top_end(header + body, lines)
     assert (header + body)[:end] == header + b"".join(body.splitlines(keepends=True)[:lines]) or b"\r" in body
     assert end >= len(header)
+
+
+def test_a_header_in_utf8_goes_out_in_ascii_to_who_did_not_ask_for_utf8() -> None:
+    data = "Subject: ü\n\nü\n".encode()
+    assert rendering.is_utf8_header(data)
+    assert not rendering.is_utf8_header("Subject: u\n\nü\n".encode())
+    assert not rendering.is_utf8_header(b"Subject: \xfc\n\n\n")
+    assert _undo(b"+OK\r\n" + b"".join(rendering.pieces(data, len(data), ascii_header=True))) == (
+        b"Subject: =?utf-8?Q?=C3=BC?=\n\n\xc3\xbc\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Player:
                     machine.output.append(rendering.whole(data, drop.sizes[event.place]))
                 else:
                     machine.reply("+OK")
-                    machine.output += rendering.pieces(data, 0, rendering.top_end(data, event.lines))
+                    machine.output += rendering.pieces(data, rendering.top_end(data, event.lines))
             case events.Quit():
                 machine.bye(not self.answers or self.answers.pop(0) == "ok")
             case events.Hangup():
