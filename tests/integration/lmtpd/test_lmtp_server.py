@@ -114,6 +114,14 @@ def test_a_full_mailbox(instance: Instance) -> None:
     client.quit()
 
 
+def test_our_own_lmtp_client_delivers_to_it() -> None:
+    with Instance(main={"virtual_transport": "lmtp:unix:public/lmtpd"}) as other:
+        other.send([ALICE, BOB], "Subject: through\r\n\r\nx\r\n")
+        other.log.wait(r"lmtp\[\d+\]: \w+: to=<alice@example\.test>, relay=.*public/lmtpd.*, dsn=2\.0\.0, status=sent")
+        other.log.wait(r"lmtp\[\d+\]: \w+: to=<bob@example\.test>, relay=.*status=sent")
+        assert b"with LMTP id" in other.messages("alice")[0].read_bytes()
+
+
 def test_who_may_connect() -> None:
     port = free_port()
     main = {"lmtpd_authorized_clients": "192.0.2.0/24", "lmtpd_authorized_users": "nobody-of-this-name"}

@@ -2,6 +2,7 @@
 
 import poplib
 import re
+import ssl
 
 import pytest
 
@@ -47,3 +48,37 @@ def test_a_silent_client_is_left_without_a_word() -> None:
         instance.log.wait(r"disconnected \(timeout\)")
         client = poplib.POP3("127.0.0.1", instance.ports["pop3"], timeout=PATIENCE)
         assert client.file.read() == b""
+
+
+def test_apop_where_passwords_are_stored_in_clear() -> None:
+    instance = Instance(
+        services=("pop3",),
+        main={"auth_backends": "passwd-file:$config_directory/passwd", "auth_mechanisms": "PLAIN, APOP"},
+    )
+    instance.write_table("passwd", f"{ALICE}:{{PLAIN}}tanstaaf::::::\n").chmod(0o644)
+    with instance:
+        client = poplib.POP3("127.0.0.1", instance.ports["pop3"], timeout=PATIENCE)
+        assert re.search(rb"<[0-9a-f]+\.[0-9]+@[^>]+>$", client.getwelcome())
+        assert client.capa()["SASL"] == ["PLAIN"]
+        with pytest.raises(poplib.error_proto, match=r"\[AUTH\]"):
+            client.apop(ALICE, "wrong")
+        client.apop(ALICE, "tanstaaf")
+        assert client.stat()[0] == 0
+        client.quit()
+        other = poplib.POP3("127.0.0.1", instance.ports["pop3"], timeout=PATIENCE)
+        assert other.getwelcome() != client.getwelcome()
+        other.quit()
+
+
+def test_tls_that_is_required_is_required_of_this_host_too() -> None:
+    with Instance(services=("pop3",), main={"pop3d_tls_security_level": "encrypt"}) as instance:
+        client = poplib.POP3("127.0.0.1", instance.ports["pop3"], timeout=PATIENCE)
+        assert not {"USER", "SASL"} & client.capa().keys()
+        with pytest.raises(poplib.error_proto, match="use STLS"):
+            client.user(ALICE)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client.stls(context)
+        client.user(ALICE)
+        client.pass_(instance.credentials[ALICE])
+        client.quit()
