@@ -5,11 +5,13 @@ off. Flags stand in Status, X-Status and X-Keywords, as mutt, Dovecot and UW-IMA
 """
 
 import calendar
+import datetime
 import mmap
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from tubepost.common.mail.structure import header_block
@@ -18,17 +20,18 @@ from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.commands.mailbox.intake import HEADER, Item, SourceFolder, message_id_of
 
 _FROM = re.compile(
-    rb"From (?P<sender>[^\r\n]*?) +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?P<month>[A-Z][a-z]{2}) +(?P<day>[0-9]{1,2})"
+    rb"From (?P<sender>[^\r\n]*?) +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?P<month>[A-Z][a-z][a-z]) +(?P<day>[0-9]{1,2})"
     rb" (?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?(?: [A-Za-z][A-Za-z ]*)?"
     rb"(?: (?P<early>[+-][0-9]{4}))? (?P<year>[0-9]{4})(?: (?P<late>[+-][0-9]{4}))?[^\r\n]*"
 )
 # A From_ line is never longer.
 _FROM_LIMIT = 1000
-_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if number}
+_NAMES = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _OWN = re.compile(
     rb"^(?:Status|X-Status|X-Keywords|X-UID|X-IMAP|X-IMAPbase)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*",
     re.IGNORECASE | re.MULTILINE,
 )
+_LENGTH = re.compile(rb"^Content-Length[ \t]*:[ \t]*([0-9]{1,15})[ \t]*\r?\n", re.IGNORECASE | re.MULTILINE)
 _STATUS = re.compile(rb"^(Status|X-Status|X-Keywords)[ \t]*:[ \t]*([^\n]*)", re.IGNORECASE | re.MULTILINE)
 # The message in which UW-IMAP and Pine keep what they know of a folder.
 _INTERNAL = re.compile(rb"^X-IMAP[ \t]*:", re.IGNORECASE | re.MULTILINE)
@@ -37,12 +40,25 @@ _TO_QUOTE = re.compile(rb"^(>*From )", re.MULTILINE)
 # The last second that a date of four digits has.
 _LAST = 253402300799
 _PIECE = 1 << 20
-_BY_LETTER = {
+_BY_LETTER: dict[bytes, dict[str, str]] = {
     b"Status": {"R": "\\Seen"},
     b"X-Status": {"A": "\\Answered", "F": "\\Flagged", "T": "\\Draft", "D": "\\Deleted"},
 }
 _KEYWORD = re.compile(r"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,255}")
 SUFFIX = ".mbox"
+
+
+class Found(NamedTuple):
+    """A message of a file: where its From_ line is, where it begins and ends, its date in seconds or -1.
+
+    ``counted``: its end was told by Content-Length, and no ``>`` was put before lines.
+    """
+
+    place: int
+    start: int
+    stop: int
+    date: int
+    counted: bool
 
 
 class MboxFile:
@@ -62,13 +78,18 @@ class MboxFile:
         if isinstance(self.data, mmap.mmap):
             self.data.close()
 
-    def messages(self) -> Iterator[tuple[int, int, int, int]]:
-        """(where the From_ line is, where the message is, its end, its date in seconds or -1)."""
+    def messages(self) -> Iterator[Found]:
+        """In the order of the file."""
         data = self.data
         end = len(data)
         place = 0 if self._is_from(0) is not None else self._search(0)
         while place < end:
             start = self._after_line(place)
+            counted = self._by_length(start)
+            if counted is not None:
+                yield Found(place, start, counted[0], self._date(place), True)
+                place = counted[1]
+                continue
             following = self._search(start)
             stop = following
             # The empty line before the next message is not part of this one.
@@ -76,8 +97,30 @@ class MboxFile:
                 stop -= 1
             elif stop > start + 1 and data[stop - 4 : stop] == b"\r\n\r\n":
                 stop -= 2
-            yield place, start, stop, self._date(place)
+            yield Found(place, start, stop, self._date(place), False)
             place = following
+
+    def _by_length(self, start: int) -> tuple[int, int] | None:
+        """The end by Content-Length and the next From_ line, where the field is right: another message stands there.
+
+        Who writes it (Dovecot, Solaris) need not put a ``>`` before lines that begin with From.
+        """
+        data = self.data
+        block = data[start : start + HEADER]
+        end, body = header_block(block)
+        match = _LENGTH.search(block[:end])
+        if match is None or body == end or block.startswith(b"Status: "):
+            # With Status as the first line it was written here (flag_lines): a Content-Length is the message's own then.
+            return None
+        stop = start + body + int(match[1])
+        if stop > len(data):
+            return None
+        following = stop
+        while data[following : following + 1] in (b"\n", b"\r"):
+            following += 1
+        if following < len(data) and (data[following - 1 : following] != b"\n" or self._is_from(following) is None):
+            return None
+        return stop, following
 
     def _after_line(self, place: int) -> int:
         newline = self.data.find(b"\n", place)
@@ -103,16 +146,21 @@ class MboxFile:
         if match is None:
             return -1
         try:
-            month = _MONTHS[match["month"].decode()]
-            fields = (int(match["year"]), month, int(match["day"]))
-            clock = (int(match["hour"]), int(match["minute"]), int(match["second"] or 0))
             zone = match["late"] or match["early"]
+            moment = datetime.datetime(
+                int(match["year"]),
+                _NAMES.index(match["month"].decode()) // 3 + 1,
+                int(match["day"]),
+                int(match["hour"]),
+                int(match["minute"]),
+                min(int(match["second"] or 0), 59),
+            )
             if zone is None:
                 # Programs write their own time, whatever RFC 4155 says.
-                return int(time.mktime((*fields, *clock, 0, 0, -1)))
+                return int(moment.timestamp())
             offset = int(zone[1:3]) * 3600 + int(zone[3:5]) * 60
-            return calendar.timegm((*fields, *clock, 0, 0, 0)) - (-offset if zone.startswith(b"-") else offset)
-        except (KeyError, ValueError, OverflowError):
+            return calendar.timegm(moment.timetuple()) - (-offset if zone.startswith(b"-") else offset)
+        except (ValueError, OverflowError):
             return -1
 
     def header(self, start: int, stop: int) -> bytes:
@@ -120,11 +168,16 @@ class MboxFile:
         block = self.data[start : min(stop, start + HEADER)]
         return block[: header_block(block)[0]].replace(b"\r\n", b"\n")
 
-    def content(self, start: int, stop: int) -> Iterator[bytes]:
-        """A message as it was before it came into this file."""
+    def content(self, start: int, stop: int, counted: bool = False) -> Iterator[bytes]:
+        """A message as it was before it came into this file. ``counted``: see Found."""
         block = self.data[start : min(stop, start + HEADER)]
         body = start + header_block(block)[0]
-        yield _OWN.sub(b"", self.data[start:body].replace(b"\r\n", b"\n"))
+        header = _OWN.sub(b"", self.data[start:body].replace(b"\r\n", b"\n"))
+        if counted:
+            yield _LENGTH.sub(b"", header)
+            yield from self._pieces(body, stop)
+            return
+        yield header
         for piece, at_start in _in_lines(self._pieces(body, stop)):
             yield _sub_lines(_QUOTED, rb"\1", piece, at_start)
 
@@ -243,7 +296,7 @@ class MboxSource:
             os.stat(path)
             self._files["INBOX"] = path
         self._open: tuple[str, MboxFile] | None = None
-        self._places: dict[int, tuple[int, int]] = {}
+        self._places: dict[int, tuple[int, int, bool]] = {}
 
     def close(self) -> None:
         if self._open is not None:
@@ -266,13 +319,13 @@ class MboxSource:
         file = self._file(folder.name)
         self._places = {}
         found = []
-        for place, start, stop, date in file.messages():
+        for place, start, stop, date, counted in file.messages():
             header = file.header(start, stop)
             if place == 0 and _INTERNAL.search(header):
                 continue
-            size = _octets(file.content(start, stop))
+            size = _octets(file.content(start, stop, counted))
             found.append(Item(place, message_id_of(header), size, date, flags_of(header)))
-            self._places[place] = start, stop
+            self._places[place] = start, stop, counted
         return found
 
     def fetch(
