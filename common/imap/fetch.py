@@ -80,6 +80,8 @@ def _plain(name: bytes) -> Attribute:
 
 
 _PLAIN = {name: _plain(name) for name in (*_SIMPLE, b"BODY")}
+# RFC 1730 6.4.5, dropped by its successors; Outlook still asks for it ([MS-STANOIMAP] 2.2.34). Answered as RFC822.
+_PLAIN[b"RFC822.PEEK"] = Attribute(b"RFC822", b"RFC822")
 # RFC 9051 6.4.5: macros stand alone, never in a list.
 _FAST = (_PLAIN[b"FLAGS"], _PLAIN[b"INTERNALDATE"], _PLAIN[b"RFC822.SIZE"])
 MACROS = {
