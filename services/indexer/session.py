@@ -27,9 +27,11 @@ _PAUSE = 1.0
 _FOR_EVER = float(1 << 40)
 # A mailbox that cannot be indexed is tried again so many times; after that, when it changes again.
 _TRIES = 8
-# Messages of one step, and after each step a rest as long as the step was, seconds at least and at most.
+# Messages of one step, and after each step a rest as long as the step was, seconds at least and at most; so many times
+# as long while mail keeps coming in: deliveries want the disk.
 _STEP = 25
 _REST = (0.005, 1.0)
+_PATIENCE = 5
 
 
 class Indexer(request.Service):
@@ -39,6 +41,7 @@ class Indexer(request.Service):
         super().__init__(process)
         self._schedule = Schedule(_QUIET, _MOST)
         self._news = asyncio.Event()
+        self._heard = self._noticed = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -68,6 +71,7 @@ class Indexer(request.Service):
             try:
                 async for event in self._notify.listing(notify.Subscribe(), notify.Changed, deadline=_FOR_EVER):
                     self._schedule.note(event.mailbox.rstrip("/"), event.folder, self.process.loop.time())
+                    self._heard += 1
                     self._news.set()
             except BusError as error:
                 log.debug(f"no news from {self.process.config.notify_service_name}: {error}")
@@ -149,8 +153,11 @@ class Indexer(request.Service):
         return max(count, len(uids))
 
     async def _rest(self, started: float) -> None:
-        """What took long met others at the disk or at the index: they get the next turn, as long as this one was."""
+        """What took long met others at the disk or at the index: they get the next turn, and a longer one."""
         took = self.process.loop.time() - started
+        if self._heard != self._noticed:
+            took *= _PATIENCE
+        self._noticed = self._heard
         await asyncio.sleep(min(max(took, _REST[0]), _REST[1]))
 
 
