@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 
+# Literals of one command: each is an open file until all are there.
+_PIECES = 200
+
+
 class Upload:
     """Of one command. ``pieces``: a draft for each literal, in order; CATENATE makes one message of several."""
 
@@ -39,6 +43,8 @@ class Upload:
             request = append(scanner, beginning=True)
         else:
             request = replace(scanner, beginning=True)
+        if len(self.pieces) >= _PIECES:
+            raise No("Too many messages or parts in one command", b"LIMIT")
         limit = session.server.config.imapd_append_limit
         self.total += event.size
         if limit and self.total > limit:

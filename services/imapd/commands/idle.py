@@ -1,5 +1,6 @@
 """IDLE (RFC 9051 6.3.13)."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
@@ -20,6 +21,7 @@ async def idle(session: "Session", command: Command) -> Ok:
     session.flush()
     session.idling = True
     # RFC 9051 6.3.13: the timeout of inactivity holds; clients come back every 29 minutes.
+    sign = _SignOfLife(session)
     try:
         await session.tell_news()
         while True:
@@ -28,9 +30,33 @@ async def idle(session: "Session", command: Command) -> Ok:
                 break
             await session.tell_news()
     finally:
+        sign.stop()
         session.idling = False
     if isinstance(event, Bad | Bye):
         raise BadCommand(event.text)
     if not isinstance(event, Line) or event.data.upper() != b"DONE":
         raise BadCommand("IDLE is ended by DONE")
     return Ok()
+
+
+class _SignOfLife:
+    """A line now and then, so that routers do not forget the connection, and a client that is gone is noticed."""
+
+    def __init__(self, session: "Session") -> None:
+        self._session = session
+        self._interval: float = session.server.config.imapd_idle_notify_interval
+        self._timer: asyncio.TimerHandle | None = None
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._interval:
+            self._timer = self._session.loop.call_later(self._interval, self._tell)
+
+    def _tell(self) -> None:
+        self._session.send(b"* OK Still here\r\n")
+        self._session.flush()
+        self._wait()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

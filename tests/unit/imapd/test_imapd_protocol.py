@@ -285,6 +285,38 @@ def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     play(tmp_path, scene)
 
 
+def test_idle(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        await alice.ok("select inbox")
+        server.config.__dict__["imapd_idle_notify_interval"] = 0.01
+        alice.write(b"a idle\r\n")
+        assert await alice.line() == b"+ idling"
+        await alice.until("* OK Still here")
+        await other.append("inbox")
+        assert "* 1 EXISTS" in await alice.until("* 1 EXISTS")
+        alice.write(b"DONE\r\n")
+        assert (await alice.lines("a"))[-1].startswith("a OK")
+        assert await alice.quiet() == []
+        alice.write(b"b idle\r\nc noop\r\n")
+        assert (await alice.lines("b"))[-1].startswith("b BAD")
+        await alice.ok("noop")
+
+    play(tmp_path, scene)
+
+
+def test_too_many_messages_at_once(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        text = " ".join("{2+}\r\nx\n" for _ in range(201))
+        assert "[LIMIT]" in (await alice.no(f"append inbox {text}"))
+        text = " ".join("{2+}\r\nx\n" for _ in range(200))
+        await alice.ok(f"append inbox {text}")
+        assert not list((tmp_path / "alice" / "tmp").iterdir())
+
+    play(tmp_path, scene)
+
+
 def test_many_bad_commands(tmp_path: Path) -> None:
     async def scene(server: FakeImapd) -> None:
         client = await server.connect()
