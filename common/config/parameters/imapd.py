@@ -7,7 +7,7 @@ class Imapd(Settings):
     imapd_greeting = Text("$myhostname ready", "Text of the greeting.", low=1)
     imapd_timeout = Time("1800s", "Longest wait for a client's command; RFC 9051 wants 30 minutes at least.", low=1)
     imapd_login_timeout = Time("${stress?{10}:{180}}s", "The same before the login.", low=1)
-    imapd_idle_notify_interval = Time("120s", "How often a client that idles is told that the server is there; 0: never.")
+    imapd_idle_notify_interval = Time("120s", "How often an idling client is told that the server is there; 0: never.")
     imapd_line_length_limit = Integer("65536", "Most octets of a command, without its literals.", low=8192)
     imapd_literal_limit = Integer("1048576", "Most octets of the literals of a command that are no message.", low=8192)
     imapd_append_limit = Size("$message_size_limit", "Largest message that APPEND takes; 0: no limit.")
