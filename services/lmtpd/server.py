@@ -53,7 +53,8 @@ class Lmtpd(stream.Service):
     async def open(self) -> None:
         self.tls = ServerTls(self.process, "lmtpd")
         self._commit = GroupCommit()
-        self.store = MaildirStore(self.config.virtual_mailbox_base, self._commit, Notices(self.process).tell)
+        self._notices = Notices(self.process)
+        self.store = MaildirStore(self.config.virtual_mailbox_base, self._commit, self._notices.tell)
         self._auth = self.process.client(self.config.auth_service_name)
         self._hurry = self.process.loop.create_task(self._watch())
 
@@ -61,6 +62,7 @@ class Lmtpd(stream.Service):
         if self._hurry is not None:
             self._hurry.cancel()
         self._commit.close()
+        self._notices.close()
         self._tables.close()
 
     def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:

@@ -34,6 +34,7 @@ class Local(worker.Agent):
         self._tables = table_environment(process)
         self._spool = Spool()
         self._commit = GroupCommit()
+        self._notices = Notices(process)
         locking = Locking(
             config.mailbox_delivery_lock,
             config.deliver_lock_attempts,
@@ -64,7 +65,7 @@ class Local(worker.Agent):
                 config, config.local_delivery_status_filter, self._tables, "local_delivery_status_filter"
             ),
             rewriter=RewriteClient(process.client(config.rewrite_service_name)),
-            maildirs=MaildirStore("/", self._commit, Notices(process).tell),
+            maildirs=MaildirStore("/", self._commit, self._notices.tell),
             mboxes=self._mboxes,
             locking=locking,
             default=default,
@@ -98,6 +99,7 @@ class Local(worker.Agent):
 
     async def close(self) -> None:
         self._commit.close()
+        self._notices.close()
         self._mboxes.close()
         self._tables.close()
 

@@ -66,6 +66,7 @@ class Virtual(worker.Agent):
 
     async def close(self) -> None:
         self._commit.close()
+        self._notices.close()
         if self._mboxes is not None:
             self._mboxes.close()
         self._tables.close()
