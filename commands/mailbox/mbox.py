@@ -110,7 +110,7 @@ class MboxFile:
         end, body = header_block(block)
         match = _LENGTH.search(block[:end])
         if match is None or body == end or block.startswith(b"Status: "):
-            # With Status as the first line it was written here (flag_lines): a Content-Length is the message's own then.
+            # Status as the first line: it was written here (flag_lines), and a Content-Length is the message's own.
             return None
         stop = start + body + int(match[1])
         if stop > len(data):
