@@ -144,7 +144,7 @@ def test_fetch() -> None:
     assert [(item.name, item.sets_seen) for item in with_preview] == [
         (b"PREVIEW", False), (b"UID", False), (b"RFC822", True), (b"RFC822.HEADER", False)
     ]  # fmt: skip
-    # Of RFC 1730, as Outlook still asks: told as RFC822, and \\Seen stays as it is.
+    # Of RFC 1730, as Outlook still asks: told as RFC822, and \Seen stays as it is.
     (peeked,) = fetch.parse_fetch(Scanner(b"1 RFC822.peek")).attributes
     assert (peeked.name, peeked.echo, peeked.sets_seen) == (b"RFC822", b"RFC822", False)
 
