@@ -56,10 +56,14 @@ class Quit(NamedTuple):
     """Asks. In the TRANSACTION state: what is marked in the maildrop is to be removed, then ``bye``."""
 
 
+class Full(NamedTuple):
+    """Much was said since the last one: send it, and wait until the client has taken most of it."""
+
+
 class Hangup(NamedTuple):
     """Send what is to be sent and close. ``reason`` is for the log; empty where the client took its leave."""
 
     reason: str = ""
 
 
-Event = Login | Apop | Auth | AuthResponse | AuthAbandoned | StartTls | Retrieve | Quit | Hangup
+Event = Login | Apop | Auth | AuthResponse | AuthAbandoned | StartTls | Retrieve | Quit | Full | Hangup

@@ -38,6 +38,8 @@ class State(Enum):
     CLOSED = "the session is over"
 
 
+# Octets of replies after which the client must take some: a listing can be as long as a mailbox has messages.
+_PORTION = 128 * 1024
 _BEFORE = frozenset({State.AUTHORIZATION})
 _AFTER = frozenset({State.TRANSACTION})
 _ALWAYS = _BEFORE | _AFTER
@@ -83,6 +85,7 @@ class Machine:
         self._buffer = b""
         self._position = 0
         self._dropping = False
+        self._said = 0
         self._name: str | None = None
         self._errors = 0
         self._failures = 0
@@ -117,6 +120,7 @@ class Machine:
         return data
 
     def reply(self, text: str) -> None:
+        self._said += len(text) + 2
         self.output.append(f"{text}\r\n".encode())
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -129,6 +133,9 @@ class Machine:
                 self.state = State.CLOSED
                 self.forget_input()
                 return events.Hangup(reason)
+            if self._said > _PORTION:
+                self._said = 0
+                return events.Full()
             if self.state is _CLOSED or self._position >= len(self._buffer):
                 return None
             line = self._next_line()
@@ -362,7 +369,9 @@ class Machine:
 
     def _list(self, first: str, lines: Iterable[str]) -> Nothing:
         self._errors = 0
-        self.output.append(f"+OK {first}\r\n{''.join([f'{line}{_EOL}' for line in lines])}.\r\n".encode())
+        listing = f"+OK {first}\r\n{''.join([f'{line}{_EOL}' for line in lines])}.\r\n".encode()
+        self._said += len(listing)
+        self.output.append(listing)
         return None
 
     def _stat(self, rest: str) -> Nothing:

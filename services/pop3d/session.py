@@ -274,6 +274,9 @@ class Session(Channel):
             match event:
                 case events.Retrieve():
                     await self._retrieve(event)
+                case events.Full():
+                    self._flush()
+                    await self._drain()
                 case events.Hangup():
                     return event.reason
                 case events.Quit():
@@ -319,7 +322,8 @@ class Session(Channel):
             # pop3d_tls_security_level = encrypt: not even from this host.
             return
         machine.mechanisms = tuple(name for name in offered if name != "APOP")
-        if "APOP" in offered and not machine.timestamp and not machine.tls_active:
+        if "APOP" in offered and not machine.commands:
+            # It can only be told in the greeting.
             machine.timestamp = self.server.timestamp()
 
     # Login

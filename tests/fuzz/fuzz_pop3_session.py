@@ -75,7 +75,7 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, tuple[int, ...], b
                 case events.StartTls():
                     # What is behind it would be thrown away, and how much that is depends on how the bytes came.
                     machine.fail("no")
-                case events.AuthAbandoned():
+                case events.AuthAbandoned() | events.Full():
                     pass
                 case _:
                     count += 1

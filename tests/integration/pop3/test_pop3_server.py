@@ -19,7 +19,7 @@ ALICE, BOB = "alice@example.test", "bob@example.test"
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[Instance]:
-    with Instance(services=("imap", "pop3", "pop3s"), main={"auth_failure_delay": "0"}) as made:
+    with Instance(services=("imap", "imaps", "pop3", "pop3s"), main={"auth_failure_delay": "0"}) as made:
         yield made
 
 
@@ -188,6 +188,22 @@ def test_what_is_sent_behind_stls_in_the_clear_is_never_obeyed(instance: Instanc
         with _unverified().wrap_socket(raw) as secure:
             secure.sendall(b"PASS x\r\n")
             assert secure.recv(1000) == b"-ERR Say USER first\r\n"
+
+
+@pytest.mark.parametrize("door", ["pop3s", "imaps"])
+def test_who_speaks_no_tls_is_left(instance: Instance, door: str) -> None:
+    start = len(instance.log.lines)
+    with socket.create_connection(("127.0.0.1", instance.ports[door]), PATIENCE) as raw:
+        raw.sendall(b"USER alice\r\nPASS x\r\n")
+        said = b""
+        while data := raw.recv(1000):
+            said += data
+    assert b"+OK" not in said and b"* OK" not in said
+    instance.log.wait(r"SSL_accept error from unknown\[127\.0\.0\.1\]", start=start)
+    with socket.create_connection(("127.0.0.1", instance.ports[door]), PATIENCE) as raw:
+        # The client speaks first: its first packet and the connection come together.
+        with _unverified().wrap_socket(raw) as secure:
+            assert secure.recv(1000).startswith((b"+OK", b"* OK"))
 
 
 def test_wrong_passwords(instance: Instance) -> None:

@@ -169,11 +169,23 @@ def test_whatever_is_sent_is_answered_line_by_line(pieces: list[bytes]) -> None:
         while (event := machine.next_event()) is not None:
             if isinstance(event, events.Auth):
                 machine.challenge(b"")
-            elif not isinstance(event, events.Hangup | events.AuthAbandoned):
+            elif not isinstance(event, events.Hangup | events.AuthAbandoned | events.Full):
                 machine.fail("no")
         assert machine.waiting_input <= 61
     replies = machine.take_output().split(b"\r\n")[:-1]
     assert all(reply.startswith((b"+OK", b"-ERR", b"+ ")) or reply in (b"PLAIN", b".") for reply in replies)
+
+
+def test_who_asks_for_much_at_once_gets_it_in_portions() -> None:
+    machine = Machine(Settings("x", "y"))
+    machine.logged_in(Maildrop(range(1, 10_001), range(10_000), 1, uidl_format("%08Xu%08Xv")))
+    machine.receive(b"UIDL\r\n" * 50)
+    times = largest = 0
+    while (event := machine.next_event()) is not None:
+        assert event == events.Full()
+        largest = max(largest, len(machine.take_output()))
+        times += 1
+    assert times == 50 and largest < 300_000
 
 
 def test_an_endless_line_costs_nothing() -> None:

@@ -64,7 +64,7 @@ class Player:
                 machine.reply("+OK Begin")
                 machine.forget_input()
                 machine.secured()
-            case events.AuthAbandoned():
+            case events.AuthAbandoned() | events.Full():
                 pass
             case _:
                 word, _, rest = (self.answers.pop(0) if self.answers else "ok").partition(" ")
