@@ -200,10 +200,10 @@ def test_who_speaks_no_tls_is_left(instance: Instance, door: str) -> None:
             said += data
     assert b"+OK" not in said and b"* OK" not in said
     instance.log.wait(r"SSL_accept error from unknown\[127\.0\.0\.1\]", start=start)
-    with socket.create_connection(("127.0.0.1", instance.ports[door]), PATIENCE) as raw:
-        # The client speaks first: its first packet and the connection come together.
-        with _unverified().wrap_socket(raw) as secure:
-            assert secure.recv(1000).startswith((b"+OK", b"* OK"))
+    # The client speaks first: its first packet and the connection come together.
+    raw = socket.create_connection(("127.0.0.1", instance.ports[door]), PATIENCE)
+    with _unverified().wrap_socket(raw) as secure:
+        assert secure.recv(1000).startswith((b"+OK", b"* OK"))
 
 
 def test_wrong_passwords(instance: Instance) -> None:
