@@ -140,13 +140,37 @@ def compress(scanner: Scanner) -> bytes:
     return algorithm
 
 
-def urls(scanner: Scanner) -> tuple[bytes, ...]:
-    """URLFETCH (RFC 4467 6): the URLs."""
-    found = [scanner.astring()]
+class UrlFetch(NamedTuple):
+    """One URL of URLFETCH; ``wanted`` of BODY, BINARY, BODYPARTSTRUCTURE, empty in the form of RFC 4467."""
+
+    url: bytes
+    wanted: tuple[bytes, ...] = ()
+
+
+_URL_ITEMS = frozenset((b"BODY", b"BINARY", b"BODYPARTSTRUCTURE"))
+
+
+def urls(scanner: Scanner) -> tuple[UrlFetch, ...]:
+    """URLFETCH (RFC 4467 6, RFC 5524 3): the URLs."""
+    found = [_url_fetch(scanner)]
     while scanner.skip(b" ") and not scanner.at_end:
-        found.append(scanner.astring())
+        found.append(_url_fetch(scanner))
     scanner.end()
     return tuple(found)
+
+
+def _url_fetch(scanner: Scanner) -> UrlFetch:
+    if not scanner.skip(b"("):
+        return UrlFetch(scanner.astring())
+    url = scanner.astring()
+    wanted = []
+    while scanner.skip(b" "):
+        wanted.append(scanner.keyword())
+    scanner.expect(b")")
+    if not wanted or not _URL_ITEMS.issuperset(wanted) or {b"BODY", b"BINARY"}.issubset(wanted):
+        # RFC 5524 3: BODY and BINARY exclude each other.
+        raise BadCommand("URLFETCH takes BODYPARTSTRUCTURE, and one of BODY and BINARY")
+    return UrlFetch(url, tuple(dict.fromkeys(wanted)))
 
 
 def generate_urls(scanner: Scanner) -> tuple[tuple[bytes, bytes], ...]:

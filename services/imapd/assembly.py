@@ -1,7 +1,8 @@
 """Messages of APPEND and REPLACE from what was uploaded, and, with CATENATE, from parts of other messages."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import url
@@ -104,7 +105,8 @@ async def with_content(session: "Session", text: bytes, use: Callable[[bytes], o
     """Call ``use`` with each piece of what a URL names. Raises BadUrl when this user cannot have it."""
     found = url.parse(text)
     if found.token:
-        await read_authorized(session, found, use)
+        async with authorized(session, found) as (place, folder):
+            await read_url(place, folder, found, use)
         return
     name = await urls.where(session, found)
     try:
@@ -117,9 +119,10 @@ async def with_content(session: "Session", text: bytes, use: Callable[[bytes], o
         place.release()
 
 
-async def read_authorized(session: "Session", found: url.Url, use: Callable[[bytes], object]) -> None:
-    """By the URL's token, whatever rights the user has (RFC 4467). Raises BadUrl, always with the same words: why not
-    is no business of who asks."""
+@asynccontextmanager
+async def authorized(session: "Session", found: url.Url) -> AsyncIterator[tuple["Place", Folder]]:
+    """Where a URL leads by its token, whatever rights the user has (RFC 4467). Raises BadUrl, always with the same
+    words: why not is no business of who asks."""
     refused = url.BadUrl("That URL cannot be used")
     if not found.token or not urls.may_use(session, found):
         raise refused
@@ -133,31 +136,23 @@ async def read_authorized(session: "Session", found: url.Url, use: Callable[[byt
     place = places.Place(session, mailbox, owner, found.mailbox)
     try:
         async with mailbox.lock:
-            folder = place.open()
+            try:
+                folder = place.open()
+            except NoSuchFolder:
+                raise refused from None
             key = urls.key_of(mailbox.account, folder, make=False)
         if not urls.is_valid(found, key):
             raise refused
-        await read_url(place, folder, found, use)
-    except NoSuchFolder:
-        raise refused from None
+        yield place, folder
     finally:
         session.server.mailboxes.release(mailbox)
 
 
 async def read_url(place: "Place", folder: Folder, found: url.Url, use: Callable[[bytes], object]) -> None:
     """Raises BadUrl when there is no such message or part."""
-    attribute = _attribute(found)
-    if found.uidvalidity and found.uidvalidity != folder.uidvalidity:
-        raise url.BadUrl("That mailbox is another one now")
 
     def work() -> None:
-        row = next(iter(folder.rows(("size", "place", "file", "info"), [found.uid])), None)
-        try:
-            if row is None:
-                raise NoSuchMessage
-            message = content.read_message(folder, found.uid, *row)
-        except NoSuchMessage:
-            raise url.BadUrl("There is no such message") from None
+        message, attribute = open_url(folder, found)
         try:
             chunks = content.raw(message, attribute)
             if chunks is None:
@@ -168,6 +163,20 @@ async def read_url(place: "Place", folder: Folder, found: url.Url, use: Callable
             message.close()
 
     await place.mailbox.work(work)
+
+
+def open_url(folder: Folder, found: url.Url) -> tuple[content.Message, Attribute]:
+    """The message, to be closed, and what of it; under the lock of the account. Raises BadUrl."""
+    attribute = _attribute(found)
+    if found.uidvalidity and found.uidvalidity != folder.uidvalidity:
+        raise url.BadUrl("That mailbox is another one now")
+    row = next(iter(folder.rows(("size", "place", "file", "info"), [found.uid])), None)
+    try:
+        if row is None:
+            raise NoSuchMessage
+        return content.read_message(folder, found.uid, *row), attribute
+    except NoSuchMessage:
+        raise url.BadUrl("There is no such message") from None
 
 
 def _attribute(found: url.Url) -> Attribute:

@@ -1,14 +1,21 @@
-"""GENURLAUTH, URLFETCH, RESETKEY (RFC 4467)."""
+"""GENURLAUTH, URLFETCH, RESETKEY (RFC 4467), URLFETCH of decoded parts and their structure (RFC 5524)."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import administration
+from tubepost.common.imap.bodystructure import encode_structure
 from tubepost.common.imap.errors import BadCommand
+from tubepost.common.imap.fetch import Attribute
 from tubepost.common.imap.reader import Command
+from tubepost.common.imap.sections import find_part
 from tubepost.common.imap.url import BadUrl, parse
-from tubepost.common.imap.write import nstring, string
+from tubepost.common.imap.write import string
 
-from tubepost.services.imapd import assembly, places, urls
+from tubepost.common.mail.transfer import UnknownEncoding
+
+from tubepost.services.imapd import assembly, content, places, urls
+from tubepost.services.imapd.content import Piece
 from tubepost.services.imapd.replies import No, Ok
 
 if TYPE_CHECKING:
@@ -46,16 +53,66 @@ async def generate(session: "Session", command: Command) -> Ok:
 
 async def fetch(session: "Session", command: Command) -> Ok:
     """RFC 4467 7: the content of each URL, NIL of one that this user cannot have."""
-    for text in administration.urls(session.scanner(command)):
-        gathered: list[bytes] = []
+    for text, wanted in administration.urls(session.scanner(command)):
         try:
-            await assembly.read_authorized(session, parse(text), gathered.append)
-            value = nstring(b"".join(gathered))
+            found = parse(text)
+            async with assembly.authorized(session, found) as (place, folder):
+                async with place.mailbox.lock:
+                    message, attribute = assembly.open_url(folder, found)
+                try:
+                    await _send(session, text, _pieces(message, attribute, wanted))
+                finally:
+                    message.close()
         except BadUrl:
-            value = b"NIL"
-        session.send(b"* URLFETCH %b %b\r\n" % (string(text), value))
-        await session.drain_out()
+            await _send(session, text, [b"NIL"])
     return Ok()
+
+
+async def _send(session: "Session", text: bytes, pieces: Iterable[Piece]) -> None:
+    session.send(b"* URLFETCH %b " % string(text))
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            session.send(piece)
+            continue
+        for chunk in piece:
+            session.send(chunk)
+            await session.drain_out()
+    session.send(b"\r\n")
+    await session.drain_out()
+
+
+def _pieces(message: content.Message, attribute: Attribute, wanted: tuple[bytes, ...]) -> list[Piece]:
+    """Raises BadUrl when there is no such part."""
+    if content.raw(message, attribute) is None:
+        raise BadUrl("The message has no such part")
+    if not wanted:
+        return content.body(message, attribute, utf8=True)
+    section = attribute.section
+    assert section is not None
+    found: list[Piece] = []
+    # RFC 5524 3.2: the structure is of a part, not of a piece of its text.
+    if b"BODYPARTSTRUCTURE" in wanted:
+        part = find_part(message.root, section.path) if not section.text else None
+        structure = encode_structure(part, True) if part is not None else b"NIL"
+        found.append(b"(BODYPARTSTRUCTURE " + structure + b")")
+    item = next((item for item in wanted if item != b"BODYPARTSTRUCTURE"), None)
+    if item is not None:
+        if found:
+            found.append(b" ")
+        found += [b"(" + item + b" ", *_data(message, attribute, item), b")"]
+    return found
+
+
+def _data(message: content.Message, attribute: Attribute, item: bytes) -> list[Piece]:
+    section = attribute.section
+    assert section is not None
+    if item == b"BODY" or section.text or not section.path:
+        return content.body(message, attribute, utf8=True)
+    try:
+        return content.binary_body(message, attribute)
+    except UnknownEncoding:
+        # RFC 5524 3.2
+        return [b"NIL"]
 
 
 async def reset_key(session: "Session", command: Command) -> Ok:

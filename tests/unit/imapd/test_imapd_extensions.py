@@ -184,7 +184,7 @@ def test_urlauth(tmp_path: Path) -> None:
 
         for_bob = await made("user+bob@example.test")
         assert re.fullmatch(r".*;urlauth=user\+bob@example\.test:INTERNAL:[0-9a-f]{32,}", for_bob)
-        got = f'* URLFETCH "{for_bob}" "second part"'
+        got = f'* URLFETCH "{for_bob}" {{11}}\r\nsecond part'
         assert await bob.ok(f'urlfetch "{for_bob}"') == [got]
         assert await alice.ok(f'urlfetch "{for_bob}"') == [f'* URLFETCH "{for_bob}" NIL']
         for_all = await made("authuser")
@@ -196,8 +196,16 @@ def test_urlauth(tmp_path: Path) -> None:
         lines = await bob.ok(
             f'urlfetch "{for_all}" "{changed}" "{forged}" "{late}" "{fresh}" "{unauthorized}" "nonsense"'
         )
-        assert [line.endswith('"second part"') for line in lines] == [True, False, False, False, True, False, False]
-        assert all(line.endswith("NIL") for line in lines if not line.endswith('"second part"'))
+        assert [line.endswith("}\r\nsecond part") for line in lines] == [True, False, False, False, True, False, False]
+        assert all(line.endswith("NIL") for line in lines if not line.endswith("}\r\nsecond part"))
+        # RFC 5524
+        structure = '(BODYPARTSTRUCTURE ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 11 0 NIL NIL NIL NIL))'
+        (line,) = await bob.ok(f'urlfetch ("{for_bob}" binary bodypartstructure)')
+        assert line.lower() == f'* urlfetch "{for_bob}" {structure} (binary {{11}}\r\nsecond part)'.lower()
+        (line,) = await bob.ok(f'urlfetch ("{for_bob}" body)')
+        assert line.endswith("(BODY {11}\r\nsecond part)")
+        for wrong in ("body binary", "nonsense", ""):
+            assert (await bob.no(f'urlfetch ("{for_bob}" {wrong})')).startswith("BAD")
         # By another's URL a message can be made (RFC 4469, RFC 4467).
         assert (await bob.do(f'append inbox CATENATE (URL "{fresh}")'))[-1].startswith("OK")
         assert (await bob.do('append inbox CATENATE (URL "' + forged + '")'))[-1].startswith("NO [BADURL")
