@@ -32,7 +32,7 @@ from tubepost.common.system import log
 from tubepost.common.mailbox.maildir.names import BadName
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage, OverQuota
 from tubepost.common.net.streams import Channel
-from tubepost.common.net.tls import HandshakeError
+from tubepost.common.net.tls import Agreed, HandshakeError
 from tubepost.common.skeleton.authentication import Asker
 from tubepost.common.skeleton.mailboxes import Mailbox
 from tubepost.common.skeleton.stream import Peer
@@ -314,8 +314,7 @@ class Session(Channel):
         server, tls = self.server, self.server.tls
         self.expect_by(server.config.imapd_login_timeout)
         if tls.wrapper and self.transport is not None:
-            tls.accepted(self.transport, self.client)
-            self._secure()
+            self._secure(tls.accepted(self.transport, self.client))
         await server.auth.offer(self.asker)
         line = " ".join(capabilities(self))
         self.send(f"* OK [CAPABILITY {line}] {server.banner}\r\n".encode())
@@ -329,15 +328,18 @@ class Session(Channel):
             if not await self._handle(event):
                 return
 
-    def _secure(self) -> None:
+    def _secure(self, agreed: Agreed) -> None:
         self.asker.tls = True
+        certificate = agreed.certificate
+        if certificate is not None and certificate.verified:
+            # For EXTERNAL.
+            self.asker.certificate_name = certificate.subject
         self.asker.binding = self.server.tls.binding(self.transport)
 
     async def start_server_tls(self, reply: bytes) -> None:
         """Raises HandshakeError."""
         self.flush()
-        await self.server.tls.upgrade_channel(self, self.client, reply)
-        self._secure()
+        self._secure(await self.server.tls.upgrade_channel(self, self.client, reply))
         self.expect_by(self.server.config.imapd_login_timeout)
         await self.server.auth.offer(self.asker)
 
