@@ -134,6 +134,31 @@ def test_notify_hears_of_a_delivery(instance: Instance) -> None:
     raw.close()
 
 
+def test_a_mailbox_that_is_shared(instance: Instance) -> None:
+    """auth tells where the other's mailbox is; both accounts belong to who they belong to."""
+    other = next(name for name in instance.credentials if name != ALICE and name.endswith("@example.test"))
+    mine = Raw(instance)
+    mine.do("create Team")
+    mine.send(b"x append Team {%d+}\r\n%b\r\n" % (len(MESSAGE), MESSAGE))
+    mine.until("x")
+    assert mine.do(f"setacl Team {other} lri")[-1].startswith(b"x OK")
+    theirs = Raw(instance, login=False)
+    assert theirs.do(f"login {other} {instance.credentials[other]}")[-1].startswith(b"x OK")
+    name = f"user/{ALICE}/Team"
+    assert any(name.encode() in line for line in theirs.do('list "" *'))
+    assert theirs.do(f"select {name}")[-1].startswith(b"x OK [READ-WRITE]")
+    assert any(b"Subject: Hello" in line for line in theirs.do("fetch 1 body.peek[]"))
+    assert theirs.do("copy 1 inbox")[-1].startswith(b"x OK [COPYUID")
+    theirs.do("select inbox")
+    assert theirs.do(f"copy * {name}")[-1].startswith(b"x OK [COPYUID")
+    assert b"* STATUS Team (MESSAGES 2)" in mine.do("status Team (messages)")
+    assert theirs.do("store 1 +flags (\\Seen)")[-1].startswith(b"x OK")
+    mine.do("delete Team")
+    assert not any(name.encode() in line for line in theirs.do('list "" *'))
+    mine.close()
+    theirs.close()
+
+
 MALFORMED = (
     b"\r\n", b"x\r\n", b"x y z\r\n",
     b"* ok\r\n", b"+ x noop\r\n", b"x noop noop\r\n", b"x select\r\n", b"x select (\r\n",
