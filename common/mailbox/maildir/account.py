@@ -61,6 +61,7 @@ class MaildirAccount:
             if not self.database.replaced:
                 self.database.set_aside(error)
             self.database = Database(self.root)
+            self.database.rebuilt = True
             self._prepare()
 
     def _prepare(self) -> None:

@@ -51,7 +51,11 @@ class Check:
         yield from self._unfinished("", self._account.root)
         for info in self._account.folders():
             folder = self._account.folder(info.name)
-            yield from self._directories(folder)
+            if missing := self._make_missing(folder):
+                for part in missing:
+                    yield self._found(info.name, f"there is no directory {part}")
+                if not self._repair:
+                    continue
             yield from self._files(folder)
             yield from self._unfinished(info.name, folder.path)
             yield from self._counters(folder)
@@ -68,6 +72,10 @@ class Check:
 
     def _index(self) -> Iterator[Finding]:
         account = self._account
+        if account.database.rebuilt:
+            # When it was opened, just now.
+            yield self._found("", "the index was corrupt: it was set aside and is built anew from the files", True)
+            return
         try:
             problems = [row[0] for row in account.database.connection.execute("PRAGMA quick_check(5)")]
         except sqlite3.DatabaseError as error:
@@ -98,13 +106,13 @@ class Check:
                 os.mkdir(f"{folder.path}/{part}", 0o700)
         return missing
 
-    def _directories(self, folder: "Folder") -> Iterator[Finding]:
-        for part in self._make_missing(folder):
-            yield self._found(folder.name, f"there is no directory {part}")
-
     @as_owner
     def _compare(self, folder: "Folder") -> tuple[int, int, int, list[str]]:
-        """Files that the index does not know, rows without a file, files under another name, files there twice."""
+        """Files that the index does not know, rows without a file, files under another name, files there twice.
+
+        In a transaction, so that nobody of this system changes ``cur`` meanwhile; what is delivered into ``new`` counts
+        only when its row is missing though the directory was seen as it is.
+        """
         there: dict[str, str] = {}
         twice = []
         for part in ("new", "cur"):
@@ -126,10 +134,17 @@ class Check:
             )
         }
         renamed = sum(1 for file, name in known.items() if file in there and there[file] != name)
-        return len(there.keys() - known.keys()), len(known.keys() - there.keys()), renamed, twice
+        fresh = there.keys() - known.keys()
+        if scan.stale(folder):
+            # Delivered since the line above.
+            fresh = {file for file in fresh if there[file].startswith("cur/")}
+        return len(fresh), len(known.keys() - there.keys()), renamed, twice
 
     def _files(self, folder: "Folder") -> Iterator[Finding]:
-        fresh, lost, renamed, twice = self._compare(folder)
+        # What the next reader would notice is no fault: new mail, and what other programs did to the files.
+        folder.sync()
+        with folder.database.transaction():
+            fresh, lost, renamed, twice = self._compare(folder)
         if self._repair and (fresh or lost or renamed):
             self._sync(folder)
         if fresh:

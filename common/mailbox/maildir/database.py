@@ -120,6 +120,8 @@ class Database:
 
     def __init__(self, directory: str) -> None:
         self.path = f"{directory}/{FILE}"
+        self.rebuilt = False
+        """The index that was there was corrupt, and this is a new one."""
         self.connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -168,6 +170,7 @@ class Database:
 
     def set_aside(self, error: sqlite3.Error) -> None:
         """Put a corrupt index out of the way. Raises OSError."""
+        self.rebuilt = True
         aside = f"{self.path}.corrupt.{int(time.time())}"
         log.warning(f"the index {self.path} is corrupt ({error}): it is kept as {aside}, and built anew from the files")
         for suffix in ("-wal", "-shm"):
