@@ -8,9 +8,9 @@ Called by: IMAP clients. Calls: ``auth`` (who is it, where is the mailbox), ``no
 May touch: the mailboxes, as their owner. It reads no password and no queue file, starts no program and connects to
 nobody.
 
-Files with I/O: ``session`` (one connection), ``upload`` and ``assembly`` (messages on their way in), ``watch`` (changes
-by other programs); open accounts and the threads for long work are ``common/skeleton/mailboxes``. ``commands/`` has one
-command a file; ``capabilities`` says what is announced when.
+Files with I/O: ``connection`` (octets in and out), ``session`` (one client), ``upload`` and ``assembly`` (messages on
+their way in), ``watch`` (changes by other programs); open accounts and the threads for long work are
+``common/skeleton/mailboxes``. ``commands/`` has one command a file; ``capabilities`` says what is announced when.
 
 ``places`` finds a mailbox by its name, ``rights`` says who may do what there; ``selected`` is the selected mailbox and
 ``updates`` tells what changed in it; ``notification`` tells of all others that NOTIFY names.
