@@ -150,9 +150,11 @@ def _import(
             system.fault(place.name, f"the folder {one.name} cannot be brought: {error}; use --map")
             continue
         _import_folder(system, place, source, one, target, name, dry_run)
+        system.tell()
         brought[one.name] = name
     if subscribe and not dry_run:
-        for name in source.subscriptions():
+        # A source that knows no subscriptions has none left out.
+        for name in source.subscriptions() or brought:
             if name in brought:
                 target.subscribe(brought[name])
 
@@ -171,8 +173,8 @@ def _import_folder(
     if dry_run and not there:
         click.echo(f"{place.name}: {name}: would be made, {len(items)} messages would be brought")
         return
-    folder, is_new = ensure(target, name, special)
-    if special and not is_new:
+    folder = ensure(target, name, special, subscribe=False)
+    if special and there:
         infos = {info.name: info for info in target.folders()}
         target.set_special(name, [*infos[name].special, *special])
     folder.sync()
@@ -183,7 +185,7 @@ def _import_folder(
             f"{place.name}: {name}: {len(missing)} messages would be brought, {len(items) - len(missing)} are there"
         )
         return
-    if is_new:
+    if not there:
         system.changed(target, name)
     intake = Intake(folder)
     try:
@@ -191,7 +193,10 @@ def _import_folder(
             for batch in batches(missing):
                 _bring(source, one, batch, intake, bar)
                 system.changed(target, name)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, RemoteError):
+            # What came as a whole before the connection broke is not fetched again.
+            intake.flush()
         intake.discard()
         if intake.count:
             warn(f"{place.name}: {name}: {intake.count} of {len(missing)} messages were brought: run it again")

@@ -161,7 +161,7 @@ def _within(
         click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {done} into {name}")
         if dry_run:
             continue
-        target, _ = ensure(account, name)
+        target = ensure(account, name)
         for start in range(0, len(uids), _BATCH):
             some = uids[start : start + _BATCH]
             try:
@@ -198,7 +198,7 @@ def _across(
         click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {done} into {name} of {other.name}")
         if dry_run:
             continue
-        target, _ = ensure(there, name)
+        target = ensure(there, name)
         for start in range(0, len(uids), _BATCH):
             arrived = transfer(folder, uids[start : start + _BATCH], target)
             if move:

@@ -298,13 +298,17 @@ def canonical(name: str) -> str:
     return "INBOX" if name.upper() == "INBOX" else name
 
 
-def ensure(account: MaildirAccount, name: str, special: Sequence[str] = ()) -> tuple[Folder, bool]:
-    """The folder, made when it is missing (True then). Raises BadName, OSError."""
+def ensure(account: MaildirAccount, name: str, special: Sequence[str] = (), *, subscribe: bool = True) -> Folder:
+    """The folder, made and subscribed to when it is missing. Raises BadName, OSError."""
     try:
-        return account.folder(name), False
+        return account.folder(name)
     except NoSuchFolder:
         pass
-    return create(account, name, special), True
+    made = create(account, name, special)
+    if subscribe:
+        # Most mail programs show no others.
+        account.subscribe(name)
+    return made
 
 
 def create(account: MaildirAccount, name: str, special: Sequence[str] = ()) -> Folder:

@@ -118,3 +118,15 @@ def test_check_and_backup_of_a_system_that_runs(instance: Instance, tmp_path: ob
     mailbox(instance, "reindex", ALICE)
     assert mailbox(instance, "check", ALICE) == f"{ALICE}: nothing is wrong\n"
     client.logout()
+
+
+def test_an_account_that_only_auth_knows() -> None:
+    """Of another backend: its mailbox is asked for, and a glob finds the built-in ones only."""
+    with Instance() as instance:
+        users = instance.write_table("users", "dave@example.test:{PLAIN}secret::::::\n")
+        instance.set_main({"auth_backends": f"accounts passwd-file:{users}"})
+        assert instance.command("tubepost", "-c", str(instance.conf), "reload").returncode == 0
+        mailbox(instance, "create", "dave@example.test", "Work")
+        assert (instance.mail / "example.test" / "dave" / ".Work" / "cur").is_dir()
+        assert "no account matches" in mailbox(instance, "list", "erin@example.test", status=67)
+        assert "dave" not in mailbox(instance, "list", "*@example.test")

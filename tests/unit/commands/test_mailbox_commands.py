@@ -184,6 +184,7 @@ def test_export_and_import_again(operator: Operator, tmp_path: Path, kind: str) 
     for folder in ("INBOX", "Work/.Plans %"):
         ours, theirs = (operator("fetch", who, "-f", folder, "all", "--message") for who in (ALICE, BOB))
         assert ours == theirs
+    assert all(facts["subscribed"] for facts in operator.json("list", BOB, "-f", "Work/*"))
     again = operator("import", BOB, target)
     assert again.count("0 messages brought") == 3
     operator("import", BOB, target, "--into", "Below", "-f", "Work/*")
