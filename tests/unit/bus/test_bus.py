@@ -310,6 +310,21 @@ def test_what_is_told_just_before_the_end_arrives(tmp_path: Path) -> None:
     run(work, tmp_path)
 
 
+def test_a_command_that_tells_and_ends_is_heard(tmp_path: Path) -> None:
+    async def work(ends: Ends) -> None:
+        told: list[str] = []
+        client = ends.bus.client("svc")
+        assert client.tell(ASK)
+        # Nobody is there yet to say where the worker is.
+        assert not await client.flushed(0.05)
+        ends.serve({rewrite.Rewrite: lambda request: told.append(request.message.address)})
+        assert await client.flushed(5)
+        ends.bus.close()
+        await until(lambda: told == ["a@b"])
+
+    run(work, tmp_path)
+
+
 def test_what_was_taken_arrives_in_order_though_the_worker_does_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
