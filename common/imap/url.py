@@ -18,6 +18,8 @@ _URL = re.compile(
     rb"(?::(?P<mechanism>[A-Za-z0-9.\-]{1,64}):(?P<token>[0-9A-Fa-f]{32,}))?)?",
     re.IGNORECASE,
 )
+# RFC 3986 2: no blanks, quotes, backslashes and control characters; so a URL can stand in a reply as it is.
+_OCTETS = re.compile(rb"[!#-\[\]-~]++")
 LIMIT = 8192
 """Octets of a URL: more than any mailbox name and section take."""
 
@@ -50,7 +52,7 @@ class Url(NamedTuple):
 
 def parse(text: bytes) -> Url:
     """Raises BadUrl."""
-    match = _URL.fullmatch(text) if len(text) <= LIMIT else None
+    match = _URL.fullmatch(text) if len(text) <= LIMIT and _OCTETS.fullmatch(text) is not None else None
     if match is None:
         raise BadUrl("Not the URL of a message")
     if not match["path"].startswith(b"/") and (match["host"] or match["mailbox"]):

@@ -1,6 +1,7 @@
 """Messages of APPEND and REPLACE from what was uploaded, and, with CATENATE, from parts of other messages."""
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 
-from tubepost.services.imapd import binary, content, places, urls
+from tubepost.services.imapd import binary, content, limits, places, urls
 from tubepost.services.imapd.replies import No
 from tubepost.services.imapd.rights import permitted
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 _CHUNK = 1 << 18
+# A URL that can stand in a response code (RFC 4469 4): of one word, not long.
+_SHOWN = re.compile(rb"[!-\\^-~]{1,1000}")
 
 
 async def drafts_of(session: "Session", place: "Place", folder: Folder, messages: Iterable[NewMessage]) -> list[Draft]:
@@ -39,6 +42,8 @@ async def drafts_of(session: "Session", place: "Place", folder: Folder, messages
                 # As other servers: an empty message is a cancelled one (RFC 3502 3).
                 raise No("An empty message is not stored")
             flags = permitted([flag.decode("ascii") for flag in message.flags], place.rights)
+            async with place.mailbox.lock:
+                limits.check_keywords(session, folder, flags)
             draft.set(flags, None if message.time is None else message.time[0])
         return made
     except BaseException:
@@ -94,7 +99,7 @@ def _read(draft: Draft) -> Iterator[bytes]:
 
 async def _copy_url(session: "Session", target: Draft, text: bytes) -> None:
     """RFC 4469 3: the content that a URL names. Raises No with BADURL."""
-    bad = b"BADURL " + text if b"]" not in text and text.isascii() else b""
+    bad = b"BADURL " + text if _SHOWN.fullmatch(text) is not None else b""
     try:
         await with_content(session, text, target.write)
     except url.BadUrl as error:

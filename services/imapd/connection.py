@@ -143,6 +143,11 @@ class Connection(Channel):
                 data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
             self.write(data)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Does output wait that the client has not taken?"""
+        return self._paused
+
     async def drain_out(self) -> None:
         """Write, and wait while the client is slow. Raises Gone."""
         self.flush()

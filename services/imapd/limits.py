@@ -1,6 +1,6 @@
 """How much one command may work on (RFC 9738): the messages with the highest UIDs, and a code that says so (pure)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap.search import And, Key, Numbers
@@ -9,6 +9,8 @@ from tubepost.common.imap.sets import of_ranges
 from tubepost.services.imapd.replies import No
 
 if TYPE_CHECKING:
+    from tubepost.common.mailbox.maildir.folder import Folder
+
     from tubepost.services.imapd.selected import Selected
     from tubepost.services.imapd.session import Session
 
@@ -40,6 +42,18 @@ def cut(session: "Session", uids: Sequence[int]) -> tuple[Sequence[int], bytes]:
         return uids, b""
     kept = uids[len(uids) - limit(session) :]
     return kept, code(session, kept[0])
+
+
+def check_keywords(session: "Session", folder: "Folder", flags: Iterable[str]) -> None:
+    """Raises No when a mailbox would get more keywords than it may; under the lock of the account."""
+    most = session.server.config.imapd_mailbox_keyword_limit
+    wanted = {flag.lower() for flag in flags if not flag.startswith("\\")}
+    if not wanted or not most:
+        return
+    known = {keyword.lower() for keyword in folder.keywords()}
+    if wanted - known and len(known | wanted) > most:
+        # RFC 5530 3
+        raise No("This mailbox has too many keywords already", b"LIMIT")
 
 
 def cut_search(session: "Session", selected: "Selected", key: Key) -> tuple[Key, bytes]:

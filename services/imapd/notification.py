@@ -7,7 +7,7 @@ there is now. So nothing is told twice, and nothing is lost when hints come late
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from tubepost.common.imap.names import is_below, parent
+from tubepost.common.imap.names import is_below, parent, parents
 from tubepost.common.imap.notification import Event, Group, Notify
 from tubepost.common.imap.write import astring, mailbox
 
@@ -26,6 +26,8 @@ _MESSAGES = frozenset({b"MESSAGENEW", b"MESSAGEEXPUNGE", b"FLAGCHANGE"})
 _SELECTED = (b"SELECTED", b"SELECTED-DELAYED")
 # More lines than this at one time are not told: the client had better look itself (RFC 5465 5.8).
 _MOST = 5000
+# Of one NOTIFY: each mailbox is held against each of them.
+_GROUPS = 100
 
 
 class Known(NamedTuple):
@@ -61,6 +63,7 @@ class Watching:
         self._session = session
         self.filters = filters
         self._groups = [group for group in request.groups if group.mailboxes.kind not in _SELECTED]
+        self._names = [frozenset(group.mailboxes.names) for group in self._groups]
         chosen = next((group for group in request.groups if group.mailboxes.kind in _SELECTED), None)
         self.selected: Mapping[bytes, Event] = {event.name: event for event in chosen.events} if chosen else {}
         self.delayed = chosen is None or chosen.mailboxes.kind == b"SELECTED-DELAYED"
@@ -76,6 +79,8 @@ class Watching:
         """Take the first snapshot; with ``status`` tell it. Raises No."""
         session = self._session
         assert session.mailbox is not None and session.user is not None
+        if len(self._groups) > _GROUPS:
+            raise No("That is too much to watch", b"NOTIFICATIONOVERFLOW")
         self._trees[session.mailbox.path] = Tree(session.mailbox, session.user)
         for name in sorted({name for group in self._groups for name in group.mailboxes.names}):
             await self._open(name)
@@ -150,8 +155,8 @@ class Watching:
     def pending(self) -> bool:
         return any(tree.hints for tree in self._trees.values())
 
-    def _matches(self, group: Group, name: str, tree: Tree) -> bool:
-        kind, names = group.mailboxes
+    def _matches(self, group: Group, names: frozenset[str], name: str, tree: Tree) -> bool:
+        kind = group.mailboxes.kind
         own = tree.mailbox is self._session.mailbox
         if kind in (b"PERSONAL", b"INBOXES"):
             # RFC 5465 6.3: where mail may be delivered to cannot be told, so inboxes are all personal ones.
@@ -159,7 +164,7 @@ class Watching:
         if kind == b"SUBSCRIBED":
             return name in self._own.subscribed
         if kind == b"SUBTREE":
-            return any(name == above or is_below(name, above) for above in names)
+            return name in names or any(above in names for above in parents(name))
         return name in names
 
     @property
@@ -168,7 +173,12 @@ class Watching:
         return self._trees[self._session.mailbox.path]
 
     def _events(self, name: str, tree: Tree) -> set[bytes]:
-        return {event.name for group in self._groups if self._matches(group, name, tree) for event in group.events}
+        return {
+            event.name
+            for group, names in zip(self._groups, self._names, strict=True)
+            if self._matches(group, names, name, tree)
+            for event in group.events
+        }
 
     def _is_selected(self, tree: Tree, number: int) -> bool:
         selected = self._session.selected

@@ -13,6 +13,7 @@ class Imapd(Settings):
     imapd_append_limit = Size("$message_size_limit", "Largest message that APPEND takes; 0: no limit.")
     imapd_bad_command_limit = Integer("20", "Commands that are none after which a client is disconnected.", low=1)
     imapd_keyword_limit = Integer("100", "Most flags in one STORE.", low=10)
+    imapd_mailbox_keyword_limit = Integer("500", "Most keywords of a mailbox; 0: no limit.")
     imapd_folder_limit = Integer("10000", "Most mailboxes of an account; 0: no limit.")
     imapd_threads = Integer("8", "How many long pieces of work (searches, copies) a process does at one time.", low=1)
     imapd_shared_prefix = Text("user/", "What the names of other users' mailboxes begin with; empty: nobody sees them.")

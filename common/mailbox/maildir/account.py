@@ -282,6 +282,10 @@ class MaildirAccount:
             found.setdefault(folder, {})[entry] = value
         return found
 
+    def annotated_octets(self) -> int:
+        """What all annotations together take."""
+        return int(self.database.one("SELECT coalesce(sum(length(entry)+length(value)),0) FROM annotation")[0])
+
     def annotate(self, folder: int, entry: str, value: bytes | None) -> None:
         """None removes the entry."""
         execute = self.database.connection.execute

@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
+from tubepost.common.imap.names import is_below
 from tubepost.common.imap.reader import Command
 
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.names import SEPARATOR
+from tubepost.common.mailbox.store import NoSuchFolder
 
 from tubepost.services.imapd import places
 from tubepost.services.imapd.commands.uses import SPECIAL_USES
@@ -60,7 +62,13 @@ async def delete(session: "Session", command: Command) -> Ok:
     place = await places.find(session, name, "x")
     try:
         async with place.mailbox.lock:
-            folder = place.open()
+            try:
+                folder = place.open()
+            except NoSuchFolder:
+                if any(is_below(info.name, place.folder) for info in place.mailbox.account.folders()):
+                    # RFC 9051 6.3.5
+                    raise No("There are only mailboxes below that name", b"HASCHILDREN") from None
+                raise
         selected = session.selected
         if selected is not None and selected.mailbox is place.mailbox and selected.folder.id == folder.id:
             session.unselect()
@@ -97,7 +105,11 @@ async def subscribe(session: "Session", command: Command) -> Ok:
     place, _ = await places.find_folder(session, name, "l")
     place.release()
     assert session.mailbox is not None
+    limit = 2 * session.server.config.imapd_folder_limit
     async with session.mailbox.lock:
+        # Subscriptions outlive their mailboxes.
+        if limit and len(session.mailbox.account.subscriptions()) >= limit:
+            raise No("There are too many subscriptions", b"LIMIT")
         session.mailbox.account.subscribe(name)
     session.server.changed(session.mailbox, (0, "INBOX"))
     return Ok()

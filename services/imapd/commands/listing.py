@@ -15,13 +15,15 @@ from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd import places, rights
 from tubepost.services.imapd.commands import metadata, status
-from tubepost.services.imapd.replies import Ok
+from tubepost.services.imapd.replies import No, Ok
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 
 _LISTINGS = 32
+# Of one LIST: each mailbox is held against each of them.
+_PATTERNS = 100
 _CHANGING = frozenset({b"STATUS", b"METADATA", b"MYRIGHTS"})
 
 
@@ -59,6 +61,8 @@ async def list_mailboxes(session: "Session", command: Command) -> Ok:
         session.send(known[1])
         return Ok()
     mark = session.mark()
+    if len(request.patterns) > _PATTERNS or len(request.metadata) > _PATTERNS:
+        raise No("Too many patterns or entries at once", b"LIMIT")
     patterns = [join_reference(request.reference, pattern) for pattern in request.patterns]
     async with session.mailbox.lock:
         subscribed = frozenset(session.mailbox.account.subscriptions())
@@ -68,6 +72,8 @@ async def list_mailboxes(session: "Session", command: Command) -> Ok:
         answer = _Answer(session, request, patterns, listed, subscribed)
         for name in answer.names():
             await answer.tell(name)
+            if session.is_crowded:
+                await session.drain_out()
     finally:
         for other in opened:
             session.server.mailboxes.release(other)

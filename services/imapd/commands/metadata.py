@@ -12,6 +12,8 @@ from tubepost.common.imap.administration import GetMetadata
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import astring, mailbox, quoted
 
+from tubepost.common.mailbox.maildir.account import MaildirAccount
+
 from tubepost.services.imapd import places
 from tubepost.services.imapd.commands.uses import SPECIAL_USES
 from tubepost.services.imapd.replies import No, Ok
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 _PRIVATE = "/private/"
+# Octets that the annotations of an account may take: they are no mail, and count for no quota.
+_TOTAL = 16 << 20
 # RFC 6154 4: the special use of a mailbox as an annotation.
 _USE = "/private/specialuse"
 # RFC 5464 6.2.1.2
@@ -68,6 +72,7 @@ async def set_metadata(session: "Session", command: Command) -> Ok:
         async with session.mailbox.lock:
             account = session.mailbox.account
             _check_count(session, account.annotations(), changes)
+            _check_size(account, changes)
             with account.database.transaction():
                 for entry, value in changes.items():
                     account.annotate(0, entry, value)
@@ -85,6 +90,7 @@ async def set_metadata(session: "Session", command: Command) -> Ok:
         async with place.mailbox.lock:
             account = place.mailbox.account
             _check_count(session, account.annotations(folder.id), keys)
+            _check_size(account, keys)
             with account.database.transaction():
                 for entry, value in keys.items():
                     account.annotate(folder.id, entry, value)
@@ -187,6 +193,12 @@ def _use_of(value: bytes | None) -> list[str]:
             raise No("There is no such special use", b"USEATTR")
         found.append(use)
     return found
+
+
+def _check_size(account: MaildirAccount, changes: Mapping[str, bytes | None]) -> None:
+    more = sum(len(value) for value in changes.values() if value is not None)
+    if more and account.annotated_octets() + more > _TOTAL:
+        raise No("The annotations of this account take too much room", b"METADATA TOOMANY")
 
 
 def _check_count(session: "Session", known: Mapping[str, bytes], changes: Mapping[str, bytes | None]) -> None:

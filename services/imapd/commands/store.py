@@ -41,6 +41,9 @@ async def store(session: "Session", command: Command) -> Ok:
         selected.need("".join({right_for(flag) for flag in flags}) or "wst")
     if len(flags) > session.server.config.imapd_keyword_limit:
         raise No("Too many flags at once", b"LIMIT")
+    if request.mode != "-":
+        async with selected.mailbox.lock:
+            limits.check_keywords(session, folder, may)
     since = request.unchanged_since
     if request.mode == "=" and not all(right in selected.rights for right in "swt"):
         done = await selected.mailbox.work(_replace_permitted, selected, uids, may, since)

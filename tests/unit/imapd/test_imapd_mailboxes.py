@@ -121,7 +121,8 @@ def test_parents_that_are_none(tmp_path: Path) -> None:
         await alice.append("a/b/c")
         await alice.ok("delete a/b")
         assert await alice.ok("status a/b/c (messages)") == ["* STATUS a/b/c (MESSAGES 1)"]
-        assert (await alice.no("delete a/b")).startswith("NO [NONEXISTENT]")
+        assert (await alice.no("delete a/b")).startswith("NO [HASCHILDREN]")
+        assert (await alice.no("delete a/x")).startswith("NO [NONEXISTENT]")
         assert (await alice.no("delete inbox")).startswith("NO [CANNOT]")
         # RFC 9051 6.3.6: with all below, also of a name that is no mailbox.
         await alice.ok("rename a z")

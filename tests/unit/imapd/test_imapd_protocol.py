@@ -317,6 +317,48 @@ def test_too_many_messages_at_once(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_bounds(tmp_path: Path) -> None:
+    """What a client can make grow has an end."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        await alice.append("inbox")
+        await alice.ok("select inbox")
+        await alice.ok("store 1 +flags (a b c)")
+        assert "[LIMIT]" in await alice.no("store 1 +flags (d e f)")
+        await alice.ok("store 1 +flags (C d e)")
+        await alice.ok("store 1 -flags (x y z)")
+        assert "[LIMIT]" in (await alice.append("inbox", flags="(f)"))[-1]
+        assert (await alice.append("inbox", flags="(E)"))[-1].startswith("OK")
+        patterns = " ".join("x" for _ in range(101))
+        assert "[LIMIT]" in await alice.no(f'list "" ({patterns})')
+        groups = " ".join("(mailboxes x (messagenew messageexpunge))" for _ in range(101))
+        assert "[NOTIFICATIONOVERFLOW]" in await alice.no(f"notify set {groups}")
+        value = "x" * 1_000_000
+        for number in range(16):
+            await alice.ok(f"setmetadata inbox (/private/{number} {{{len(value)}+}}\r\n{value})")
+        assert "[METADATA TOOMANY]" in await alice.no(f"setmetadata \"\" (/private/x {{{len(value)}+}}\r\n{value})")
+        for _ in range(2):
+            await alice.ok("create y")
+            await alice.ok("subscribe y")
+            await alice.ok("rename y z")
+            await alice.ok("delete z")
+
+    play(tmp_path, scene, imapd_mailbox_keyword_limit="5", imapd_metadata_limit="1000000")
+
+
+def test_no_reply_is_split(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        url = "/a\r\n* BYE x"
+        (answer,) = await alice.do(f"append inbox CATENATE (URL {{{len(url)}+}}\r\n{url})")
+        assert answer.startswith("NO ") and "BYE" not in answer
+        url = 'imap://alice@h"\r\nx/INBOX/;uid=1;urlauth=anonymous'
+        assert (await alice.no(f"genurlauth {{{len(url)}+}}\r\n{url} INTERNAL")).startswith("BAD")
+
+    play(tmp_path, scene)
+
+
 def test_many_bad_commands(tmp_path: Path) -> None:
     async def scene(server: FakeImapd) -> None:
         client = await server.connect()
