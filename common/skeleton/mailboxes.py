@@ -76,6 +76,9 @@ class Mailboxes:
                 ids = (user.uid, user.gid) if self._act and user.uid >= 0 else None
                 account = await self.in_thread(MaildirAccount, path, ids)
                 found = self._open[path] = Mailbox(self, account)
+            elif not found.users and found.account.database.replaced:
+                # Another process found the index corrupt, and what is open here is the old one.
+                await self.in_thread(found.account.renew)
             found.users += 1
         self._opening.pop(path, None)
         return found

@@ -48,14 +48,21 @@ def _python_field(found: re.Match[str]) -> str:
 class Maildrop:
     """``uids`` ascending, ``sizes`` beside them in octets, with CRLF line ends. Indexes begin at 0, numbers at 1."""
 
-    __slots__ = ("_form", "deleted", "retrieved", "sizes", "total", "uids", "uidvalidity")
+    __slots__ = ("_form", "deleted", "origin", "retrieved", "sizes", "total", "uids", "uidvalidity")
 
     def __init__(
-        self, uids: Iterable[int], sizes: Iterable[int], uidvalidity: int, form: Callable[[int, int], str]
+        self,
+        uids: Iterable[int],
+        sizes: Iterable[int],
+        uidvalidity: int,
+        form: Callable[[int, int], str],
+        origin: str = "",
     ) -> None:
         self.uids = array("I", uids)
         self.sizes = array("Q", sizes)
         self.uidvalidity = uidvalidity
+        self.origin = origin
+        """Id of the folder that the UIDs are of; an index that was lost is made with another."""
         self._form = form
         self.total = sum(self.sizes)
         """Octets of the messages that are not marked."""

@@ -14,9 +14,9 @@ from tubepost.common.skeleton.mailboxes import Mailbox, Mailboxes
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tls import ServerTls
 
-from tubepost.services.pop3d.maildrop import uidl_format
+from tubepost.services.pop3d.maildrop import Maildrop, uidl_format
 from tubepost.services.pop3d.protocol import Settings
-from tubepost.services.pop3d.session import Session
+from tubepost.services.pop3d.session import Session, same_folder
 
 
 class Pop3d(stream.Service):
@@ -94,13 +94,13 @@ class Pop3d(stream.Service):
         if not self._notify.tell(notify.Changed(mailbox=mailbox.path)):
             log.debug(f"{self.config.notify_service_name} was not told of a change of {mailbox.path}")
 
-    def mark_seen(self, mailbox: Mailbox, uids: list[int]) -> None:
+    def mark_seen(self, mailbox: Mailbox, drop: Maildrop, uids: list[int]) -> None:
         """In the background, after the client was let go."""
         mailbox.users += 1
 
         async def work() -> None:
             try:
-                await mailbox.work(_mark_seen, mailbox, uids)
+                await mailbox.work(_mark_seen, mailbox, drop, uids)
                 self.changed(mailbox)
                 folder = mailbox.account.folder("INBOX")
                 while await mailbox.work(folder.flush):
@@ -115,7 +115,7 @@ class Pop3d(stream.Service):
         task.add_done_callback(self._after.discard)
 
 
-def _mark_seen(mailbox: Mailbox, uids: list[int]) -> None:
-    folder = mailbox.account.folder("INBOX")
+def _mark_seen(mailbox: Mailbox, drop: Maildrop, uids: list[int]) -> None:
+    folder = same_folder(mailbox, drop)
     folder.settle_new()
     folder.store(uids, "+", ("\\Seen",))

@@ -413,9 +413,8 @@ class Session(Channel):
             hidden.update(folder.flagsets_with("\\Deleted"))
         uids = [uid for uid, flagset in folder.uids() if flagset not in hidden]
         rows = list(folder.rows(("uid", "size"), uids))
-        uidvalidity = folder.uidvalidity
-        drop = Maildrop((row[0] for row in rows), (row[1] for row in rows), uidvalidity, self.server.uidl)
-        return drop, folder
+        uids, sizes = [row[0] for row in rows], [row[1] for row in rows]
+        return Maildrop(uids, sizes, folder.uidvalidity, self.server.uidl, folder.mailboxid), folder
 
     # Messages
 
@@ -428,13 +427,14 @@ class Session(Channel):
             return
         try:
             async with mailbox.lock:
+                folder = self._folder = same_folder(mailbox, drop)
                 fd = folder.open(drop.uids[index])
                 if drop.uids[index] not in self._paths:
                     self._paths = folder.paths(drop.uids[index : index + _AHEAD_FILES])
         except NoSuchMessage:
             machine.fail("That message was removed meanwhile")
             return
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, NoSuchFolder) as error:
             log.error(f"{self.who}: message {drop.uids[index]}: {error}")
             machine.fail("The message cannot be read now; it was logged", "SYS/TEMP")
             return
@@ -503,7 +503,7 @@ class Session(Channel):
         removed = True
         if drop.deleted:
             try:
-                await mailbox.work(_remove, mailbox, drop.marked(), self.server.config.pop3d_delete_type)
+                await mailbox.work(_remove, mailbox, drop, self.server.config.pop3d_delete_type)
             except (OSError, sqlite3.Error, NoSuchFolder) as error:
                 log.error(f"{self.who}: removing {len(drop.deleted)} messages: {error}")
                 removed = False
@@ -511,7 +511,7 @@ class Session(Channel):
         if self._lock is not None:
             self._lock.release()
         if self.server.config.pop3d_mark_seen and (seen := drop.retrieved - drop.deleted):
-            self.server.mark_seen(mailbox, [drop.uids[index] for index in sorted(seen)])
+            self.server.mark_seen(mailbox, drop, [drop.uids[index] for index in sorted(seen)])
         machine.bye(removed)
 
 
@@ -532,10 +532,21 @@ def _lock(mailbox: Mailbox, delay: float) -> MaildropLock:
     return lock
 
 
-def _remove(mailbox: Mailbox, uids: list[int], how: str) -> None:
-    """In a thread. Raises OSError, sqlite3.Error, NoSuchFolder."""
+def same_folder(mailbox: Mailbox, drop: Maildrop) -> Folder:
+    """The INBOX, if its UIDs still mean what they meant at the login: an index that was lost is made with others.
+
+    Under the lock of the account. Raises NoSuchFolder, sqlite3.Error.
+    """
     folder = mailbox.account.folder("INBOX")
+    if folder.mailboxid != drop.origin:
+        raise NoSuchFolder("the index was made anew since the login")
+    return folder
+
+
+def _remove(mailbox: Mailbox, drop: Maildrop, how: str) -> None:
+    """In a thread. Raises OSError, sqlite3.Error, NoSuchFolder."""
+    folder = same_folder(mailbox, drop)
     if how == "flag":
-        folder.store(uids, "+", ("\\Deleted",))
+        folder.store(drop.marked(), "+", ("\\Deleted",))
     else:
-        folder.remove(uids)
+        folder.remove(drop.marked())

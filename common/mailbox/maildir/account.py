@@ -95,11 +95,16 @@ class MaildirAccount:
         self._open()
 
     def recover(self, error: sqlite3.Error) -> bool:
-        """After an error of a call: was the index corrupt, and is there a new one now? The call may be tried again."""
-        if not is_corrupt(error):
+        """After an error of a call: was the index corrupt, and is there a new one now? The call may be tried again.
+
+        Another process may have found it corrupt first: what is open here is then a file that was put aside, and gives
+        errors of any kind. After an error of reading or writing it is opened again, and is looked at so.
+        """
+        replaced, corrupt = self.database.replaced, is_corrupt(error)
+        if not replaced and not corrupt and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_IOERR:
             return False
         self.database.close()
-        if not self.database.replaced:
+        if corrupt and not replaced:
             self.database.set_aside(error)
         self._folders.clear()
         self.generation += 1

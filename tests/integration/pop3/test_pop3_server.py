@@ -269,3 +269,21 @@ def test_a_header_in_utf8(instance: Instance, box: list[bytes]) -> None:
     size: Any = client.list(4)
     assert size == b"+OK 4 %d" % answer[2]
     client.quit()
+
+
+def test_an_index_that_breaks_within_a_session_costs_no_other_message(instance: Instance, box: list[bytes]) -> None:
+    """A new index gives other UIDs: what QUIT is to remove is not looked for by the old ones."""
+    client = log_in(instance)
+    client.dele(1)
+    index = instance.mail / "example.test" / "alice" / "tubepost.db"
+    index.with_name("tubepost.db-wal").write_bytes(b"")
+    with open(index, "r+b") as file:
+        file.write(b"no database at all" * 1000)
+    try:
+        client.quit()
+    except poplib.error_proto:
+        client.close()
+    client = log_in(instance)
+    kept = {client.retr(number + 1)[1][0] for number in range(client.stat()[0])}
+    client.quit()
+    assert {b"Subject: 1", b"Subject: 2"} <= kept
