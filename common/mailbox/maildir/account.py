@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tubepost.common.system import log
+from tubepost.common.mailbox.maildir import scan
 from tubepost.common.mailbox.maildir.database import Database, is_corrupt
 from tubepost.common.mailbox.maildir.flags import FlagSets
 from tubepost.common.mailbox.maildir.folder import Folder
@@ -68,7 +69,9 @@ class MaildirAccount:
         self.flagsets = FlagSets(self.database)
         if self.database.one("SELECT 1 FROM folder WHERE name='INBOX'") is None:
             self._begin()
-        self._finish_intents()
+        if self.database.one("SELECT 1 FROM intent") is not None:
+            with self.database.transaction():
+                scan.finish_intents(self)
 
     def _begin(self) -> None:
         """The first time, or after the index was lost."""
@@ -404,21 +407,6 @@ class MaildirAccount:
             # A time that is not yet past may come again with another change.
             self._set_value("root_mtime", mtime if time.time_ns() - mtime > 20_000_000 else 0)
         self.generation += 1
-
-    def _finish_intents(self) -> None:
-        """Remove what a process left that died while it brought several messages into a folder."""
-        if self.database.one("SELECT 1 FROM intent") is None:
-            return
-        with self.database.transaction() as connection:
-            for number, directory, files in connection.execute("SELECT id, directory, files FROM intent").fetchall():
-                base = f"{self.root}/{directory}/cur" if directory else f"{self.root}/cur"
-                for file in files.split("\n"):
-                    try:
-                        os.unlink(f"{base}/{file}")
-                        log.info(f"{base}/{file}: removed, its copying was not finished")
-                    except FileNotFoundError:
-                        pass
-                connection.execute("DELETE FROM intent WHERE id=?", (number,))
 
 
 def _make_directory(path: str) -> None:

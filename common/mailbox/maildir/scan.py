@@ -16,6 +16,7 @@ from tubepost.common.mailbox.maildir.names import email_id, flags_of, info_of, s
 from tubepost.common.mailbox.store import NoSuchFolder
 
 if TYPE_CHECKING:
+    from tubepost.common.mailbox.maildir.account import MaildirAccount
     from tubepost.common.mailbox.maildir.folder import Folder
 
 # The kernel notes file times by its clock tick, 10 ms at most.
@@ -72,6 +73,7 @@ class _Scan:
     def run(self, look_cur: bool) -> bool:
         """Did the index get other messages or flags?"""
         folder, connection = self._folder, self._connection
+        finish_intents(folder.account)
         row = folder.database.one("SELECT new_mtime, cur_mtime, uidnext, messages FROM folder WHERE id=?", folder.id)
         if row is None:
             raise NoSuchFolder(folder.name)
@@ -278,6 +280,23 @@ def measure(path: str) -> tuple[int, int] | None:
         return size, int(found.st_mtime)
     finally:
         os.close(fd)
+
+
+def finish_intents(account: "MaildirAccount") -> None:
+    """Remove what processes left that died while they brought several messages into a folder. Within a transaction."""
+    connection = account.database.connection
+    for number, directory, files in connection.execute("SELECT id, directory, files FROM intent").fetchall():
+        base = f"{account.root}/{directory}/cur" if directory else f"{account.root}/cur"
+        names = set(files.split("\n"))
+        try:
+            # Of the names the unique parts are known; what follows them tells flags.
+            for found in os.listdir(base):
+                if split_file(found)[0] in names:
+                    os.unlink(f"{base}/{found}")
+                    log.info(f"{base}/{found}: removed, its copying was not finished")
+        except FileNotFoundError:
+            pass
+        connection.execute("DELETE FROM intent WHERE id=?", (number,))
 
 
 # While this program changes cur

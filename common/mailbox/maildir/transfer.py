@@ -6,8 +6,10 @@ file is a removed one, and several files that belong together are announced by a
 
 import os
 import shutil
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tubepost.common.system.commit import sync_file_system
@@ -55,15 +57,13 @@ def add_rows(folder: "Folder", items: Sequence[tuple[int, int, int, int, int, st
 
 def append(folder: "Folder", drafts: Sequence[Draft]) -> list[int]:
     """See Folder.append."""
-    database = folder.database
-    intent = _announce(folder, [draft.name for draft in drafts]) if len(drafts) > 1 else 0
     done: list[str] = []
     try:
         made = []
         for draft in drafts:
             os.utime(draft.fd, (draft.internal, draft.internal))
             made.append(summaries.of_descriptor(draft.fd))
-        with database.transaction() as connection:
+        with _announced(folder, [draft.name for draft in drafts]):
             change = scan.begin_change(folder)
             letters = folder.letters()
             sets = folder.account.flagsets
@@ -78,10 +78,9 @@ def append(folder: "Folder", drafts: Sequence[Draft]) -> list[int]:
                 content = summaries.insert(folder, email_id(draft.name), summary)
                 items.append((content, sets.number(draft.flags), draft.octets, draft.internal, 1, draft.name, info))
             uids = add_rows(folder, items, folder.next_modseq())
-            _fulfil(connection, intent)
             scan.end_change(folder, change)
     except BaseException:
-        _take_back(folder, done, intent)
+        _take_back(done)
         raise
     folder.account.generation += 1
     _make_durable(folder, [draft.fd for draft in drafts])
@@ -97,10 +96,9 @@ def copy(folder: "Folder", uids: Sequence[int], target: "Folder") -> tuple[list[
         return [], []
     now = time.time()
     names = [unique_name(now) for _ in rows]
-    intent = _announce(target, names) if len(rows) > 1 else 0
     done: list[str] = []
     try:
-        with target.database.transaction() as connection:
+        with _announced(target, names) as connection:
             change = scan.begin_change(target)
             items, kept = [], []
             sets = target.account.flagsets
@@ -124,10 +122,9 @@ def copy(folder: "Folder", uids: Sequence[int], target: "Folder") -> tuple[list[
                 items.append((content, number, size, internal, 1, name, suffix))
                 kept.append(uid)
             new = add_rows(target, items, target.next_modseq())
-            _fulfil(connection, intent)
             scan.end_change(target, change)
     except BaseException:
-        _take_back(target, done, intent)
+        _take_back(done)
         raise
     target.account.generation += 1
     _make_durable(target, [])
@@ -260,27 +257,40 @@ def _new_content(connection: Any, folder: "Folder", content: int) -> int:
     return found
 
 
-def _announce(folder: "Folder", names: Sequence[str]) -> int:
-    row = folder.database.one(
-        "INSERT INTO intent (directory, files) VALUES (?,?) RETURNING id", folder.directory, "\n".join(names)
-    )
-    return int(row[0])
+@contextmanager
+def _announced(folder: "Folder", names: Sequence[str]) -> Iterator[sqlite3.Connection]:
+    """A transaction that brings files of these unique names into a folder, all or none.
+
+    Several are announced first, in a transaction of its own: who finds the announcement later, with the index to
+    himself, knows that its writer has died, and removes what there is of the files. It goes in the transaction that
+    makes the files messages; if somebody took it for a dead one's before that began, it is made again.
+    """
+    database = folder.database
+    while True:
+        number = 0
+        if len(names) > 1:
+            row = database.one(
+                "INSERT INTO intent (directory, files) VALUES (?,?) RETURNING id", folder.directory, "\n".join(names)
+            )
+            number = int(row[0])
+        try:
+            with database.transaction() as connection:
+                if number and connection.execute("DELETE FROM intent WHERE id=?", (number,)).rowcount != 1:
+                    continue
+                yield connection
+                return
+        except BaseException:
+            if number:
+                database.connection.execute("DELETE FROM intent WHERE id=?", (number,))
+            raise
 
 
-def _fulfil(connection: Any, intent: int) -> None:
-    """Together with the rows: from now on the files are messages."""
-    if intent and connection.execute("DELETE FROM intent WHERE id=?", (intent,)).rowcount != 1:
-        raise OSError("another process has taken this for unfinished work of a dead one: try again")
-
-
-def _take_back(folder: "Folder", done: Sequence[str], intent: int) -> None:
+def _take_back(done: Sequence[str]) -> None:
     for path in done:
         try:
             os.unlink(path)
         except FileNotFoundError:
             pass
-    if intent:
-        folder.database.connection.execute("DELETE FROM intent WHERE id=?", (intent,))
 
 
 def _make_durable(folder: "Folder", files: Sequence[int]) -> None:

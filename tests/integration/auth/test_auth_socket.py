@@ -126,8 +126,8 @@ def test_a_change_of_the_command_counts_at_once(instance: Instance) -> None:
     assert len(instance.messages("zoe", "new.test")) == 1
 
 
-def test_people_may_look_up_and_nothing_else(instance: Instance) -> None:
-    os.chdir(instance.spool)
+def test_people_may_look_up_and_nothing_else(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(instance.spool)
 
     async def go() -> None:
         bus = Bus()
