@@ -30,7 +30,11 @@ def find(name: bytes) -> str:
 
 
 def decode(data: bytes, charset: str) -> str:
-    """A search string. US-ASCII, the default of RFC 3501, is read as RFC 9051's, UTF-8. Raises BadCommand."""
+    """A search string. US-ASCII, the default of RFC 3501, is read as RFC 9051's, UTF-8.
+
+    Raises BadCharset for what is not in that character set: a client that is told NO can search by itself, and one
+    well-known library must, for it mangles what is not ASCII once UTF8=ACCEPT is enabled. Raises BadCommand.
+    """
     if charset in ("us-ascii", "ascii", "utf-8", "utf8"):
         codec = _CODECS["utf-8"]
     else:
@@ -40,7 +44,7 @@ def decode(data: bytes, charset: str) -> str:
         # UTF-7 can spell half a surrogate pair, which no index could take.
         text.encode("utf-8")
     except ValueError:
-        raise BadCommand("A search string is not in its character set") from None
+        raise BadCharset("A search string is not in its character set") from None
     if "\x00" in text:
         # RFC 9051 9: no string has a NUL, and UTF-16 shall not bring one in.
         raise BadCommand("A search string has a NUL")

@@ -134,7 +134,7 @@ class Scanner:
             self.fail("a string")
         return found
 
-    def _string(self) -> bytes | None:
+    def _string(self, *, utf8: bool = True) -> bytes | None:
         first = self.data[self.place : self.place + 1]
         if first == b'"':
             match = _QUOTED.match(self.data, self.place)
@@ -142,7 +142,7 @@ class Scanner:
                 self.fail("a quoted string that ends")
             self.place = match.end()
             text = match[1]
-            if not text.isascii():
+            if utf8 and not text.isascii():
                 # RFC 9051 4.3, RFC 6855 3: UTF-8 may be quoted, nothing else beyond ASCII.
                 try:
                     text.decode("utf-8")
@@ -178,6 +178,17 @@ class Scanner:
             self.place = match.end()
             return match.group()
         found = self._string()
+        if found is None:
+            self.fail("an atom or a string")
+        return found
+
+    def octets(self) -> bytes:
+        """An astring in a character set of its own, as SEARCH has. Clients quote what only a literal may bring."""
+        match = _ASTRING.match(self.data, self.place)
+        if match is not None:
+            self.place = match.end()
+            return match.group()
+        found = self._string(utf8=False)
         if found is None:
             self.fail("an atom or a string")
         return found

@@ -387,7 +387,7 @@ def _with_argument(scanner: Scanner, word: bytes, charset: str) -> Key:
 
 
 def _search_string(scanner: Scanner, charset: str) -> str:
-    return charsets.decode(scanner.astring(), charset)
+    return charsets.decode(scanner.octets(), charset)
 
 
 def _modseq(scanner: Scanner) -> Modseq:
