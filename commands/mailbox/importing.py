@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
+from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.names import BadName, directory_of
 
 from tubepost.commands.accounts import EX_UNAVAILABLE, fail, faults
@@ -193,10 +194,7 @@ def _import_folder(
             for batch in batches(missing):
                 _bring(source, one, batch, intake, bar)
                 system.changed(target, name)
-    except BaseException as error:
-        if isinstance(error, RemoteError):
-            # What came as a whole before the connection broke is not fetched again.
-            intake.flush()
+    except BaseException:
         intake.discard()
         if intake.count:
             warn(f"{place.name}: {name}: {intake.count} of {len(missing)} messages were brought: run it again")
@@ -205,11 +203,28 @@ def _import_folder(
 
 
 def _bring(source: Source, one: SourceFolder, batch: Sequence[Item], intake: Intake, bar: Any) -> None:
-    for item, draft in source.fetch(one, batch, intake.make):
+    """In the order of the source, in whatever order they come."""
+    came: list[tuple[Item, Draft]] = []
+    broken: RemoteError | None = None
+    try:
+        for item, draft in source.fetch(one, batch, intake.make):
+            came.append((item, draft))
+            if bar is not None:
+                bar.update(item.size)
+    except RemoteError as error:
+        # What came as a whole before the connection broke is not fetched again.
+        broken = error
+    except BaseException:
+        for _, draft in came:
+            draft.discard()
+        raise
+    order = {item.handle: number for number, item in enumerate(batch)}
+    came.sort(key=lambda pair: order[pair[0].handle])
+    for item, draft in came:
         intake.add(draft, item.flags, item.internal)
-        if bar is not None:
-            bar.update(item.size)
     intake.flush()
+    if broken is not None:
+        raise broken
 
 
 def _progress(label: str, octets: int) -> AbstractContextManager[Any]:

@@ -93,6 +93,7 @@ class Remote:
         self.capabilities: frozenset[bytes] = frozenset()
         self._prefix = ("", "")
         self._foreign: tuple[str, ...] = ()
+        self._ended = Status(b"OK", b"", b"", "")
         context = context or ssl.create_default_context()
         with self._faults():
             self._socket = socket.create_connection((address.host, address.port), _CONNECT_PATIENCE)
@@ -176,7 +177,17 @@ class Remote:
                 text = status.text if status else "no status"
                 raise RemoteError(f"{self._address.host} refuses {verb}: {text}")
             self._note(status)
+            self._ended = status
             return
+
+    def _cut_at(self) -> int:
+        """Where the server stopped within the last command: the lowest UID that it worked on; 0: it did all of it.
+
+        RFC 9738 3.1: it works from the highest UID to the lowest.
+        """
+        words = self._ended.value.split()
+        cut = self._ended.code == b"MESSAGELIMIT" and len(words) == 2 and words[1].isdigit()
+        return int(words[1]) if cut else 0
 
     def run(self, *pieces: bytes, answer: Callable[[bytes], bytes] | None = None) -> list[Untagged]:
         """The untagged responses to a command."""
@@ -340,27 +351,48 @@ class Remote:
 
     def items(self, folder: SourceFolder) -> list[Item]:
         self._examine(folder)
-        uids: list[int] = []
-        for untagged in self.run(b"UID SEARCH ALL"):
-            if untagged.name == b"SEARCH":
-                uids += [int(word) for word in untagged.rest.split() if word.isdigit()]
-        uids.sort()
-        found = []
+        uids = self._search()
+        found: dict[int, Item] = {}
         for start in range(0, len(uids), _FACTS):
-            for untagged in self.run(b"UID FETCH " + compact(uids[start : start + _FACTS]) + b" " + _ITEMS):
-                if untagged.name == b"FETCH":
-                    with self._faults():
-                        item = _item(untagged)
-                    if item is not None:
-                        found.append(item)
-        found.sort()
-        return found
+            some = uids[start : start + _FACTS]
+            while some:
+                for untagged in self.run(b"UID FETCH " + compact(some) + b" " + _ITEMS):
+                    if untagged.name == b"FETCH":
+                        with self._faults():
+                            item = _item(untagged)
+                        if item is not None:
+                            found[item.handle] = item
+                some = _below(some, self._cut_at())
+        return [found[uid] for uid in uids if uid in found]
+
+    def _search(self) -> list[int]:
+        """The UIDs of all messages, ascending."""
+        found: set[int] = set()
+        command = b"UID SEARCH ALL"
+        highest = 1 << 32
+        while True:
+            for untagged in self.run(command):
+                if untagged.name == b"SEARCH":
+                    found.update(int(word) for word in untagged.rest.split() if word.isdigit() and len(word) <= 10)
+            cut = self._cut_at()
+            if not 1 < cut < highest:
+                return sorted(found)
+            highest = cut
+            command = b"UID SEARCH UID 1:%d" % (cut - 1)
 
     def fetch(
         self, folder: SourceFolder, items: Sequence[Item], make: Callable[[], Draft]
     ) -> Iterator[tuple[Item, Draft]]:
         """``folder``: the one whose ``items`` were asked for last."""
         wanted = {item.handle: item for item in items}
+        while wanted:
+            before = list(wanted)
+            yield from self._fetch(wanted, make)
+            left = _below(before, self._cut_at())
+            wanted = {uid: wanted[uid] for uid in left if uid in wanted}
+
+    def _fetch(self, wanted: dict[int, Item], make: Callable[[], Draft]) -> Iterator[tuple[Item, Draft]]:
+        """What came is taken out of ``wanted``."""
         draft: Draft | None = None
         try:
             for event in self.stream(b"UID FETCH " + compact(sorted(wanted)) + b" (UID BODY.PEEK[])"):
@@ -394,6 +426,12 @@ class Remote:
         finally:
             if draft is not None:
                 draft.discard()
+
+
+def _below(uids: Sequence[int], cut: int) -> list[int]:
+    """Those that the server did not come to; none when it came to nothing at all."""
+    below = [uid for uid in uids if uid < cut]
+    return below if len(below) < len(uids) else []
 
 
 def _item(untagged: Untagged) -> Item | None:

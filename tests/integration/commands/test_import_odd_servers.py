@@ -147,7 +147,7 @@ def test_odd_but_understood(account: MaildirAccount) -> None:
     bring(remote, account)
     remote.close()
     server.close()
-    assert contents(account, 'Odd\\"x') == [b"A: b", b"B: c\n"]
+    assert contents(account, 'Odd\\"x') == [b"B: c\n", b"A: b"]
     assert not os.listdir(f"{account.root}/tmp")
     assert Known(account.folder('Odd\\"x')) is not None
 

@@ -130,3 +130,18 @@ def test_an_account_that_only_auth_knows() -> None:
         assert (instance.mail / "example.test" / "dave" / ".Work" / "cur").is_dir()
         assert "no account matches" in mailbox(instance, "list", "erin@example.test", status=67)
         assert "dave" not in mailbox(instance, "list", "*@example.test")
+
+
+def test_a_server_that_does_only_so_much_at_once() -> None:
+    """RFC 9738: imapd_message_limit cuts the search, the facts and the messages into pieces."""
+    with Instance(services=("imap",), main={"imapd_message_limit": "7"}) as instance:
+        client = log_in(instance, ALICE)
+        for number in range(45):
+            client.append("INBOX", "", "", b"Message-ID: <%d@x>\r\n\r\n%d\r\n" % (number, number))
+        client.logout()
+        address = f"imap://{ALICE}@127.0.0.1:{instance.ports['imap']}"
+        words = ("import", BOB, address, "--stdin", "--no-verify", "-f", "INBOX")
+        assert "45 messages brought" in mailbox(instance, *words, text=instance.credentials[ALICE])
+        assert "0 messages brought, 45" in mailbox(instance, *words, text=instance.credentials[ALICE])
+        found = json.loads(mailbox(instance, "fetch", BOB, "all", "--json"))
+        assert [facts["message_id"] for facts in found] == [f"<{number}@x>" for number in range(45)]
