@@ -12,6 +12,7 @@ from tubepost.common.imap.notification import Event, Group, Notify
 from tubepost.common.imap.write import astring, mailbox
 
 from tubepost.common.wire.auth import User
+from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder
 from tubepost.common.skeleton.mailboxes import Mailbox
 
@@ -56,6 +57,19 @@ class Tree:
         """Folders, by their names in the account, that may have news."""
 
 
+class Ear:
+    """Hears of changes of the files of one mailbox."""
+
+    def __init__(self, session: "Session", tree: Tree, folder: Folder) -> None:
+        self.key = tree.mailbox.path, folder.id
+        self.path = folder.path
+        self._name = folder.name
+        self._session = session
+
+    def wake(self) -> None:
+        self._session.hint(self.key[0], self._name)
+
+
 class Watching:
     """Of one session. ``selected``: the events of the selected mailbox that are wanted; ``filters``: others are not."""
 
@@ -71,6 +85,7 @@ class Watching:
         self._notes = bool(names & {b"MAILBOXMETADATACHANGE", b"SERVERMETADATACHANGE"})
         self._server_notes = b"SERVERMETADATACHANGE" in names
         self._trees: dict[str, Tree] = {}
+        self._ears: dict[tuple[str, int], Ear] = {}
         self._lines = 0
 
     # Life
@@ -100,7 +115,7 @@ class Watching:
         if len(watched) > session.server.config.imapd_notify_limit:
             raise No("That is too many mailboxes to watch", b"NOTIFICATIONOVERFLOW")
         for tree, _, known in watched:
-            await self._sync(tree, self._folder_of(tree, known))
+            await self._attend(tree, known)
         for tree in self._trees.values():
             await self._refresh(tree)
         for tree, number, _ in watched:
@@ -116,6 +131,8 @@ class Watching:
     def close(self) -> None:
         """Accounts of others are given back."""
         session = self._session
+        for key in list(self._ears):
+            self._deafen(key)
         for tree in self._trees.values():
             if tree.mailbox is not session.mailbox:
                 session.server.mailboxes.release(tree.mailbox)
@@ -189,16 +206,42 @@ class Watching:
     def _folder_of(self, tree: Tree, known: Known) -> str:
         return known.name if tree.mailbox is self._session.mailbox else places.split(self._session, known.name)[1]
 
-    async def _sync(self, tree: Tree, name: str) -> None:
-        """Let the index know of the files."""
+    async def _attend(self, tree: Tree, known: Known) -> None:
+        """From now on hear of this mailbox at once, whoever changes it."""
+        folder = await self._sync(tree, self._folder_of(tree, known))
+        if folder is None:
+            return
+        ear = Ear(self._session, tree, folder)
+        old = self._ears.get(ear.key)
+        if old is None or old.path != ear.path:
+            self._deafen(ear.key)
+            self._ears[ear.key] = ear
+            self._session.server.listen(ear.key, ear.path, ear)
+
+    def _deafen(self, key: tuple[str, int]) -> None:
+        ear = self._ears.pop(key, None)
+        if ear is not None:
+            self._session.server.unlisten(key, ear.path, ear)
+
+    async def _attend_to_new(self, before: Tree, after: Tree) -> None:
+        for number in before.folders.keys() - after.folders.keys():
+            self._deafen((after.mailbox.path, number))
+        for number, known in after.folders.items():
+            old = before.folders.get(number)
+            if (old is None or old.name != known.name) and self._events(known.name, after) & _MESSAGES:
+                await self._attend(after, known)
+
+    async def _sync(self, tree: Tree, name: str) -> Folder | None:
+        """Let the index know of the files. None: there is no such folder any more."""
         try:
             async with tree.mailbox.lock:
                 folder = tree.mailbox.account.folder(name)
                 stale = folder.stale()
             if stale:
                 await tree.mailbox.work(folder.sync)
+            return folder
         except (NoSuchFolder, ValueError):
-            pass
+            return None
 
     async def _refresh(self, tree: Tree) -> None:
         session = self._session
@@ -234,7 +277,10 @@ class Watching:
         for tree in self._trees.values():
             if tree.hints:
                 tree.hints.clear()
+                before = Tree(tree.mailbox, tree.owner)
+                before.folders = tree.folders
                 await self._refresh(tree)
+                await self._attend_to_new(before, tree)
 
     async def tell(self) -> None:
         """All that is new. The session may be told that it is too much, and hears no more then."""
@@ -251,6 +297,7 @@ class Watching:
             before = Tree(tree.mailbox, tree.owner)
             before.folders, before.notes, before.subscribed = tree.folders, tree.notes, tree.subscribed
             await self._refresh(tree)
+            await self._attend_to_new(before, tree)
             self._tell_names(before, tree)
             self._tell_messages(before, tree)
             self._tell_notes(before, tree)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import ssl
+from typing import Protocol
 
 from tubepost.common.wire import auth, notify
 from tubepost.common.wire.auth import User
@@ -30,6 +31,12 @@ _KNOWN = 1000
 _LIFETIME = 30.0
 
 
+class Listener(Protocol):
+    """Who is woken when a folder changes."""
+
+    def wake(self) -> None: ...
+
+
 class Imapd(stream.Service):
     """One process, many sessions."""
 
@@ -39,7 +46,7 @@ class Imapd(stream.Service):
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         self.sessions: set[Session] = set()
-        self._by_folder: dict[tuple[str, int], set[Session]] = {}
+        self._by_folder: dict[tuple[str, int], set[Listener]] = {}
         self._by_user: dict[str, int] = {}
         self._closing = asyncio.Event()
         self._flushes: set[asyncio.Task[None]] = set()
@@ -144,20 +151,25 @@ class Imapd(stream.Service):
 
     def watch_folder(self, session: Session, selected: Selected) -> None:
         """This session is to be woken when the mailbox changes."""
-        key = selected.mailbox.path, selected.folder.id
-        watchers = self._by_folder.setdefault(key, set())
-        if not watchers:
-            self.watch.add(selected.folder.path, key)
-        watchers.add(session)
+        self.listen((selected.mailbox.path, selected.folder.id), selected.folder.path, session)
 
     def unwatch(self, session: Session, selected: Selected) -> None:
-        key = selected.mailbox.path, selected.folder.id
-        watchers = self._by_folder.get(key)
-        if watchers is not None:
-            watchers.discard(session)
-            if not watchers:
+        self.unlisten((selected.mailbox.path, selected.folder.id), selected.folder.path, session)
+
+    def listen(self, key: tuple[str, int], path: str, listener: "Listener") -> None:
+        """Wake the listener when the files of the folder at ``path`` change; ``key``: its account and id."""
+        listeners = self._by_folder.setdefault(key, set())
+        if not listeners:
+            self.watch.add(path, key)
+        listeners.add(listener)
+
+    def unlisten(self, key: tuple[str, int], path: str, listener: "Listener") -> None:
+        listeners = self._by_folder.get(key)
+        if listeners is not None:
+            listeners.discard(listener)
+            if not listeners:
                 del self._by_folder[key]
-                self.watch.remove(selected.folder.path)
+                self.watch.remove(path)
 
     def changed(self, mailbox: Mailbox, *folders: "tuple[int, str]") -> None:
         """A session of this process has changed these folders, (id, name): tell all others, here and elsewhere."""
@@ -170,8 +182,8 @@ class Imapd(stream.Service):
                 log.warning(f"cannot tell {self.config.notify_service_name} of a change: {error}")
 
     def _wake(self, key: tuple[str, int]) -> None:
-        for session in tuple(self._by_folder.get(key, ())):
-            session.wake()
+        for listener in tuple(self._by_folder.get(key, ())):
+            listener.wake()
 
     def _hint(self, path: str, folder: str) -> None:
         for session in tuple(self.noticing):

@@ -73,7 +73,8 @@ class Picture:
 
     async def learn(self) -> None:
         """Ask for what is not known (a client with QRESYNC does it at once)."""
-        if any(None in message for message in self.messages):
+        # What is told at the end of a FETCH may be of messages that are not known either.
+        while any(None in message for message in self.messages):
             await self.do("fetch 1:* (uid flags)")
 
 

@@ -1,7 +1,10 @@
 """NOTIFY (RFC 5465), ENABLE METADATA (RFC 5464), UIDONLY (RFC 9586), MESSAGELIMIT (RFC 9738)."""
 
 import re
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.fakes.imap import FakeImapd, play
 
@@ -51,6 +54,38 @@ def test_deliveries_of_other_programs(tmp_path: Path) -> None:
         (tmp_path / "alice" / ".Misc" / "new" / "1.x").write_bytes(b"Subject: x\n\n")
         server._hint(str(tmp_path / "alice"), "Misc")
         assert await alice.until("* STATUS") == ["* STATUS Misc (UIDNEXT 2 MESSAGES 1)"]
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")
+def test_files_of_other_programs(tmp_path: Path) -> None:
+    """Nobody tells of them, also in a mailbox that was made or renamed since."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        await alice.ok("create Misc")
+        await alice.ok(f"notify set (personal {BOTH})")
+
+        def deliver(folder: str, name: str) -> None:
+            (tmp_path / "alice" / folder / "new" / name).write_bytes(b"Subject: x\n\n")
+
+        deliver(".Misc", "1.x")
+        assert await alice.until("* STATUS") == ["* STATUS Misc (UIDNEXT 2 MESSAGES 1)"]
+        await other.ok("create Fresh")
+        await alice.ok("noop")
+        deliver(".Fresh", "2.x")
+        assert await alice.until("* STATUS") == ["* STATUS Fresh (UIDNEXT 2 MESSAGES 1)"]
+        await alice.ok("rename Misc Moved")
+        deliver(".Moved", "3.x")
+        assert await alice.until("* STATUS") == ["* STATUS Moved (UIDNEXT 3 MESSAGES 2)"]
+        await alice.ok("select Moved")
+        await alice.ok("unselect")
+        deliver(".Moved", "4.x")
+        assert await alice.until("* STATUS") == ["* STATUS Moved (UIDNEXT 4 MESSAGES 3)"]
+        await alice.ok("notify none")
+        deliver(".Moved", "5.x")
+        assert await alice.quiet() == []
 
     play(tmp_path, scene)
 

@@ -337,7 +337,7 @@ def test_bounds(tmp_path: Path) -> None:
         value = "x" * 1_000_000
         for number in range(16):
             await alice.ok(f"setmetadata inbox (/private/{number} {{{len(value)}+}}\r\n{value})")
-        assert "[METADATA TOOMANY]" in await alice.no(f"setmetadata \"\" (/private/x {{{len(value)}+}}\r\n{value})")
+        assert "[METADATA TOOMANY]" in await alice.no(f'setmetadata "" (/private/x {{{len(value)}+}}\r\n{value})')
         for _ in range(2):
             await alice.ok("create y")
             await alice.ok("subscribe y")
