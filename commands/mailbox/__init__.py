@@ -6,7 +6,8 @@ folders      list, status, create, rename, delete
 query        searches as a person types them
 messages     search, copy, move, expunge
 fetching     fetch
-importing    import, from sources: maildir, mbox, remote (another IMAP server); intake puts messages into a folder
+importing    import, from sources: maildir, mbox, remote (another IMAP server, at an address); intake puts messages into
+             a folder
 exporting    export
 care         reindex, check, backup (the work is done in common/mailbox/maildir)
 ============ ==========================================================================================================

@@ -14,11 +14,12 @@ from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.names import BadName, directory_of
 
 from tubepost.commands.accounts import EX_UNAVAILABLE, fail, faults
+from tubepost.commands.mailbox.address import RemoteError, parse_address
 from tubepost.commands.mailbox.intake import Intake, Item, Known, Source, SourceFolder, batches
 from tubepost.commands.mailbox.maildir import MaildirSource, is_maildir
 from tubepost.commands.mailbox.mbox import MboxSource
 from tubepost.commands.mailbox.places import FOLDERS, Place, System, canonical, ensure, matches, warn
-from tubepost.commands.mailbox.remote import Remote, RemoteError, parse_address
+from tubepost.commands.mailbox.remote import Remote
 
 
 class _Names:

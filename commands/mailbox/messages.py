@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import click
 from tubepost.common.imap.search import Key
@@ -29,14 +30,28 @@ _WHERE = click.option(
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What of an account goes where."""
+
+    folders: Sequence[str]
+    key: Key
+    target: str
+    move: bool
+    dry_run: bool
+
+    @property
+    def done(self) -> str:
+        word = "moved" if self.move else "copied"
+        return f"would be {word}" if self.dry_run else word
+
+
 def _parse(words: Sequence[str]) -> Key:
     with faults():
         return parse(words)
 
 
-def _found(
-    system: System, account: MaildirAccount, folders: Sequence[str], key: Key
-) -> Iterator[tuple[Folder, list[int]]]:
+def _found(account: MaildirAccount, folders: Sequence[str], key: Key) -> Iterator[tuple[Folder, list[int]]]:
     for info in matching(account, folders):
         folder = account.folder(info.name)
         uids = find(folder, key)
@@ -57,7 +72,7 @@ def search(directory: str, account: str, query: tuple[str, ...], folders: tuple[
     found = []
     for place, opened in system.accounts([account]):
         with system.guard(place):
-            for folder, uids in _found(system, opened, folders, key):
+            for folder, uids in _found(opened, folders, key):
                 if as_json:
                     found.append({"account": place.name, "folder": folder.name, "uids": uids})
                 else:
@@ -85,7 +100,7 @@ def copy(
     dry_run: bool,
 ) -> None:
     """Copy messages into the folder TARGET, which is made when it is missing. ACCOUNT may be a glob."""
-    _transfer(directory, account, target, query, folders, receiver, dry_run, move=False)
+    _transfer(directory, account, receiver, _Order(folders, _parse(query), canonical(target), False, dry_run))
 
 
 @click.command(epilog=HELP)
@@ -106,70 +121,45 @@ def move(
     dry_run: bool,
 ) -> None:
     """Move messages into the folder TARGET, which is made when it is missing. ACCOUNT may be a glob."""
-    _transfer(directory, account, target, query, folders, receiver, dry_run, move=True)
+    _transfer(directory, account, receiver, _Order(folders, _parse(query), canonical(target), True, dry_run))
 
 
-def _transfer(
-    directory: str,
-    pattern: str,
-    target: str,
-    query: tuple[str, ...],
-    folders: tuple[str, ...],
-    receiver: str,
-    dry_run: bool,
-    *,
-    move: bool,
-) -> None:
-    key = _parse(query)
+def _transfer(directory: str, pattern: str, receiver: str, order: _Order) -> None:
     system = System(directory)
     other = system.place(receiver) if receiver else None
-    done = f"would be {'moved' if move else 'copied'}" if dry_run else "moved" if move else "copied"
     for place, account in system.accounts([pattern]):
         with system.guard(place):
-            name = canonical(target)
             if other is None or other.root == place.root:
-                _within(system, place, account, name, folders, key, done, dry_run, move)
+                _within(system, place, account, order)
                 continue
             there = system.open(other, create=True)
             assert there is not None
             try:
-                _across(system, place, account, there, other, name, folders, key, done, dry_run, move)
+                _across(system, place, account, other, there, order)
             finally:
                 there.close()
     system.finish()
 
 
-def _within(
-    system: System,
-    place: Place,
-    account: MaildirAccount,
-    name: str,
-    folders: Sequence[str],
-    key: Key,
-    done: str,
-    dry_run: bool,
-    move: bool,
-) -> None:
+def _within(system: System, place: Place, account: MaildirAccount, order: _Order) -> None:
+    name = order.target
     # All are found before anything is changed: the target may itself be one of the folders.
-    for folder, uids in list(_found(system, account, folders, key)):
-        if folder.name == name:
-            if move:
-                continue
-            # A folder's messages into itself are IMAP's to allow, but hardly meant where folders are given by glob.
-            if len(folders) != 1 or folders[0] != name:
-                continue
-        click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {done} into {name}")
-        if dry_run:
+    for folder, uids in list(_found(account, order.folders, order.key)):
+        # A folder's messages into itself are hardly meant where folders are given by glob.
+        if folder.name == name and (order.move or tuple(order.folders) != (name,)):
+            continue
+        click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {order.done} into {name}")
+        if order.dry_run:
             continue
         target = ensure(account, name)
         for start in range(0, len(uids), _BATCH):
             some = uids[start : start + _BATCH]
             try:
-                _copy_or_move(folder, some, target, move)
+                _copy_or_move(folder, some, target, order.move)
             except NoSuchMessage:
                 # Renamed by another program just now: the second look knows.
                 folder.sync()
-                _copy_or_move(folder, some, target, move)
+                _copy_or_move(folder, some, target, order.move)
         system.changed(account, folder.name)
         system.changed(account, name)
 
@@ -182,26 +172,17 @@ def _copy_or_move(folder: Folder, uids: Sequence[int], target: Folder, move: boo
 
 
 def _across(
-    system: System,
-    place: Place,
-    account: MaildirAccount,
-    there: MaildirAccount,
-    other: Place,
-    name: str,
-    folders: Sequence[str],
-    key: Key,
-    done: str,
-    dry_run: bool,
-    move: bool,
+    system: System, place: Place, account: MaildirAccount, other: Place, there: MaildirAccount, order: _Order
 ) -> None:
-    for folder, uids in list(_found(system, account, folders, key)):
-        click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {done} into {name} of {other.name}")
-        if dry_run:
+    name = order.target
+    for folder, uids in list(_found(account, order.folders, order.key)):
+        click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {order.done} into {name} of {other.name}")
+        if order.dry_run:
             continue
         target = ensure(there, name)
         for start in range(0, len(uids), _BATCH):
             arrived = transfer(folder, uids[start : start + _BATCH], target)
-            if move:
+            if order.move:
                 folder.remove(arrived)
         system.changed(account, folder.name)
         system.changed(there, name)
@@ -225,7 +206,7 @@ def expunge(
     system = System(directory)
     for place, opened in system.accounts([account]):
         with system.guard(place):
-            for folder, uids in _found(system, opened, folders, key):
+            for folder, uids in _found(opened, folders, key):
                 if dry_run:
                     click.echo(f"{place.name}: {len(uids)} messages of {folder.name} would be removed")
                     continue

@@ -14,10 +14,11 @@ import pytest
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 
+from tubepost.commands.mailbox.address import RemoteError, parse_address
 from tubepost.commands.mailbox.importing import _import_folder, _Names
 from tubepost.commands.mailbox.intake import Known
 from tubepost.commands.mailbox.places import Place
-from tubepost.commands.mailbox.remote import Remote, RemoteError, parse_address
+from tubepost.commands.mailbox.remote import Remote
 
 PATIENCE = 20
 

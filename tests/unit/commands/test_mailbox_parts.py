@@ -15,12 +15,12 @@ from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
 
 from tubepost.commands.mailbox import mbox
+from tubepost.commands.mailbox.address import parse_address
 from tubepost.commands.mailbox.exporting import Writer, _export, _Maildir, _Mbox
 from tubepost.commands.mailbox.intake import Intake, Item, Known, Source, batches, transfer
 from tubepost.commands.mailbox.maildir import MaildirSource
 from tubepost.commands.mailbox.places import matches
 from tubepost.commands.mailbox.query import parse
-from tubepost.commands.mailbox.remote import parse_address
 
 # mbox
 
