@@ -67,3 +67,86 @@ def test_javamail() -> None:
         "pop3": "a second",
         "pop3 uid": "false",
     }
+
+
+def _ruby_is_there() -> bool:
+    # net-smtp has been a gem of its own since Ruby 3.1.
+    ruby = shutil.which("ruby", path="/usr/bin")
+    return ruby is not None and not subprocess.run([ruby, "-rnet/imap", "-rnet/smtp", "-rnet/pop", "-e", ""]).returncode
+
+
+@pytest.mark.skipif(not _ruby_is_there(), reason="needs ruby with net-imap, net-smtp and net-pop")
+def test_ruby() -> None:
+    with Instance(services=("imap", "pop3", "submission")) as instance:
+        found = said(["/usr/bin/ruby", str(_HERE / "ruby" / "client.rb")], instance)
+    assert found == {
+        "starttls offered": "true",
+        "exists": "0",
+        "arrived": "1",
+        "subject": "=?utf-8?q?Gr=C3=BC=C3=9Fe?= aus Ruby",
+        "size": "true",
+        "type": "TEXT/PLAIN",
+        "body": "Schöne Grüße|.|..two",
+        "by subject": "true",
+        "by header": "[1]",
+        "sorted": "[1]",
+        "threads": "1",
+        "flags": '["$Work", "Flagged", "Recent"]',
+        "listed": "true",
+        "subscribed": "true",
+        "status": "1",
+        "left": "0",
+        "acl": "1",
+        "pop3": "true",
+    }
+
+
+def _perl_is_there() -> bool:
+    perl = shutil.which("perl")
+    modules = ("-MMail::IMAPClient", "-MIO::Socket::SSL")
+    return perl is not None and not subprocess.run([perl, *modules, "-e", "1"], stderr=subprocess.DEVNULL).returncode
+
+
+@pytest.mark.skipif(not _perl_is_there(), reason="needs libmail-imapclient-perl and libio-socket-ssl-perl")
+def test_perl() -> None:
+    with Instance(services=("imap", "pop3", "submission")) as instance:
+        found = said(["perl", str(_HERE / "perl" / "client.pl")], instance)
+    assert found == {
+        "logged in": "1",
+        "has": "IDLE,UIDPLUS,MOVE,CONDSTORE",
+        "appended": "1",
+        "exists": "1",
+        "messages": "1",
+        "uidnext": "1",
+        "whole": "1",
+        "size": "1",
+        "date": "24-Nov-2026 09:00:00 +0000",
+        "subject": "from Perl",
+        "parts": "1,2",
+        "name": "a (1).html",
+        "envelope": "<perl-1@example.test>",
+        "part": "words",
+        "flags": "$Work,\\Seen",
+        "flagged": "1",
+        "found": "1",
+        "none": "0",
+        "created": "1",
+        "there": "1",
+        "subscribed": "1",
+        "listed": "1",
+        "separator": "/",
+        "parent": "1",
+        "copied": "1",
+        "moved": "2",
+        "left": "0",
+        "in it": "2",
+        "renamed": "1",
+        "hashed": "2",
+        "removed": "2",
+        "uid expunged": "1",
+        "deleted": "1",
+        "thread": "1",
+        "bad": "0",
+        "goes on": "1",
+        "gone": "1",
+    }
