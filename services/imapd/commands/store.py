@@ -58,7 +58,11 @@ async def store(session: "Session", command: Command) -> Ok:
             _note_silently(session, done.changed, request.mode, may)
             missing = 0
         else:
-            missing = len(uids) - len(done.modified) - _tell(session, uids, done.changed, set(done.modified))
+            told = _tell(session, uids, done.changed, set(done.modified))
+            told.update(done.modified)
+            gone = [found for found in uids if found not in told]
+            _tell_as_wanted(session, gone, request.mode, may)
+            missing = len(gone)
     if done.changed:
         session.server.changed(selected.mailbox, (folder.id, folder.name))
         session.server.flush_soon(selected)
@@ -70,9 +74,7 @@ async def store(session: "Session", command: Command) -> Ok:
         return Ok("Some messages had changed meanwhile", b"MODIFIED %b" % compact(failed))
     if limited:
         return Ok("Not all messages were changed", limited)
-    if missing and not uid and missing == len(uids):
-        # RFC 2180 4.2.3
-        raise No("These messages were removed meanwhile", b"EXPUNGEISSUED")
+    # OK all the same: clients take a NO for STORE badly (RFC 4314 4 says so of another cause).
     return Ok("Some messages were removed meanwhile", b"EXPUNGEISSUED") if missing else Ok()
 
 
@@ -116,10 +118,10 @@ def _note_silently(session: "Session", changed: list[tuple[int, int, int]], mode
     session.send(b"".join(lines))
 
 
-def _tell(session: "Session", uids: Sequence[int], changed: list[tuple[int, int, int]], modified: set[int]) -> int:
+def _tell(session: "Session", uids: Sequence[int], changed: list[tuple[int, int, int]], modified: set[int]) -> set[int]:
     """The value of each message that was named, also where it did not change (RFC 9051 6.4.6).
 
-    Returns how many there are.
+    Returns the UIDs of those that are there.
     """
     selected = session.selected
     assert selected is not None
@@ -128,4 +130,31 @@ def _tell(session: "Session", uids: Sequence[int], changed: list[tuple[int, int,
     for row in selected.folder.rows(("uid", "flagset", "modseq"), others):
         rows[row[0]] = row
     updates.tell_flags(session, selected, [rows[uid] for uid in sorted(rows)], always=True)
-    return len(rows)
+    return set(rows)
+
+
+def _tell_as_wanted(session: "Session", gone: Sequence[int], mode: str, flags: Sequence[str]) -> None:
+    """Of messages that another client has removed, and this one was not told of: as if they were still there.
+
+    RFC 2180 4.2: what the client must be told comes with EXPUNGE; until then its picture of them is to hold.
+    """
+    selected = session.selected
+    assert selected is not None
+    if b"UIDONLY" in session.enabled:
+        return
+    # RFC 7162 3.2: every FETCH has one; that of the last news does no harm to what is about to go.
+    extra = b" MODSEQ (%d)" % selected.seen_modseq if b"CONDSTORE" in session.enabled else b""
+    with_uid = session.with_uid or b"QRESYNC" in session.enabled
+    view, sets = selected.view, selected.mailbox.account.flagsets
+    given = [sets.spell(flag) for flag in flags]
+    for uid in gone:
+        number = view.number(uid)
+        if not number:
+            continue
+        before = sets.flags(view.flagsets[number - 1])
+        kept = [flag for flag in before if flag not in given] if mode != "=" else []
+        text = " ".join(kept if mode == "-" else [*kept, *given]).encode()
+        if with_uid:
+            session.send(b"* %d FETCH (UID %d FLAGS (%b)%b)\r\n" % (number, uid, text, extra))
+        else:
+            session.send(b"* %d FETCH (FLAGS (%b)%b)\r\n" % (number, text, extra))
