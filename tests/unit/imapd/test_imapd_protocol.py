@@ -64,6 +64,45 @@ def test_expunges_wait_while_numbers_are_in_use(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_store_of_what_is_gone(tmp_path: Path) -> None:
+    """RFC 2180 4.2: OK, and until the client hears of the removal its picture of the message holds."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice", "IMAP4rev2"), await server.log_in("alice")
+        for _ in range(2):
+            await other.append("inbox", flags="(\\Flagged)")
+        await alice.ok("select inbox")
+        await alice.ok("fetch 1:2 flags")
+        await other.ok("select inbox")
+        await other.ok("store 1 +flags.silent (\\Deleted)")
+        await other.ok("expunge")
+        found = await alice.do("store 1:2 +flags (\\Seen)")
+        assert sorted(found[:-1]) == [
+            "* 1 FETCH (FLAGS (\\Flagged \\Seen))",
+            "* 2 FETCH (FLAGS (\\Flagged \\Seen))",
+        ]
+        assert found[-1].startswith("OK [EXPUNGEISSUED]")
+        assert await alice.ok("noop") == ["* 1 EXPUNGE"]
+
+    play(tmp_path, scene)
+
+
+def test_silent_hides_nothing(tmp_path: Path) -> None:
+    """RFC 9051 6.4.6: what another has changed is told, also of a message that is stored without being told."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice", "IMAP4rev2"), await server.log_in("alice")
+        await other.append("inbox")
+        await alice.ok("select inbox")
+        await alice.ok("fetch 1 flags")
+        assert await alice.ok("store 1 +flags.silent (\\Flagged)") == []
+        await other.ok("select inbox")
+        await other.ok("store 1 +flags (\\Seen)")
+        assert await alice.ok("store 1 +flags.silent (\\Draft)") == ["* 1 FETCH (FLAGS (\\Draft \\Flagged \\Seen))"]
+
+    play(tmp_path, scene)
+
+
 async def filled(server: FakeImapd, count: int = 6) -> tuple[Client, str]:
     """Messages 1 to ``count``; 2 and 4 are removed. Returns the modification sequence of before."""
     alice = await server.log_in("alice")
