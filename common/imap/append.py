@@ -12,7 +12,8 @@ from tubepost.common.imap.sets import SequenceSet
 
 
 class Part(NamedTuple):
-    """A piece of a message of CATENATE (RFC 4469): text or the IMAP URL of what to take; one of the two is None."""
+    """A piece of a message of CATENATE (RFC 4469): text (given as TEXT, or as UTF8 of RFC 6855 4) or the IMAP URL of
+    what to take; one of the two is None."""
 
     text: Message | None = None
     url: bytes | None = None
@@ -68,27 +69,38 @@ def _new_message(scanner: Scanner, beginning: bool) -> NewMessage:
                 scanner.space()
                 parts.append(Part(url=scanner.astring()))
             else:
-                scanner.expect_word(b"TEXT")
-                scanner.space()
-                parts.append(Part(text=scanner.message()))
+                # RFC 6855 4: cat-part =/ utf8-literal.
+                utf8 = scanner.word(b"UTF8")
+                if not utf8:
+                    scanner.expect_word(b"TEXT")
+                    scanner.space()
+                parts.append(Part(text=_utf8_literal(scanner) if utf8 else scanner.message()))
                 if beginning and scanner.at_end:
                     return NewMessage(flags, time, tuple(parts), catenate=True, whole=False)
+                if utf8:
+                    scanner.expect(b")")
             if not scanner.skip(b" "):
                 break
         scanner.expect(b")")
         return NewMessage(flags, time, tuple(parts), catenate=True)
     if scanner.word(b"UTF8"):
-        scanner.expect(b" (")
-        message = scanner.message()
-        if not message.binary:
-            # RFC 6855 4: "UTF8" SP "(" literal8 ")".
-            raise BadCommand("UTF8 takes a literal8")
+        message = _utf8_literal(scanner)
         if beginning and scanner.at_end:
             return NewMessage(flags, time, (Part(text=message),), utf8=True, whole=False)
         scanner.expect(b")")
         return NewMessage(flags, time, (Part(text=message),), utf8=True)
     message = scanner.message()
     return NewMessage(flags, time, (Part(text=message),), whole=not (beginning and scanner.at_end))
+
+
+def _utf8_literal(scanner: Scanner) -> Message:
+    """What follows UTF8, up to the closing parenthesis."""
+    scanner.expect(b" (")
+    message = scanner.message()
+    if not message.binary:
+        # RFC 6855 4: "UTF8" SP "(" literal8 ")".
+        raise BadCommand("UTF8 takes a literal8")
+    return message
 
 
 class Replace(NamedTuple):

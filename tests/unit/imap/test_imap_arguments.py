@@ -230,6 +230,12 @@ GOOD: list[tuple[Parser, bytes, Any]] = [
     ),
     (
         append.append,
+        b"x CATENATE (UTF8 (~{2}\r\n\xc3\xbc) text {1}\r\nx)",
+        ("x", (((), None, ((Message(2, True, b"\xc3\xbc"), None), (Message(1, False, b"x"), None)),
+                True, False, True),)),
+    ),
+    (
+        append.append,
         b"x UTF8 (~{3}\r\n\xc3\xbc\x00)",
         ("x", (((), None, ((Message(3, True, b"\xc3\xbc\x00"), None),), False, True, True),)),
     ),
@@ -316,6 +322,8 @@ BAD: list[tuple[Parser, bytes]] = [
     (append.append, b'x "17-Jul-1996 24:44:25 -0700" {2}\r\nhi'),
     (append.append, b"x UTF8 ({2}\r\nhi)"),
     (append.append, b"x CATENATE ()"),
+    (append.append, b"x CATENATE (UTF8 ({2}\r\nhi))"),
+    (append.append, b"x CATENATE (UTF8 (~{2}\r\nhi)"),
     (append.replace, b"1:2 x {2}\r\nhi"),
     (append.replace, b"1 x {2}\r\nhi {2}\r\nhi"),
     (administration.get_metadata, b"INBOX /vendor/x"),
@@ -340,6 +348,9 @@ def test_bad_arguments(parser: Parser, text: bytes) -> None:
 def test_the_beginning_of_an_append() -> None:
     found = append.append(Scanner(b"x (\\Seen) CATENATE (URL /a TEXT \x00{5}"), beginning=True)
     assert found.messages[0].parts[-1].text == Message(5, False)
+    assert not found.messages[0].whole
+    found = append.append(Scanner(b"x CATENATE (TEXT \x00{5} UTF8 (\x00~{7}"), beginning=True)
+    assert found.messages[0].parts[-1].text == Message(7, True)
     assert not found.messages[0].whole
     first, second = append.append(Scanner(b"x \x00{5} (a) UTF8 (\x00~{7}"), beginning=True).messages
     assert first.whole and not second.whole and second.utf8

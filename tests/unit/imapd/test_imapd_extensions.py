@@ -138,6 +138,10 @@ def test_catenate(tmp_path: Path) -> None:
         assert await alice.ok("fetch 2 (body.peek[] rfc822.size)") == [
             "* 2 FETCH (BODY[] {32}\r\nSubject: new\r\n\r\nsecond part--irs RFC822.SIZE 32)"
         ]
+        # RFC 6855 4
+        await alice.ok("create spare")
+        done = await alice.do(f"append spare CATENATE (UTF8 (~{_literal(HEAD)}) TEXT {_literal('x')})")
+        assert done[-1].startswith("OK [APPENDUID "), done
         # Relative to the selected mailbox, of several messages at once (RFC 3502).
         done = await alice.do(f'append inbox CATENATE (URL ";UID={match[2]}/;SECTION=HEADER") CATENATE (URL "{url}")')
         assert done[-1].startswith("OK [APPENDUID "), done
