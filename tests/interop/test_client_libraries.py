@@ -1,4 +1,4 @@
-"""Libraries that programs are made of: JavaMail, Ruby's Net::IMAP, Perl's Mail::IMAPClient."""
+"""Libraries that programs are made of: JavaMail, Ruby's Net::IMAP, Perl's Mail::IMAPClient, c-client, Horde's."""
 
 import shutil
 import subprocess
@@ -13,11 +13,13 @@ _HERE = Path(__file__).resolve().parent
 _JARS = [Path("/usr/share/java") / name for name in ("javax.mail.jar", "javax.activation.jar")]
 
 
-def said(command: list[str], instance: Instance) -> dict[str, str]:
+def said(
+    command: list[str], instance: Instance, *more: str, doors: tuple[str, ...] = ("submission", "imap", "pop3")
+) -> dict[str, str]:
     """What a client printed, ``name=value`` a line."""
-    ports = [str(instance.ports[service]) for service in ("submission", "imap", "pop3")]
+    ports = [str(instance.ports[service]) for service in doors]
     run = subprocess.run(
-        [*command, *ports, ALICE, instance.credentials[ALICE]], capture_output=True, text=True, timeout=60
+        [*command, *ports, ALICE, instance.credentials[ALICE], *more], capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return dict(line.split("=", 1) for line in run.stdout.splitlines() if "=" in line)
@@ -149,4 +151,99 @@ def test_perl() -> None:
         "bad": "0",
         "goes on": "1",
         "gone": "1",
+    }
+
+
+def _php_has(code: str) -> bool:
+    php = shutil.which("php")
+    return php is not None and not subprocess.run([php, "-r", f"exit({code} ? 0 : 1);"]).returncode
+
+
+@pytest.mark.skipif(
+    not _php_has('function_exists("imap_open") && extension_loaded("mbstring")'), reason="needs php-imap"
+)
+def test_c_client() -> None:
+    doors = ("submissions", "imaps", "pop3s")
+    with Instance(services=doors) as instance:
+        found = said(["php", str(_HERE / "php" / "c_client.php")], instance, doors=doors)
+    right = {name for name, value in found.items() if value == "true"}
+    assert right == {
+        "appended", "appended more", "ping", "recent", "decoded", "mime", "whole", "flagged", "cleared", "created",
+        "subscribed", "copied", "moved", "expunged", "acl", "renamed", "reopened", "undeleted", "unsubscribed",
+        "deleted", "deleted mail", "closed",
+    }  # fmt: skip
+    assert {name: value for name, value in found.items() if name not in right} == {
+        "messages": "2",
+        "subject": "会议",
+        "from": "baer@example.org Bär",
+        "to": "2",
+        "unseen": " ",
+        "internal date": "24-Nov-2026 10:00:00 +0000",
+        "parts": "2",
+        "attachment": "plan.pdf",
+        "body": "Grüße",
+        "overview": "[1,2]",
+        "searched": "[1]",
+        "from searched": "[2]",
+        "sorted": "[1,2]",
+        "thread": "6",
+        "flags": "10",
+        "listed": '["Archive/","Büro/","Büro/Größe/","Drafts/","INBOX/","Junk/","Sent/","Trash/"]',
+        "in lsub": "1",
+        "status": "[2,1,3]",
+        "left": "1",
+        "there": "2",
+        "errors": "false",
+        "pop3": "0",
+        "last errors": "[]",
+    }
+
+
+@pytest.mark.skipif(
+    not _php_has('stream_resolve_include_path("Horde/Imap/Client/Socket.php")'), reason="needs php-horde-imap-client"
+)
+def test_horde(tmp_path: Path) -> None:
+    """It uses all that is announced: UTF8=ACCEPT, CATENATE, BINARY, QRESYNC, SORT=DISPLAY, WITHIN, METADATA, …"""
+    log = tmp_path / "log"
+    with Instance(services=("submission", "imap", "pop3")) as instance:
+        found = said(["php", str(_HERE / "php" / "horde.php")], instance, str(log))
+    assert [line for line in log.read_text(errors="replace").splitlines() if line.startswith("S: ") and (
+        " BAD " in line or " NO " in line)] == []  # fmt: skip
+    assert found == {
+        "namespaces": "2",
+        "uids": "[1,2,3]",
+        "appended": "1",
+        "status": "[3,2,4]",
+        "listed": "3",
+        "special": "true",
+        "subscribed": "7",
+        "subject": "会议",
+        "from": "baer@example.org",
+        "flags": '["\\\\seen","work","\\\\recent"]',
+        "whole": "true",
+        "size": "true",
+        "decoded": "8bit:Grüße 0",
+        "decoded size": "30",
+        "parts": "[0,1,2]",
+        "modseq": "true",
+        "by subject": "[1]",
+        "by text": "[2]",
+        "unseen": "[2,3]",
+        "newest first": "[3,2,1]",
+        "by sender": "3",
+        "young": "3",
+        "either": "[2,3]",
+        "threads": "2",
+        "stale": "[2]",
+        "changed": "[2]",
+        "copied": "[2]",
+        "moved": "[1]",
+        "new": "1",
+        "flagged since": "[3,4]",
+        "gone": "[2]",
+        "quota": "true",
+        "rights": "true",
+        "acl": "1",
+        "metadata": "hier",
+        "left": "0",
     }
