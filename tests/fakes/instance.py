@@ -5,6 +5,7 @@ Everything it does can be awaited by its log: ``wait_log`` returns when a line m
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import smtplib
@@ -30,11 +31,23 @@ CHEAP = Cost(memory=64, time=1, iterations=4096)
 _CHEAP_MAIN = {"auth_argon2_memory": "64", "auth_argon2_time": "1", "auth_scram_iterations": "4096"}
 
 
+# Below the ports that the kernel gives to connections: what is free now is then still free when the master listens.
+_FIRST_PORT, _LAST_PORT = 10_000, 32_000
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 that is free, and was not given to anybody in this process before."""
+    while True:
+        port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
         return port
 
 

@@ -61,7 +61,7 @@ def test_mail_from_postfix_arrives_whole(both: tuple[Instance, PostfixPeer]) -> 
     body = "".join(f"{'.' * (number % 3)}line {number}\n" for number in range(2000))
     start = len(instance.log.lines)
     peer.run("sendmail", "-f", "user@peer.test", "-i", "bob@example.test", text=f"Subject: s\n\n{body}".encode())
-    instance.log.wait(r"qmgr\[\d+\]: \w+: removed", start=start)
+    instance.log.wait(r"to=<bob@example\.test>.*status=sent", start=start)
     peer.log.wait(rf"to=<bob@example\.test>, {BY_RELAY}, .*status=sent \(250 2\.0\.0 Ok: queued as")
     (path,) = instance.messages("bob")
     head, _, content = path.read_bytes().partition(b"\n\n")

@@ -16,6 +16,10 @@ _LINE = b"0123456789" * 7 + b"abcdefgh\r\n"
 _HEAD = b"Subject: large\r\nContent-Type: text/plain\r\n\r\n"
 
 
+# The second test reads what the first has stored.
+pytestmark = pytest.mark.xdist_group("imap-large")
+
+
 @pytest.fixture(scope="module")
 def instance() -> Iterator[Instance]:
     with Instance(services=("imap",), main={"imapd_append_limit": "0"}) as made:

@@ -21,9 +21,9 @@ def log_in(instance: Instance) -> poplib.POP3:
 def test_flagged_messages_are_hidden_and_kept_and_logins_are_delayed() -> None:
     main = {"pop3d_delete_type": "flag", "pop3d_uidl_format": "%u-%v", "pop3d_login_delay": "1h"}
     with Instance(services=("pop3",), main=main) as instance:
-        instance.send(ALICE, "Subject: 1\r\n\r\nx\r\n")
-        instance.send(ALICE, "Subject: 2\r\n\r\nx\r\n")
-        instance.log.wait("status=sent", 2)
+        for count in (1, 2):
+            instance.send(ALICE, f"Subject: {count}\r\n\r\nx\r\n")
+            instance.log.wait("status=sent", count)
         client = log_in(instance)
         assert client.capa()["LOGIN-DELAY"] == ["3600"]
         assert all(re.fullmatch(rb"\d \d-\d+", line) for line in client.uidl()[1])

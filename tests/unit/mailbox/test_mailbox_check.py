@@ -42,8 +42,15 @@ def run(account: MaildirAccount, sql: str, *values: object) -> None:
 
 
 def dump(account: MaildirAccount) -> list[object]:
-    tables = ("account", "folder", "message", "content", "expunged", "keyword", "acl", "annotation", "words_data")
-    return [account.database.connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+    """All but the times of directories: those are noted whenever they have aged enough to be believed."""
+    tables = ("message", "content", "expunged", "keyword", "acl", "annotation", "words_data")
+    questions = [f"SELECT * FROM {table}" for table in tables]
+    questions += [
+        "SELECT * FROM account WHERE key!='root_mtime'",
+        "SELECT id, name, mailboxid, uidvalidity, uidnext, modseq, floor, recent, messages, unseen, deleted, size,"
+        " special FROM folder",
+    ]
+    return [account.database.connection.execute(question).fetchall() for question in questions]
 
 
 def files(account: MaildirAccount, folder: str = "INBOX") -> list[Path]:
