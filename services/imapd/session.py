@@ -72,9 +72,7 @@ class Session(Connection):
     """Commands use: ``send``, ``flush``, ``user``, ``mailbox``, ``selected``, ``enabled``, ``scanner``."""
 
     def __init__(self, server: "Imapd", peer: Peer) -> None:
-        super().__init__(
-            Reader(line_limit=server.config.imapd_line_length_limit, literal_limit=_LITERAL_BEFORE_LOGIN)
-        )
+        super().__init__(Reader(line_limit=server.config.imapd_line_length_limit, literal_limit=_LITERAL_BEFORE_LOGIN))
         self.server = server
         self.peer = peer
         self.asker = Asker(address=peer.address, local=peer.local_address)
