@@ -729,3 +729,43 @@ def test_loose_spellings(inbox: Box, connect: Connect) -> None:
     assert client.ok(f"uid search uid {first},{second}").find(rb"SEARCH (.*)")[1] == b"%d %d" % (first, second)
     assert client.ok("uid fetch 4000000000:4000000001 flags").lines == []
     assert client.do("fetch 9 flags").last.startswith((b"OK", b"BAD"))
+
+
+def test_a_mechanism_given_up_and_another_tried(instance: Instance, connect: Connect) -> None:
+    """As clients do that try one after another: given up, refused, unknown, then the one that works."""
+    client = connect("m", login=False)
+    tag = client.begin("AUTHENTICATE PLAIN")
+    assert client.response().startswith(b"+ ")
+    client.send(b"*\r\n")
+    assert client.until(tag).last.startswith(b"BAD")
+    assert client.do("AUTHENTICATE NTLM").last.startswith(b"NO")
+    assert client.do("AUTHENTICATE CRAM-MD5").last.startswith(b"NO")
+    # With the name at once, as Outlook's does where SASL-IR is offered.
+    tag = client.begin(f"AUTHENTICATE LOGIN {base64.b64encode(ALICE.encode()).decode()}")
+    assert base64.b64decode(client.response()[2:]) == b"Password:"
+    client.send(base64.b64encode(instance.credentials[ALICE].encode()) + b"\r\n")
+    assert client.until(tag).last.startswith(b"OK")
+
+
+def test_idle_and_its_end_in_one_packet(inbox: Box, connect: Connect) -> None:
+    client = connect("i")
+    client.ok("SELECT INBOX")
+    first, second = client.tag(), client.tag()
+    client.send(first + b" IDLE\r\nDONE\r\n" + second + b" NOOP\r\n")
+    assert client.response().startswith(b"+ ")
+    assert client.until(first).last.startswith(b"OK")
+    assert client.until(second).last.startswith(b"OK")
+
+
+def test_octet_by_octet_and_with_bare_line_feeds(inbox: Box, connect: Connect) -> None:
+    """Programs that write to a raw socket, or that people type into."""
+    client = connect("t")
+    client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    first, second = client.tag(), client.tag()
+    for octet in first + b" select INBOX\r\n" + second + b" APPEND Drafts {%d+}\r\n" % len(FIRST) + FIRST + b"\r\n":
+        client.send(bytes([octet]))
+    assert client.until(first).last.startswith(b"OK")
+    assert b"APPENDUID" in client.until(second).last
+    third = client.tag()
+    client.send(third + b" FETCH 1 BODY.PEEK[]\n")
+    assert value(client.until(third).fetched()[1], b"BODY[]") == FIRST
