@@ -243,4 +243,3 @@ push '{keys}<limit>{pattern}<enter><tag-pattern>~A<enter><tag-prefix-cond><pipe-
     imap.store("2", "+FLAGS", "\\Flagged")
     imap.append("INBOX", "(\\Flagged)", "", message(4))
     assert shown() == (["nr 1", "nr 2", "nr 4"], ["nr 2", "nr 4"])
-    assert shown() == (["nr 1", "nr 2", "nr 4"], ["nr 2", "nr 4"])
