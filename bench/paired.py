@@ -1,7 +1,7 @@
 """Paired runs: tubepost, Postfix, tubepost, Postfix …; each pair gives a ratio, the median is reported."""
 
 from bench.ground import median
-from bench.systems import System, timed
+from bench.systems import System, settle, timed
 
 
 def pairs(
@@ -10,10 +10,12 @@ def pairs(
     """Print each pair; return the median ratios of rate and of CPU a message."""
     for system in (ours, theirs):
         timed(system, max(count // 10, 20), sessions, size, recipient, *options)  # warm
+        settle(system)
     rates: list[float] = []
     costs: list[float] = []
     for number in range(rounds):
         our_rate, our_cpu = timed(ours, count, sessions, size, recipient, *options)
+        settle(ours)
         their_rate, their_cpu = timed(theirs, count, sessions, size, recipient, *options)
         rates.append(our_rate / their_rate)
         costs.append(our_cpu / their_cpu)

@@ -189,6 +189,18 @@ def wait_finished(system: System, count: int, timeout: float = 300.0) -> None:
         time.sleep(0.005)
 
 
+def settle(system: System, patience: float = 60.0) -> None:
+    """Until it has nothing more to do (mail is indexed in the background): the other's turn is not to pay for that."""
+    deadline = time.monotonic() + patience
+    before = cpu_of(system.pids())
+    quiet = 0
+    while quiet < 2 and time.monotonic() < deadline:
+        time.sleep(0.25)
+        now = cpu_of(system.pids())
+        quiet = quiet + 1 if now - before < 0.02 else 0
+        before = now
+
+
 def timed(system: System, count: int, sessions: int, size: int, recipient: str, *options: str) -> tuple[float, float]:
     """(messages a second from the first connection to the last removal, CPU milliseconds a message)."""
     before = system.finished()

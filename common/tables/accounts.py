@@ -1,7 +1,7 @@
 """``accounts:section``: the built-in accounts (``tubepost user``, ``domain``, ``alias``) as lookup tables.
 
 accounts:domains, accounts:mailboxes, accounts:aliases, accounts:uids, accounts:gids, accounts:quotas, accounts:logins;
-what each answers is told in ``common.accounts.view``. A change is seen by the next look-up, without a reload.
+what each answers is told in ``common.accounts.view``. A change is seen at once, without a reload.
 """
 
 from tubepost.common.accounts.files import AccountsError

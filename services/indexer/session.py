@@ -21,7 +21,7 @@ from tubepost.common.skeleton.process import Process
 from tubepost.services.indexer.schedule import Schedule, Task
 
 # After the last change of a mailbox, and after the first, seconds: a delivery is not to wait for what may come later.
-_QUIET, _MOST = 0.2, 2.0
+_QUIET, _MOST = 0.2, 30.0
 # After notify went away: seconds until it is asked again.
 _PAUSE = 1.0
 _FOR_EVER = float(1 << 40)

@@ -152,7 +152,10 @@ def test_answers_are_remembered_while_nothing_changes(folder: str, monkeypatch: 
     assert view.find("mailboxes", "nobody@example.test") is None
 
 
-def test_a_database_put_in_its_place_anew_is_read_anew(folder: str, tmp_path: Path) -> None:
+def test_a_database_put_in_its_place_anew_is_read_anew(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tubepost.common.accounts.view._PAUSE", 0)
     view = View(folder)
     assert view.find("mailboxes", "alice@example.test") is not None
     other = tmp_path / "other"
