@@ -156,9 +156,23 @@ def run(directory: str) -> None:
     raise click.exceptions.Exit(status if status >= 0 else 128 - status)
 
 
+_KINDS = {"smtpd": "SMTP", "imapd": "IMAP", "pop3d": "POP3", "lmtpd": "LMTP"}
+
+
+def _kind(entry: master_cf.Entry) -> str:
+    """What a person calls a network service: IMAPS."""
+    name = _KINDS.get(entry.command, entry.command)
+    overrides = dict(entry.overrides)
+    if entry.command == "smtpd" and overrides.get("smtpd_sasl_auth_enable") == "yes":
+        name = "submission"
+    if overrides.get(f"{entry.command}_tls_wrappermode") == "yes":
+        name += "s" if name.islower() else "S"
+    return name
+
+
 def _ready_line(directory: str, config: Config, seconds: float) -> str:
     services, _ = master_cf.read(f"{directory}/master.cf")
-    doors = " ".join(entry.service for entry in services if entry.type == "inet") or "no network service"
+    doors = ", ".join(f"{_kind(entry)} {entry.service}" for entry in services if entry.type == "inet")
     host, port = _door(services, "smtpd") or ("", "25")
     # Domains may be in a table.
     domain = next((name for name in config.virtual_mailbox_domains if ":" not in name), config.mydomain)
@@ -169,7 +183,7 @@ def _ready_line(directory: str, config: Config, seconds: float) -> str:
         if (found := _door(services, program))
     ]
     return (
-        f"tubepost is ready in {seconds:.1f} s: on {doors}; "
+        f"tubepost is ready in {seconds:.1f} s: {doors or 'no network service'}; "
         f"try: {', '.join([example, *readers])}   then: mailq -C {directory}, tubepost -c {directory} status"
     )
 
