@@ -1,6 +1,7 @@
 """notify/1: which mailboxes changed just now (IDLE, NOTIFY). Hints only: the store knows what is true.
 
-Publishers tell the notify program, subscribers keep one streamed request open; a lost hint costs a delay, never mail.
+Publishers tell the notify program, which tells the indexer in the same words; subscribers keep one streamed request
+open. A lost hint costs a delay, never mail.
 """
 
 from tubepost.common.wire.base import Done, Message

@@ -4,8 +4,8 @@ Hears of changes from ``notify``, waits for a short quiet, and does for the mail
 do when it is first asked: takes notice of new files, makes summaries, and takes texts into the full-text index. Without
 it all is right, and the first search of new mail takes longer.
 
-Called by: nobody. Calls: ``notify`` (subscribes). One process (``maxproc`` 1) of low priority, which master starts
-(``process_min_avail`` 1) and which stays.
+Called by: ``notify`` (``Changed``, one-way). Calls: nobody. One process (``maxproc`` 1) of low priority, which
+comes with the first change and goes when there is nothing to do.
 
 May touch: the mailboxes, as their owner. It opens only what is a Maildir already: a hint is believed by nobody.
 

@@ -10,8 +10,7 @@ from tubepost.common.wire import notify
 from tubepost.common.wire.auth import User
 from tubepost.common.wire.base import Message
 from tubepost.common.system import log
-from tubepost.common.bus import Handler
-from tubepost.common.bus.errors import BusError
+from tubepost.common.bus import Handler, Request
 from tubepost.common.mailbox.maildir import fulltext, summaries
 from tubepost.common.mailbox.store import NoSuchFolder
 from tubepost.common.skeleton import request
@@ -22,9 +21,6 @@ from tubepost.services.indexer.schedule import Schedule, Task
 
 # After the last change of a mailbox, and after the first, seconds: a delivery is not to wait for what may come later.
 _QUIET, _MOST = 0.2, 30.0
-# After notify went away: seconds until it is asked again.
-_PAUSE = 1.0
-_FOR_EVER = float(1 << 40)
 # A mailbox that cannot be indexed is tried again so many times; after that, when it changes again.
 _TRIES = 8
 # Messages of one step, and after each step a rest as long as the step was, seconds at least and at most; so many times
@@ -35,18 +31,21 @@ _PATIENCE = 5
 
 
 class Indexer(request.Service):
-    stays = True
-
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         self._schedule = Schedule(_QUIET, _MOST)
         self._news = asyncio.Event()
         self._heard = self._noticed = 0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._working = False
 
     @property
     def handlers(self) -> Mapping[type[Message], Handler]:
-        return {}
+        return {notify.Changed: self._changed}
+
+    @property
+    def busy(self) -> bool:
+        return self._working or len(self._schedule) > 0
 
     async def open(self) -> None:
         config = self.process.config
@@ -56,26 +55,18 @@ class Indexer(request.Service):
         # One thread: who reads mail now goes before who may read it later.
         self._acting = os.geteuid() == 0
         self._mailboxes = Mailboxes(1, self._acting)
-        self._notify = self.process.client(config.notify_service_name)
-        loop = self.process.loop
-        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._work())]
+        self._worker = self.process.loop.create_task(self._work())
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
         self._mailboxes.close()
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async for event in self._notify.listing(notify.Subscribe(), notify.Changed, deadline=_FOR_EVER):
-                    self._schedule.note(event.mailbox.rstrip("/"), event.folder, self.process.loop.time())
-                    self._heard += 1
-                    self._news.set()
-            except BusError as error:
-                log.debug(f"no news from {self.process.config.notify_service_name}: {error}")
-            await asyncio.sleep(_PAUSE)
+    def _changed(self, request: Request[notify.Changed]) -> None:
+        self._schedule.note(request.message.mailbox.rstrip("/"), request.message.folder, self.process.loop.time())
+        self._heard += 1
+        self._news.set()
 
     async def _work(self) -> None:
         loop = self.process.loop
@@ -91,7 +82,9 @@ class Indexer(request.Service):
                 continue
             taken = self._schedule.take(loop.time())
             if taken is not None:
+                self._working = True
                 await self._serve(*taken)
+                self._working = False
 
     async def _serve(self, task: Task, failures: int) -> None:
         try:

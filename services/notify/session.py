@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from tubepost.common.wire.base import Done, Message
 from tubepost.common.wire.notify import Changed, Subscribe
-from tubepost.common.bus import Handler, Request
+from tubepost.common.bus import Client, Handler, Request
+from tubepost.common.config import master_cf
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
 
@@ -32,6 +33,15 @@ class Notify(request.Service):
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         self._subscribers: set[Subscriber] = set()
+        self._indexer: Client | None = None
+
+    async def open(self) -> None:
+        config = self.process.config
+        name = config.indexer_service_name
+        services, _ = master_cf.read(f"{config.config_directory}/master.cf")
+        if any(entry.service == name for entry in services):
+            # It is told and not left to subscribe, so that it need not run while nothing happens.
+            self._indexer = self.process.client(name)
 
     @property
     def handlers(self) -> Mapping[type[Message], Handler]:
@@ -40,6 +50,8 @@ class Notify(request.Service):
     def _changed(self, request: Request[Changed]) -> None:
         for subscriber in self._subscribers:
             subscriber.tell(request.message)
+        if self._indexer is not None:
+            self._indexer.tell(request.message)
 
     async def _subscribe(self, request: Request[Subscribe]) -> Done:
         subscriber = Subscriber()

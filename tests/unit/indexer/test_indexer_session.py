@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,27 +17,24 @@ from tubepost.services.indexer.schedule import Task
 from tubepost.services.indexer.session import Indexer
 
 
-class _Notify:
-    """Hands out the hints that it is given, then waits."""
+class _Hints:
+    """Tells the indexer what changed, as notify does."""
 
-    def __init__(self) -> None:
-        self.hints: asyncio.Queue[notify.Changed] = asyncio.Queue()
+    def __init__(self, indexer: Indexer) -> None:
+        self._tell = cast("Callable[[Any], None]", indexer.handlers[notify.Changed])
 
-    async def listing(self, *_: object, **__: object) -> AsyncIterator[notify.Changed]:
-        while True:
-            yield await self.hints.get()
+    def tell(self, hint: notify.Changed) -> None:
+        self._tell(SimpleNamespace(message=hint))
 
 
-def play(scene: Callable[[Indexer, _Notify], Coroutine[Any, Any, None]], *, full_text: bool = True) -> None:
+def play(scene: Callable[[Indexer, _Hints], Coroutine[Any, Any, None]], *, full_text: bool = True) -> None:
     async def run() -> None:
-        source = _Notify()
-        config = SimpleNamespace(indexer_nice=0, indexer_full_text=full_text, notify_service_name="notify")
-        loop = asyncio.get_running_loop()
-        process = SimpleNamespace(config=config, loop=loop, client=lambda _: source)
+        config = SimpleNamespace(indexer_nice=0, indexer_full_text=full_text)
+        process = SimpleNamespace(config=config, loop=asyncio.get_running_loop())
         indexer = Indexer(cast(Any, process))
         await indexer.open()
         try:
-            await scene(indexer, source)
+            await scene(indexer, _Hints(indexer))
         finally:
             await indexer.close()
 
@@ -63,11 +60,11 @@ def test_a_hint_leads_to_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     root = tmp_path / "box"
     deliver(root, 1)
 
-    async def scene(indexer: Indexer, source: _Notify) -> None:
+    async def scene(indexer: Indexer, source: _Hints) -> None:
         indexed = asyncio.Event()
         monkeypatch.setattr("tubepost.common.system.log.info", lambda _: indexed.set())
-        source.hints.put_nowait(notify.Changed(mailbox=f"{root}/", folder="INBOX"))
-        source.hints.put_nowait(notify.Changed(mailbox=str(tmp_path / "none"), folder="INBOX"))
+        source.tell(notify.Changed(mailbox=f"{root}/", folder="INBOX"))
+        source.tell(notify.Changed(mailbox=str(tmp_path / "none"), folder="INBOX"))
         async with asyncio.timeout(20):
             await indexed.wait()
 
@@ -83,7 +80,7 @@ def test_other_folders_that_were_left_behind_are_done_too(tmp_path: Path) -> Non
     account = MaildirAccount(str(root))
     account.folder("Work").sync()
 
-    async def scene(indexer: Indexer, _: _Notify) -> None:
+    async def scene(indexer: Indexer, _: _Hints) -> None:
         await indexer._serve(Task(str(root), ("INBOX", "No such folder")), 0)
 
     play(scene)
@@ -94,7 +91,7 @@ def test_without_texts(tmp_path: Path) -> None:
     root = tmp_path / "box"
     deliver(root, 1)
 
-    async def scene(indexer: Indexer, _: _Notify) -> None:
+    async def scene(indexer: Indexer, _: _Hints) -> None:
         await indexer._serve(Task(str(root), ("INBOX",)), 0)
 
     play(scene, full_text=False)
@@ -115,7 +112,7 @@ def test_an_index_of_mail_that_is_gone_is_built_anew(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(fulltext, "reset", counted)
 
-    async def scene(indexer: Indexer, _: _Notify) -> None:
+    async def scene(indexer: Indexer, _: _Hints) -> None:
         for _number in range(2):
             await indexer._serve(Task(str(root), ("INBOX",)), 0)
 
@@ -144,7 +141,7 @@ def test_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exce
 
     monkeypatch.setattr("tubepost.services.indexer.session._sync", broken)
 
-    async def scene(indexer: Indexer, _: _Notify) -> None:
+    async def scene(indexer: Indexer, _: _Hints) -> None:
         await indexer._serve(Task(str(root), ("INBOX",)), tries)
         assert len(indexer._schedule) == again
 
