@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=1000)
     options = parser.parse_args()
     with file_system("1G") as ground:
-        system = Tubepost(ground, services=("imap",))
+        system = Tubepost(ground, {"imapd_user_connection_limit": "0"}, services=("imap",))
         system.start()
         try:
             first = Imap(system.ports["imap"], USER, system.credentials[USER])
