@@ -132,10 +132,12 @@ class MaildirAccount:
             return self._listed[2]
         if mtime != self._value("root_mtime"):
             self._reconcile()
+        # Before what it is the state of: another process may write between the two.
+        state = self.state()
         rows = self.database.connection.execute("SELECT name, id, special FROM folder ORDER BY name!='INBOX', name")
         found = [FolderInfo(name, number, tuple(special.split())) for name, number, special in rows]
         if mtime == self._value("root_mtime"):
-            self._listed = self.state(), mtime, found
+            self._listed = state, mtime, found
         return found
 
     @as_owner
@@ -215,6 +217,16 @@ class MaildirAccount:
         if new == old or new.startswith(old + SEPARATOR):
             raise BadName("a folder cannot be moved into itself")
         below = old + SEPARATOR
+        done: list[tuple[str, str]] = []
+        try:
+            self._rename(old, new, below, target, done)
+        except BaseException:
+            _put_back(done)
+            raise
+        self.generation += 1
+
+    def _rename(self, old: str, new: str, below: str, target: str, done: list[tuple[str, str]]) -> None:
+        """``done``: gets each directory that has another name now, the old one first."""
         with self.database.transaction() as connection:
             rows = connection.execute("SELECT id, name FROM folder").fetchall()
             names = {name for _, name in rows}
@@ -226,12 +238,18 @@ class MaildirAccount:
                     raise FolderExists(changed)
             if os.path.lexists(f"{self.root}/{target}"):
                 raise FolderExists(new)
-            for number, name in affected:
-                changed = new + name[len(old) :]
-                connection.execute("UPDATE folder SET name=? WHERE id=?", (changed, number))
-                os.rename(f"{self.root}/{directory_of(name)}", f"{self.root}/{directory_of(changed)}")
-                self._folders.pop(number, None)
-        self.generation += 1
+            try:
+                for number, name in affected:
+                    changed = new + name[len(old) :]
+                    connection.execute("UPDATE folder SET name=? WHERE id=?", (changed, number))
+                    source, moved = f"{self.root}/{directory_of(name)}", f"{self.root}/{directory_of(changed)}"
+                    os.rename(source, moved)
+                    done.append((source, moved))
+                    self._folders.pop(number, None)
+            except BaseException:
+                # While nobody else can take the new names for new folders.
+                _put_back(done)
+                raise
 
     def set_special(self, name: str, special: Iterable[str]) -> None:
         """Raises NoSuchFolder."""
@@ -407,6 +425,13 @@ class MaildirAccount:
             # A time that is not yet past may come again with another change.
             self._set_value("root_mtime", mtime if time.time_ns() - mtime > 20_000_000 else 0)
         self.generation += 1
+
+
+def _put_back(done: list[tuple[str, str]]) -> None:
+    """Directories get their old names again. Raises OSError."""
+    while done:
+        source, moved = done.pop()
+        os.rename(moved, source)
 
 
 def _make_directory(path: str) -> None:

@@ -122,6 +122,8 @@ class Database:
         self.path = f"{directory}/{FILE}"
         self.rebuilt = False
         """The index that was there was corrupt, and this is a new one."""
+        self.rollbacks = 0
+        """Counts them: what was read within such a transaction was never true."""
         self.connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -199,11 +201,13 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            # One that fails may leave the transaction open, and with it the lock that all others wait for.
+            connection.execute("COMMIT")
         except BaseException:
+            self.rollbacks += 1
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
 
     def sync(self) -> None:
         """Make what was committed durable: nobody may be told of a UID before. Raises OSError."""

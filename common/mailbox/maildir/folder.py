@@ -136,7 +136,9 @@ class Folder:
         status = self.status()
         if status.recent < status.uidnext:
             with self.database.transaction() as connection:
-                row = self.database.one("SELECT recent, uidnext FROM folder WHERE id=?", self.id)
+                row = self.database.one("SELECT recent FROM folder WHERE id=?", self.id)
+                if row is None:
+                    raise NoSuchFolder(self.name)
                 connection.execute("UPDATE folder SET recent=uidnext WHERE id=?", (self.id,))
                 connection.execute("UPDATE message SET dirty=1 WHERE folder=? AND place=0", (self.id,))
             self.account.generation += 1
@@ -279,10 +281,10 @@ class Folder:
     def store(self, uids: Sequence[int], mode: str, flags: Iterable[str], unchanged_since: int | None = None) -> Stored:
         """``mode``: ``+``, ``-`` or ``=``. The names of files follow later (``flush``). Raises sqlite3.Error."""
         sets = self.account.flagsets
-        given = [sets.spell(flag) for flag in flags]
         changed: list[tuple[int, int, int]] = []
         modified: list[int] = []
         with self.database.transaction() as connection:
+            given = [sets.spell(flag) for flag in flags]
             becomes: dict[int, int] = {}
             modseq = self.next_modseq()
             unseen = deleted = 0
@@ -411,7 +413,9 @@ class Folder:
         ).fetchall()
         known = {name.lower() for name, _ in rows}
         used = {letter for _, letter in rows}
-        fresh = [flag for flag in dict.fromkeys(wanted) if flag.lower() not in known]
+        spell = self.account.flagsets.spell
+        fresh = list({flag.lower(): spell(flag) for flag in reversed(wanted) if flag.lower() not in known}.values())
+        fresh.reverse()
         if not fresh:
             return
         free = [letter for letter in KEYWORD_LETTERS if letter not in used]

@@ -55,9 +55,9 @@ def sync(folder: "Folder", force: bool = False) -> None:
         return
     with folder.database.transaction():
         changed = _Scan(folder).run(look_cur)
+    folder.account.generation += 1
     if changed:
         folder.database.sync()
-    folder.account.generation += 1
     folder.status()
 
 
@@ -74,8 +74,9 @@ class _Scan:
         """Did the index get other messages or flags?"""
         folder, connection = self._folder, self._connection
         finish_intents(folder.account)
-        row = folder.database.one("SELECT new_mtime, cur_mtime, uidnext, messages FROM folder WHERE id=?", folder.id)
-        if row is None:
+        row = folder.database.one("SELECT new_mtime, cur_mtime, uidnext, name FROM folder WHERE id=?", folder.id)
+        if row is None or row[3] != folder.name:
+            # Under another name: what stands in this directory now may be the files of another folder.
             raise NoSuchFolder(folder.name)
         if row[2] == 1:
             self._adopt_uidlist()
@@ -304,8 +305,8 @@ def finish_intents(account: "MaildirAccount") -> None:
 
 def begin_change(folder: "Folder") -> bool:
     """Within a transaction, before files in ``cur`` are made, renamed or removed. Give the answer to ``end_change``."""
-    known = folder.database.one("SELECT cur_mtime FROM folder WHERE id=?", folder.id)
-    if known is None:
+    known = folder.database.one("SELECT cur_mtime, name FROM folder WHERE id=?", folder.id)
+    if known is None or known[1] != folder.name:
         raise NoSuchFolder(folder.name)
     return bool(abs(known[0]) == os.stat(f"{folder.path}/cur").st_mtime_ns)
 

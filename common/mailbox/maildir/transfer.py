@@ -16,7 +16,7 @@ from tubepost.common.system.commit import sync_file_system
 from tubepost.common.mailbox.maildir import scan, summaries
 from tubepost.common.mailbox.maildir.delivery import unique_name
 from tubepost.common.mailbox.maildir.drafts import Draft
-from tubepost.common.mailbox.maildir.names import email_id, info_of
+from tubepost.common.mailbox.maildir.names import email_id, info_of, split_file
 from tubepost.common.mailbox.store import NoSuchMessage
 
 if TYPE_CHECKING:
@@ -137,12 +137,13 @@ def move(folder: "Folder", uids: Sequence[int], target: "Folder") -> tuple[list[
         old, new = copy(folder, uids, target)
         remove(folder, old, None)
         return old, new
-    rows = _rows(folder, uids)
-    if not rows:
-        return [], []
     done: list[tuple[str, str]] = []
     try:
-        with folder.database.transaction() as connection:
+        with folder.database.transaction():
+            # What another process changes before is to be moved as it is then.
+            rows = _rows(folder, uids)
+            if not rows:
+                return [], []
             here, there = scan.begin_change(folder), scan.begin_change(target)
             sets = folder.account.flagsets
             items = []
@@ -163,10 +164,13 @@ def move(folder: "Folder", uids: Sequence[int], target: "Folder") -> tuple[list[
             _delete_rows(folder, rows, folder.next_modseq(), contents=False)
             scan.end_change(folder, here)
             scan.end_change(target, there)
-            connection.execute("SELECT 1")
     except BaseException:
         for path, source in reversed(done):
-            os.rename(path, source)
+            try:
+                os.rename(path, source)
+            except FileNotFoundError:
+                # Another program has done something to it: the next scan sees what.
+                pass
         raise
     folder.account.generation += 1
     _make_durable(target, [])
@@ -180,11 +184,14 @@ def remove(folder: "Folder", uids: Sequence[int], marked: set[int] | None) -> li
         if not rows:
             return []
         change = scan.begin_change(folder)
+        missing = set()
         for row in rows:
             try:
                 os.unlink(folder.file(*row[5:]))
             except FileNotFoundError:
-                _unlink_renamed(folder, row[6])
+                missing.add(row[6])
+        if missing:
+            _unlink_renamed(folder, missing)
         _delete_rows(folder, rows, folder.next_modseq(), contents=True)
         scan.end_change(folder, change)
     folder.account.generation += 1
@@ -223,12 +230,12 @@ def _delete_rows(folder: "Folder", rows: Sequence[Any], modseq: int, *, contents
     )
 
 
-def _unlink_renamed(folder: "Folder", file: str) -> None:
-    """Another program has changed the rest of the name."""
+def _unlink_renamed(folder: "Folder", files: set[str]) -> None:
+    """Another program has changed the rest of these names."""
     for place in ("cur", "new"):
         directory = f"{folder.path}/{place}"
         for name in os.listdir(directory):
-            if name == file or name.startswith(f"{file}:"):
+            if split_file(name)[0] in files or name.partition(":")[0] in files:
                 try:
                     os.unlink(f"{directory}/{name}")
                 except FileNotFoundError:
