@@ -147,17 +147,21 @@ class Reader:
                 held_from = len(buffer)
             self._held = buffer[held_from:]
             segment = buffer[:held_from]
-        if _STRAY_CR.search(segment) is None:
-            content = segment.replace(b"\r", b"")
-        else:
-            content = segment.replace(b"\r\n", b"\n")
-            if b"\r\n" in content:
-                content = _LAX_LINE_END.sub(b"\n", segment)
+        # As in ``feed``: what leads back has nothing but CR LF.
+        content = segment.replace(b"\r", b"")
+        lines = len(segment) - len(content)
+        if content.replace(b"\n", b"\r\n") != segment:
+            if _STRAY_CR.search(segment) is not None:
+                content = segment.replace(b"\r\n", b"\n")
+                if b"\r\n" in content:
+                    content = _LAX_LINE_END.sub(b"\n", segment)
+            lines = content.count(b"\n")
         if dotted and b"\n." in content:
             content = content.replace(b"\n.", b"\n")
         if virtual:
             content = content[1:]
-        self.lines = content.count(b"\n")
+            lines -= 1
+        self.lines = lines
         return content, rest
 
 

@@ -19,6 +19,8 @@ _READ_AHEAD = 128 * 1024
 # Content that trickles in is worked on in portions, unless it may be the end or stops coming for so many seconds.
 _PORTION = 64 * 1024
 _PORTION_WAIT = 0.005
+# What follows "\n." at the end of data, alone or before commands; "\n" is a line end to those who trust bare ones.
+_ENDS = frozenset({b"\r\n", b"\n"} | {b"\n" + bytes([octet]) for octet in range(256)})
 # How long the last reply may take to leave when the client does not read.
 _LINGER = 5.0
 
@@ -137,8 +139,10 @@ class Connection(asyncio.Protocol):
         due = self.machine.content_due
         if due:
             return self._pieces_size + len(data) >= due
-        # The end of data cut in two is left to the timer, unless the second part is very small.
-        return len(data) < 5 or b"\n.\r\n" in data or b"\n.\n" in data
+        # The end of data cut in two is left to the timer, unless the second part is very small; so is one that has more
+        # content behind it. It is looked for from behind, where it nearly always is, in a fifth of the time.
+        last = data.rfind(b"\n.")
+        return len(data) < 5 or (last >= 0 and data[last + 2 : last + 4] in _ENDS)
 
     def _hand_over(self) -> None:
         if self._pieces_timer is not None:
