@@ -60,7 +60,8 @@ async def _draft(
         if message.parts[0].text is not None and message.parts[0].text.binary:
             draft = await place.mailbox.work(_settle, folder, draft)
         return draft
-    whole = folder.draft()
+    async with place.mailbox.lock:
+        whole = folder.draft()
     used: list[Draft] = []
     try:
         for part in message.parts:
@@ -68,8 +69,7 @@ async def _draft(
                 await _copy_url(session, whole, part.url)
             else:
                 used.append(next(pieces))
-                for chunk in _read(used[-1]):
-                    whole.write(chunk)
+                await place.mailbox.work(_pour, used[-1], whole)
             limit = session.server.config.imapd_append_limit
             if limit and whole.octets > limit:
                 raise No(f"The message is larger than the limit of {limit} octets", b"TOOBIG")
@@ -90,11 +90,11 @@ def _settle(folder: Folder, draft: Draft) -> Draft:
     return binary.settle(draft, folder.draft)
 
 
-def _read(draft: Draft) -> Iterator[bytes]:
+def _pour(draft: Draft, whole: Draft) -> None:
     offset = 0
     while piece := os.pread(draft.fd, _CHUNK, offset):
         offset += len(piece)
-        yield piece
+        whole.write(piece)
 
 
 async def _copy_url(session: "Session", target: Draft, text: bytes) -> None:

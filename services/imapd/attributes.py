@@ -1,7 +1,7 @@
 """How a FETCH is answered: which columns of the index it takes, whether files, and the line of one message."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tubepost.common.imap.fetch import Attribute, Fetch
@@ -105,10 +105,16 @@ class Plan:
             return b"* %d UIDFETCH (%b)\r\n" % (row[0], items)
         return b"* %d FETCH (%b)\r\n" % (number, items)
 
-    def pieces(self, number: int, row: Row, message: Message) -> list[Piece]:
-        """The same with parts of the file. Raises UnknownEncoding."""
+    def check(self, message: Message) -> None:
+        """Before anything is sent of it. Raises UnknownEncoding."""
+        for maker in self._makers:
+            if isinstance(maker, Attribute) and maker.name in (b"BINARY", b"BINARY.SIZE"):
+                content.check_encoding(message, maker)
+
+    def pieces(self, number: int, row: Row, message: Message) -> Iterator[Piece]:
+        """The same with parts of the file, of a message that was checked: each is made when it is wanted, for a client
+        may want the whole of it many times."""
         utf8 = self._session.utf8
-        found: list[Piece] = []
         text = b"* %d UIDFETCH (" % row[0] if self.uid_only else b"* %d FETCH (" % number
         for maker in self._makers:
             if not isinstance(maker, Attribute):
@@ -116,22 +122,19 @@ class Plan:
                 continue
             text += maker.echo + b" "
             if maker.name == b"BINARY.SIZE":
-                text += content.binary_size(message, maker) + b" "
+                yield text + content.binary_size(message, maker)
+                text = b" "
                 continue
             value = (
                 content.binary_body(message, maker)
                 if maker.name == b"BINARY"
                 else content.body(message, maker, utf8=utf8)
             )
-            if len(value) == 1 and isinstance(value[0], bytes):
-                text += value[0] + b" "
-                continue
-            found.append(text)
-            found.extend(value)
+            yield text
+            yield from value
             text = b" "
         # The blank behind the last item.
-        found.append(text[:-1] + b")\r\n" if text != b" " else b")\r\n")
-        return found
+        yield text[:-1] + b")\r\n"
 
     def _maker(self, name: bytes, index: int) -> Callable[[Row], bytes]:
         utf8 = self._session.utf8

@@ -21,7 +21,7 @@ Piece = bytes | Iterable[bytes]
 
 
 class Message:
-    """``data``: as it is in the file, with LF line ends."""
+    """``data``: as it is in the file, with LF line ends. ``is_large``: work on it may take long."""
 
     __slots__ = ("_root", "data")
 
@@ -34,6 +34,10 @@ class Message:
         if self._root is None:
             self._root = structure.parse(self.data)
         return self._root
+
+    @property
+    def is_large(self) -> bool:
+        return isinstance(self.data, mmap.mmap)
 
     def close(self) -> None:
         if isinstance(self.data, mmap.mmap):
@@ -128,6 +132,15 @@ def _large(data: Data, found: Range, attribute: Attribute) -> list[Piece]:
 def _clean(chunks: Iterable[bytes]) -> Iterable[bytes]:
     for chunk in chunks:
         yield chunk.replace(b"\0", b"\x80") if b"\0" in chunk else chunk
+
+
+def check_encoding(message: Message, attribute: Attribute) -> None:
+    """Of what ``BINARY[…]`` and ``BINARY.SIZE[…]`` are to decode. Raises UnknownEncoding."""
+    assert attribute.section is not None
+    located = locate_binary(message.root, attribute.section.path)
+    if located is not None:
+        found, encoding = located
+        decode_chunks(message.data, found.start, found.end, encoding)
 
 
 def binary_body(message: Message, attribute: Attribute) -> list[Piece]:

@@ -117,6 +117,11 @@ class Selected:
             found.extend(view.uids[start:stop])
         return found
 
+    async def highest(self) -> bytes:
+        """A response code after removals (RFC 7162 3.2.7). Raises NoSuchFolder."""
+        async with self.mailbox.lock:
+            return b"HIGHESTMODSEQ %d" % self.folder.status().modseq
+
     def need(self, right: str) -> None:
         """Raises No without one of these rights (RFC 4314 4)."""
         if not any(letter in self.rights for letter in right):

@@ -368,6 +368,9 @@ class Session(Connection):
         if self.watching is not None and self.watching.pending:
             await self.watching.tell()
         self.flush()
+        if self.is_crowded:
+            # Nobody hears of more than what a client has not read yet: it waits in the index.
+            await self.drain_out()
 
     async def _announce(self, expunges: Updates) -> None:
         watching = self.watching

@@ -56,10 +56,10 @@ class Upload:
             # RFC 9051 6.3.12: TRYCREATE, unless it is plain that it cannot be created.
             raise No(error.text, b"TRYCREATE" if error.code == b"NONEXISTENT" else error.code) from None
         try:
-            folder = place.mailbox.account.folder(place.folder)
-            await places.check_room(place, self.total - self._replaced(event, request))
-            # In the Maildir of the target: what is written there is only renamed later.
-            self._current = folder.draft()
+            await places.check_room(place, self.total - await self._replaced(event, request))
+            async with place.mailbox.lock:
+                # In the Maildir of the target: what is written there is only renamed later.
+                self._current = place.open().draft()
             self._current.raw = event.binary and not _catenates(request)
             self.pieces.append(self._current)
         except NoSuchFolder:
@@ -67,13 +67,14 @@ class Upload:
         finally:
             place.release()
 
-    def _replaced(self, event: LiteralBegin, request: Append | Replace) -> int:
+    async def _replaced(self, event: LiteralBegin, request: Append | Replace) -> int:
         """Octets that REPLACE makes free (RFC 8508 3.4: only what is used on balance counts)."""
         selected = self._session.selected
         if not isinstance(request, Replace) or selected is None:
             return 0
-        uids = selected.resolve(request.number, event.verb.startswith(b"UID "))
-        return sum(row[0] for row in selected.folder.rows(("size",), uids[:1]))
+        async with selected.mailbox.lock:
+            uids = selected.resolve(request.number, event.verb.startswith(b"UID "))
+            return sum(row[0] for row in selected.folder.rows(("size",), uids[:1]))
 
     def write(self, data: bytes) -> bool:
         """False: it failed, and the rest need not come."""

@@ -83,8 +83,7 @@ async def _transfer(session: "Session", command: Command, *, moving: bool) -> Ok
         if limited:
             return Ok("Some messages are left", limited)
         # RFC 7162 3.2.9: as after UID EXPUNGE.
-        qresync = b"QRESYNC" in session.enabled
-        return Ok("", b"HIGHESTMODSEQ %d" % folder.status().modseq if qresync else b"")
+        return Ok("", await selected.highest() if b"QRESYNC" in session.enabled else b"")
     finally:
         place.release()
 

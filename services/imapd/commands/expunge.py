@@ -38,8 +38,7 @@ async def expunge(session: "Session", command: Command) -> Ok:
     # RFC 7162 3.2.7
     if limited:
         return Ok("Some messages are left", limited)
-    code = b"HIGHESTMODSEQ %d" % selected.folder.status().modseq if b"CONDSTORE" in session.enabled else b""
-    return Ok("", code)
+    return Ok("", await selected.highest() if b"CONDSTORE" in session.enabled else b"")
 
 
 async def close(session: "Session", command: Command) -> Ok:

@@ -18,7 +18,7 @@ from tubepost.common.mailbox.view import missing as find_missing
 from tubepost.services.imapd import limits, updates
 from tubepost.services.imapd.attributes import Plan
 from tubepost.services.imapd.commands.table import Updates
-from tubepost.services.imapd.content import Piece, read_message
+from tubepost.services.imapd.content import read_message
 from tubepost.services.imapd.replies import No, Ok
 from tubepost.services.imapd.selected import Selected
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Messages a turn of the loop: of the index, and of files.
 _ROWS = 500
 _FILES = 32
+# Pieces of one message.
+_PIECES = 32
 
 
 async def fetch(session: "Session", command: Command) -> Ok:
@@ -201,12 +203,27 @@ async def _send_content(session: "Session", selected: Selected, plan: Plan, numb
     async with selected.mailbox.lock:
         message = read_message(selected.folder, uid, *plan.file_of(row))
     try:
-        pieces: list[Piece] = plan.pieces(number, row, message)
-        for piece in pieces:
+        if message.is_large:
+            await selected.mailbox.work(plan.check, message)
+        else:
+            plan.check(message)
+        pieces = plan.pieces(number, row, message)
+        sent = 0
+        while True:
+            # Finding one place in 100 MiB takes its time.
+            piece = await selected.mailbox.work(next, pieces, None) if message.is_large else next(pieces, None)
+            if piece is None:
+                break
+            sent += 1
             if isinstance(piece, bytes):
                 session.send(piece)
+                if session.is_crowded or sent % _PIECES == 0:
+                    await session.drain_out()
+                    await asyncio.sleep(0)
                 continue
-            for chunk in piece:
+            chunks = iter(piece)
+            # One may be empty.
+            while (chunk := await session.server.mailboxes.in_thread(next, chunks, None)) is not None:
                 session.send(chunk)
                 await session.drain_out()
     finally:

@@ -34,5 +34,4 @@ async def replace(session: "Session", command: Command) -> Ok:
     await selected.mailbox.work(selected.folder.remove, uids)
     session.server.changed(selected.mailbox, (selected.folder.id, selected.folder.name))
     # RFC 8508 4.5: as after UID EXPUNGE (RFC 7162 3.2.9).
-    qresync = b"QRESYNC" in session.enabled
-    return Ok("", b"HIGHESTMODSEQ %d" % selected.folder.status().modseq if qresync else b"")
+    return Ok("", await selected.highest() if b"QRESYNC" in session.enabled else b"")

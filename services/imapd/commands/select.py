@@ -53,7 +53,6 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
             selected = Selected(place.mailbox, folder, request.mailbox, read_only, place.rights)
             recent = folder.settle_new() if not read_only else folder.status().recent
             selected.add_recent(recent, selected.uidnext - 1)
-            selected.state = place.mailbox.account.state()
             session.selected = selected
             _describe(session, selected)
             if request.resync is not None:

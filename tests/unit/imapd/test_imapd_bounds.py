@@ -1,0 +1,130 @@
+"""What a client may make the server keep in memory, and what happens while other processes write."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tubepost.common.mailbox.maildir.account import MaildirAccount
+from tubepost.common.mailbox.maildir.folder import Folder
+
+from tests.fakes.imap import Client, FakeImapd, play
+from tubepost.services.imapd.commands import select
+from tubepost.services.imapd.selected import Selected
+
+
+def put(folder: Folder) -> None:
+    draft = folder.draft()
+    draft.write(b"Subject: x\r\n\r\nbody\r\n")
+    draft.finish()
+    folder.append([draft])
+
+
+async def settled(client: Client) -> int:
+    """Octets that were sent, once no more come."""
+    before = -1
+    while before != len(client.transport.sent):
+        before = len(client.transport.sent)
+        await asyncio.sleep(0.02)
+    return before
+
+
+def test_a_message_that_is_wanted_many_times_over(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        line = "x" * 78 + "\r\n"
+        await alice.append("inbox", "Subject: x\r\n\r\n" + line * 6000)
+        await alice.ok("select inbox")
+        wanted = " ".join(f"BODY.PEEK[]<{start}.400000>" for start in range(64))
+        alice.session.pause_writing()
+        alice.write(f"a fetch 1 ({wanted})\r\n".encode())
+        assert await settled(alice) < 2_000_000
+        alice.session.resume_writing()
+        answer = await alice.lines("a")
+        assert answer[-1].startswith("a OK") and len(answer) == 2
+        assert answer[0].count("{400000}") == 64 and len(answer[0]) > 64 * 400000
+
+    play(tmp_path, scene)
+
+
+def test_pieces_of_large_and_small_messages_are_the_same(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        parts = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n"
+        parts += "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        for lines in (10, 40_000):
+            await alice.append("inbox", parts + ("=\r\n" * lines + "a=3Db\r\n") * 12 + "--b--\r\n")
+        await alice.ok("select inbox")
+        for number in (1, 2):
+            answer = await alice.ok(
+                f"fetch {number} (FLAGS BODY.PEEK[1] BINARY.SIZE[2] UID BINARY.PEEK[2] BODY.PEEK[HEADER.FIELDS (X)])"
+            )
+            text = "a=b\r\n" * 11 + "a=b"
+            assert answer == [
+                f"* {number} FETCH (FLAGS (\\Recent) BODY[1] {{3}}\r\none BINARY.SIZE[2] {len(text)} UID {number}"
+                f" BINARY[2] {{{len(text)}}}\r\n{text} BODY[HEADER.FIELDS (X)] {{2}}\r\n\r\n)"
+            ]
+
+    play(tmp_path, scene)
+
+
+def test_an_encoding_that_is_not_known_is_said_before_anything_is_sent(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        for size in (10, 1_500_000):
+            await alice.append("inbox", "Content-Transfer-Encoding: x-own\r\n\r\n" + ("x" * 78 + "\r\n") * (size // 80))
+        await alice.ok("select inbox")
+        for number in (1, 2):
+            assert await alice.do(f"fetch {number} (BODY.PEEK[HEADER] BINARY.PEEK[1])") == [
+                "NO [UNKNOWN-CTE] the content-transfer-encoding 'x-own' is not known"
+            ]
+
+    play(tmp_path, scene)
+
+
+def test_news_wait_while_a_client_does_not_read(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        for _ in range(50):
+            await other.append("inbox")
+        await alice.ok("select inbox")
+        await other.ok("select inbox")
+        alice.write(b"a idle\r\n")
+        assert await alice.line() == b"+ idling"
+        await settled(alice)
+        alice.transport.sent.clear()
+        alice.session.pause_writing()
+        for _ in range(20):
+            await other.ok("store 1:* +flags.silent (one)")
+            await other.ok("store 1:* -flags.silent (one)")
+            await asyncio.sleep(0)
+        assert await settled(alice) < 20 * 50 * 20
+        alice.session.resume_writing()
+        alice.write(b"done\r\n")
+        assert (await alice.lines("a"))[-1].startswith("a OK")
+
+    play(tmp_path, scene)
+
+
+def test_a_message_that_comes_while_the_mailbox_is_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        await alice.append("inbox")
+        second = MaildirAccount(f"{tmp_path}/alice")
+
+        class Late(Selected):
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+                # Another process, between the look at the mailbox and its description.
+                put(second.folder("INBOX"))
+                self.folder.verified = time.monotonic()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(select, "Selected", Late)
+            assert "* 1 EXISTS" in await alice.ok("select inbox")
+        assert "* 2 EXISTS" in await alice.ok("noop")
+        second.close()
+
+    play(tmp_path, scene)
