@@ -99,11 +99,14 @@ def policy_of(program: str, config: Config | None = None) -> Policy:
     return replace(
         policy,
         reads=reads,
-        network=bool(kinds & {"ldap", "pgsql"} or config.oauth_introspection_url or ":" in config.oauth_jwks),
+        # PAM's modules are this system's own: they count failures in files, ask other hosts, run programs.
+        network=bool(kinds & {"ldap", "pgsql", "pam"} or config.oauth_introspection_url or ":" in config.oauth_jwks),
         # Its library binds each socket to an address of its own, to any port, before it connects.
         binds="ldap" in kinds,
-        # PAM's modules ask who runs them.
+        # They ask who runs them, too.
         root="pam" in kinds,
+        programs="pam" in kinds,
+        anywhere="pam" in kinds,
         # The accounts are in mail_owner's directory.
         sees=config.auth_owner != config.mail_owner,
     )

@@ -2,13 +2,17 @@
 name for what is asked: smtp, imap, pop3).
 
 libpam is called by ctypes in threads. Its modules want to be root: say ``n`` in the unpriv column of auth in master.cf.
+They then may do what they do elsewhere (write files, connect, run programs), but for one thing: after a wrong password
+it is auth that waits, not they.
 """
 
 import asyncio
 import ctypes
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tubepost.common.system import log
 from tubepost.common.config import Config
 
 from tubepost.services.auth.backends.base import UNKNOWN, WRONG, Account, Backend, Context, Result, Unavailable, Verdict
@@ -19,9 +23,12 @@ from tubepost.services.auth.hashing import Hasher
 _SUCCESS, _BUFFER_ERROR, _CONVERSATION_ERROR = 0, 5, 19
 _PERMISSION, _AUTHENTICATION, _UNAVAILABLE, _USER_UNKNOWN, _TRIES, _EXPIRED, _ACCOUNT_EXPIRED = 6, 7, 9, 10, 11, 12, 13
 _PROMPT_ECHO_OFF, _PROMPT_ECHO_ON = 1, 2
-_RHOST = 4
+_RHOST, _FAIL_DELAY = 4, 10
 _SILENT = 0x8000
 _MESSAGES_LIMIT = 32
+_THREADS = 16
+# A module may ask a host that is gone. Longer than their own patience, shorter than that of who waits for us, seconds.
+_DEADLINE = 60.0
 
 
 class _Message(ctypes.Structure):
@@ -41,8 +48,17 @@ _Converse = ctypes.CFUNCTYPE(
 )
 
 
+# pam_fail_delay(3)
+_Delay = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
+_no_delay = _Delay(lambda _code, _microseconds, _data: None)
+
+
 class _Conversation(ctypes.Structure):
     _fields_ = (("converse", _Converse), ("data", ctypes.c_void_p))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 class Library:
@@ -63,7 +79,7 @@ class Library:
         ]
         for name in ("pam_authenticate", "pam_acct_mgmt", "pam_end"):
             getattr(self._pam, name).argtypes = [ctypes.c_void_p, ctypes.c_int]
-        self._pam.pam_set_item.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p]
+        self._pam.pam_set_item.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
 
     def check(self, service: str, login: str, password: str, client: str) -> int:
         """PAM's code of the first step that fails, or 0. Blocks for as long as the modules like."""
@@ -79,20 +95,21 @@ class Library:
             for place in range(count):
                 style = messages[place].contents.style
                 if style == _PROMPT_ECHO_OFF:
-                    answers[place].text = self._c.strdup(password.encode())
+                    answers[place].text = self._c.strdup(_bytes(password))
                 elif style == _PROMPT_ECHO_ON:
-                    answers[place].text = self._c.strdup(login.encode())
+                    answers[place].text = self._c.strdup(_bytes(login))
             responses[0] = answers
             return _SUCCESS
 
         conversation = _Conversation(_Converse(converse), None)
         handle = ctypes.c_void_p()
         code: int = self._pam.pam_start(
-            service.encode(), login.encode(), ctypes.byref(conversation), ctypes.byref(handle)
+            service.encode(), _bytes(login), ctypes.byref(conversation), ctypes.byref(handle)
         )
         if code != _SUCCESS:
             return code
         try:
+            self._pam.pam_set_item(handle, _FAIL_DELAY, ctypes.cast(_no_delay, ctypes.c_void_p))
             if client:
                 self._pam.pam_set_item(handle, _RHOST, client.encode())
             code = self._pam.pam_authenticate(handle, _SILENT)
@@ -111,8 +128,15 @@ class Pam(SystemUsers):
         self.name = f"pam:{service}" if service else "pam"
         self._service = service
         self._library = library
-        # A module may wait seconds after a wrong password: those of others are not to wait behind it.
-        self._threads = ThreadPoolExecutor(16, "pam")
+        # A module may wait for another host: those of others are not to wait behind it.
+        self._threads = ThreadPoolExecutor(_THREADS, "pam")
+
+    async def open(self) -> None:
+        if os.geteuid() != 0:
+            log.warning(
+                f"{self.name}: auth does not run as root, so pam_unix calls every password wrong; "
+                "say n in the unpriv column of auth in master.cf"
+            )
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -123,9 +147,13 @@ class Pam(SystemUsers):
             return UNKNOWN
         if "\0" in password:
             return WRONG
-        code = await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._library.check, self._service or context.scope, account.name, password, context.client
-        )
+        words = (self._service or context.scope, account.name, password, context.client)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self._library.check, *words)
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                code = await work
+        except TimeoutError:
+            raise Unavailable(f"{self.name} does not answer within {_DEADLINE:g} s") from None
         return judge(code, account, self.name)
 
 
