@@ -72,20 +72,30 @@ class Mailboxes:
         lock = self._opening.setdefault(path, asyncio.Lock())
         async with lock:
             found = self._open.get(path)
-            if found is None:
+            if found is None or (found.users and found.account.database.replaced):
+                # Another process found the index corrupt. Who uses the old one gives it back in time.
                 ids = (user.uid, user.gid) if self._act and user.uid >= 0 else None
                 account = await self.in_thread(MaildirAccount, path, ids)
                 found = self._open[path] = Mailbox(self, account)
-            elif not found.users and found.account.database.replaced:
-                # Another process found the index corrupt, and what is open here is the old one.
-                await self.in_thread(found.account.renew)
+            # It is in use from now on, so that nobody closes it meanwhile.
             found.users += 1
+            if found.users == 1 and found.account.database.replaced:
+                try:
+                    await self.in_thread(found.account.renew)
+                except BaseException:
+                    found.users -= 1
+                    raise
         self._opening.pop(path, None)
         return found
 
     def release(self, mailbox: Mailbox) -> None:
         """One user less."""
         mailbox.users -= 1
+        if self._open.get(mailbox.path) is not mailbox:
+            # Another one has taken its place.
+            if not mailbox.users:
+                self._close(mailbox)
+            return
         spare = [path for path, other in self._open.items() if not other.users]
         for path in spare[: max(0, len(spare) - _SPARE)]:
             self._close(self._open.pop(path))

@@ -377,7 +377,14 @@ class Session(Connection):
         if expunges is Updates.NO_EXPUNGE and watching is not None and watching.filters and not watching.delayed:
             # RFC 5465 5.3: whoever asks for SELECTED uses no message numbers.
             expunges = Updates.ALL
-        await updates.announce(self, expunges)
+        try:
+            await updates.announce(self, expunges)
+        except (OSError, sqlite3.Error) as error:
+            if not _passes(error):
+                raise
+            # What was not told is told with the next command.
+            log.error(f"{self.who}: cannot look for news: {error}")
+            return
         if self.selected is not None and self.selected.arrived:
             await tell_arrived(self, self.selected)
 
@@ -440,6 +447,13 @@ class Session(Connection):
             self.server.unwatch(self, selected)
             if selected.mailbox is not self.mailbox:
                 self.server.mailboxes.release(selected.mailbox)
+
+
+def _passes(error: Exception) -> bool:
+    """Is it trouble that a session can outlast: a full disk, an index that another process has had for long?"""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
 
 
 def _words(error: Exception) -> tuple[bytes, str]:

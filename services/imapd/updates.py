@@ -1,6 +1,6 @@
 """What changed in the selected mailbox, told to the client (RFC 9051 7.4, 7.5; RFC 7162 3.2.10)."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tubepost.common.imap.write import compact
 
@@ -25,34 +25,48 @@ async def announce(session: "Session", expunges: Updates) -> None:
     selected = session.selected
     if selected is None:
         return
-    folder, mailbox = selected.folder, selected.mailbox
     try:
-        async with mailbox.lock:
-            stale = folder.stale()
-        if stale:
-            await mailbox.work(folder.sync)
-        async with mailbox.lock:
-            state = mailbox.account.state()
-            pending = selected.gone_modseq != selected.seen_modseq and expunges is Updates.ALL
-            pending = pending or selected.skipped or bool(selected.untold)
-            if state != selected.state or pending:
-                tell(session, selected, expunges)
-                selected.state = state
-        if selected.context_news:
-            await contexts.tell(session, selected)
+        await _look(session, selected, expunges)
     except NoSuchFolder:
-        await _follow(session, selected)
-        await announce(session, expunges)
+        try:
+            await _follow(session, selected)
+            await _look(session, selected, expunges)
+        except NoSuchFolder:
+            _part(session, "The selected mailbox was deleted")
+
+
+async def _look(session: "Session", selected: Selected, expunges: Updates) -> None:
+    folder, mailbox = selected.folder, selected.mailbox
+    async with mailbox.lock:
+        if folder.database is not mailbox.account.database or folder.database.replaced:
+            # Its UIDs are others now, and no client expects that of a mailbox that it has selected.
+            _part(session, "The index of the mailbox was made anew; please come again")
+        stale = folder.stale()
+    if stale:
+        await mailbox.work(folder.sync)
+    async with mailbox.lock:
+        state = mailbox.account.state()
+        pending = selected.gone_modseq != selected.seen_modseq and expunges is Updates.ALL
+        pending = pending or selected.skipped or bool(selected.untold)
+        if state != selected.state or pending:
+            tell(session, selected, expunges)
+            selected.state = state
+    if selected.context_news:
+        await contexts.tell(session, selected)
+
+
+def _part(session: "Session", text: str) -> NoReturn:
+    """RFC 2180 3.3: of a selected mailbox that another client removed; the session cannot go on with it."""
+    session.send(f"* BYE {text}\r\n".encode())
+    raise Gone
 
 
 async def _follow(session: "Session", selected: Selected) -> None:
-    """The mailbox has another name now, or is no more. Raises Gone."""
+    """The mailbox has another name now, or is no more. Raises NoSuchFolder."""
     async with selected.mailbox.lock:
         folder = selected.mailbox.account.renamed(selected.folder)
     if folder is None:
-        # RFC 2180 3.3: of a selected mailbox that another client removed; the session cannot go on with it.
-        session.send(b"* BYE The selected mailbox was deleted\r\n")
-        raise Gone
+        raise NoSuchFolder(selected.folder.name)
     session.server.unwatch(session, selected)
     selected.folder = folder
     selected.state = None

@@ -343,7 +343,11 @@ class Folder:
     @as_owner
     def draft(self) -> Draft:
         """A message to be written and then given to ``append``. Raises OSError."""
-        return Draft(f"{self.path}/tmp")
+        try:
+            return Draft(f"{self.path}/tmp")
+        except FileNotFoundError:
+            scan.make_missing(self.path)
+            return Draft(f"{self.path}/tmp")
 
     @as_owner
     def append(self, drafts: Sequence[Draft]) -> list[int]:

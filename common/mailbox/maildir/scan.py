@@ -38,14 +38,35 @@ def _look(folder: "Folder") -> tuple[bool, bool]:
     folder.status()
     new_known, cur_known = folder.times
     try:
-        new = os.stat(f"{folder.path}/new").st_mtime_ns
-        cur = os.stat(f"{folder.path}/cur").st_mtime_ns
+        new, cur = _times(folder)
     except FileNotFoundError:
-        folder.account.folders()
-        raise NoSuchFolder(folder.name) from None
+        try:
+            make_missing(folder.path)
+            new, cur = _times(folder)
+        except FileNotFoundError:
+            folder.account.folders()
+            raise NoSuchFolder(folder.name) from None
     if abs(cur_known) == cur:
         return new != new_known, cur_known < 0 and time.monotonic() - folder.verified >= _VERIFY
     return new != new_known, True
+
+
+def _times(folder: "Folder") -> tuple[int, int]:
+    return os.stat(f"{folder.path}/new").st_mtime_ns, os.stat(f"{folder.path}/cur").st_mtime_ns
+
+
+def make_missing(path: str) -> None:
+    """Copies and backups lose directories that are empty: make ``new`` and ``tmp`` of a folder again.
+
+    Raises FileNotFoundError when it is no folder (any more), OSError.
+    """
+    os.stat(f"{path}/cur")
+    for part in ("new", "tmp"):
+        try:
+            # Not with what is above: the folder may just be going.
+            os.mkdir(f"{path}/{part}", 0o700)
+        except FileExistsError:
+            pass
 
 
 def sync(folder: "Folder", force: bool = False) -> None:

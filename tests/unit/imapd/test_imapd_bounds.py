@@ -1,6 +1,8 @@
 """What a client may make the server keep in memory, and what happens while other processes write."""
 
 import asyncio
+import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -126,5 +128,65 @@ def test_a_message_that_comes_while_the_mailbox_is_selected(tmp_path: Path, monk
             assert "* 1 EXISTS" in await alice.ok("select inbox")
         assert "* 2 EXISTS" in await alice.ok("noop")
         second.close()
+
+    play(tmp_path, scene)
+
+
+def test_a_mailbox_whose_index_was_made_anew(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        first = await server.log_in("alice")
+        # Keeps the account in use.
+        await server.log_in("alice")
+        await first.append("inbox")
+        (before,) = [line for line in await first.ok("select inbox") if "MAILBOXID" in line]
+        root = f"{tmp_path}/alice"
+        for suffix in ("-wal", "-shm", ""):
+            os.unlink(f"{root}/tubepost.db{suffix}")
+        MaildirAccount(root).close()
+        first.write(b"a noop\r\n")
+        assert await first.line() == b"* BYE The index of the mailbox was made anew; please come again"
+        third = await server.log_in("alice")
+        found = await third.ok("select inbox")
+        assert "* 1 EXISTS" in found and before not in found
+
+    play(tmp_path, scene)
+
+
+def test_directories_that_a_backup_has_lost(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        await alice.ok("create x")
+        await alice.append("x")
+        await alice.ok("select x")
+        for part in ("new", "tmp"):
+            os.rmdir(f"{tmp_path}/alice/.x/{part}")
+        await alice.ok("noop")
+        os.rmdir(f"{tmp_path}/alice/.x/tmp")
+        assert (await alice.append("x"))[-1].startswith("OK")
+        os.rmdir(f"{tmp_path}/alice/.x/new")
+        assert "* 2 EXISTS" in await alice.ok("select x")
+
+    play(tmp_path, scene)
+
+
+def test_a_disk_that_is_full_ends_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        await alice.ok("select inbox")
+        await other.append("inbox")
+
+        def full(_: Folder) -> int:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Folder, "settle_new", full)
+            for _ in range(2):
+                assert (await alice.do("noop"))[-1].startswith("OK")
+        await alice.ok("noop")
+        assert "(UID 1)" in (await alice.ok("fetch 1 uid"))[0]
+        await other.append("inbox")
+        assert "* 2 EXISTS" in await alice.ok("noop")
 
     play(tmp_path, scene)

@@ -5,6 +5,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from tubepost.common.wire.auth import User
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.skeleton.mailboxes import Mailboxes
@@ -45,6 +47,50 @@ def test_an_account_that_waits_for_the_next_user_is_looked_at(tmp_path: Path) ->
         assert second is first
         assert second.account.folder("INBOX").mailboxid != before
         mailboxes.release(second)
+        mailboxes.close()
+
+    asyncio.run(run())
+
+
+def test_who_comes_while_the_old_one_is_in_use_gets_the_new_one(tmp_path: Path) -> None:
+    root = tmp_path / "box"
+    user = User(name="a@b", mailbox=f"{root}/")
+
+    async def run() -> None:
+        mailboxes = Mailboxes(1, False)
+        first = await mailboxes.open(user)
+        _replace(root)
+        second = await mailboxes.open(user)
+        assert (
+            second is not first and second.account.folder("INBOX").mailboxid != first.account.folder("INBOX").mailboxid
+        )
+        assert await mailboxes.open(user) is second
+        mailboxes.release(first)
+        with pytest.raises(sqlite3.ProgrammingError):
+            first.account.folder("INBOX")
+        mailboxes.release(second)
+        mailboxes.release(second)
+        assert mailboxes.get(str(root)) is second
+        mailboxes.close()
+
+    asyncio.run(run())
+
+
+def test_one_that_cannot_be_opened_again_is_not_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "box"
+    user = User(name="a@b", mailbox=f"{root}/")
+
+    async def run() -> None:
+        mailboxes = Mailboxes(1, False)
+        first = await mailboxes.open(user)
+        mailboxes.release(first)
+        _replace(root)
+        with monkeypatch.context() as patch:
+            patch.setattr(MaildirAccount, "_open", lambda _: (_ for _ in ()).throw(OSError("no")))
+            with pytest.raises(OSError):
+                await mailboxes.open(user)
+        assert first.users == 0
+        assert await mailboxes.open(user) is first
         mailboxes.close()
 
     asyncio.run(run())
