@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tubepost.common.config import Config, ConfigError, load
+from tubepost.common.config.owners import make_directories
 
 from tubepost.master import sockets, table
 from tubepost.master.table import Service
@@ -39,6 +40,7 @@ def prepare(
     services = read_services(directory, config)
     if os.path.realpath(config.queue_directory) != os.path.realpath("."):
         raise config.bad_value("queue_directory", "cannot change at reload: stop and start")
+    make_directories(config)
     # A port whose service is only called otherwise now (2525, 127.0.0.1:2525) is not lost for a moment.
     leaving = [
         listener
