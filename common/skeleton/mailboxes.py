@@ -94,14 +94,22 @@ class Mailboxes:
         if self._open.get(mailbox.path) is not mailbox:
             # Another one has taken its place.
             if not mailbox.users:
-                self._close(mailbox)
+                self._close_soon(mailbox)
             return
         spare = [path for path, other in self._open.items() if not other.users]
         for path in spare[: max(0, len(spare) - _SPARE)]:
-            self._close(self._open.pop(path))
+            self._close_soon(self._open.pop(path))
 
     def get(self, path: str) -> Mailbox | None:
         return self._open.get(path)
+
+    def _close_soon(self, mailbox: Mailbox) -> None:
+        """The last to close an index brings its log into it, and waits for the disk."""
+        try:
+            self._pool.submit(self._close, mailbox)
+        except RuntimeError:
+            # The program is ending.
+            self._close(mailbox)
 
     def _close(self, mailbox: Mailbox) -> None:
         try:

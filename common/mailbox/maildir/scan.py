@@ -74,19 +74,37 @@ def sync(folder: "Folder", force: bool = False) -> None:
     look_new, look_cur = (True, True) if force else _look(folder)
     if not look_new and not look_cur:
         return
+    measured = _measure_all(folder) if folder.status().uidnext == 1 else {}
     with folder.database.transaction():
-        changed = _Scan(folder).run(look_cur)
+        changed = _Scan(folder, measured).run(look_cur)
     folder.account.generation += 1
     if changed:
         folder.database.sync()
     folder.status()
 
 
+def _measure_all(folder: "Folder") -> dict[str, tuple[int, int]]:
+    """The unique part of each file's name to what ``measure`` says.
+
+    A folder that is looked at for the first time may have very many files: all that is read of them is read before the
+    index is locked, or other processes would wait longer than they can.
+    """
+    found = {}
+    for part in ("new", "cur"):
+        directory = f"{folder.path}/{part}"
+        for name in _listing(directory):
+            measured = measure(f"{directory}/{name}")
+            if measured is not None:
+                found[split_file(name)[0]] = measured
+    return found
+
+
 class _Scan:
     """Within a transaction: nobody of this system changes anything meanwhile."""
 
-    def __init__(self, folder: "Folder") -> None:
+    def __init__(self, folder: "Folder", measured: dict[str, tuple[int, int]]) -> None:
         self._folder = folder
+        self._measured = measured
         self._connection = folder.database.connection
         self._letters: dict[str, str] | None = None
         self._changed = False
@@ -207,7 +225,8 @@ class _Scan:
         folder = self._folder
         found = []
         for place, name in fresh:
-            measured = measure(f"{folder.path}/{'cur' if place else 'new'}/{name}")
+            measured = self._measured.get(split_file(name)[0])
+            measured = measured or measure(f"{folder.path}/{'cur' if place else 'new'}/{name}")
             if measured is not None:
                 found.append((_delivered(name, measured[1]), name, place, *measured))
         if not found:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tubepost.common.imap import arguments
-from tubepost.common.imap.names import Pattern, is_below, join_reference, parents
+from tubepost.common.imap.names import Pattern, join_reference, parents
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import mailbox, quoted
 
@@ -166,6 +166,8 @@ class _Answer:
         self._patterns = [Pattern(pattern) for pattern in patterns]
         self._above = {parent for name in listed for parent in parents(name)}
         """Names that have some below them."""
+        self._above_met: set[str] | None = None
+        """Names that have some below them that meet the criteria."""
         self._criteria = request.selection & {b"SUBSCRIBED", b"SPECIAL-USE"}
         self._recursive = b"RECURSIVEMATCH" in request.selection
 
@@ -231,8 +233,10 @@ class _Answer:
         """RFC 5258 3.5: that something below meets the criteria."""
         if not self._recursive:
             return b""
-        known = self._listed.keys() | self._subscribed
-        below = [other for other in known if is_below(other, name) and self._selected(other)]
+        if self._above_met is None:
+            known = self._listed.keys() | self._subscribed
+            self._above_met = {above for other in known if self._selected(other) for above in parents(other)}
+        below = name in self._above_met
         met = [criterion for criterion in (b"SUBSCRIBED", b"SPECIAL-USE") if criterion in self._criteria and below]
         return b' ("CHILDINFO" (' + b" ".join(b'"%b"' % criterion for criterion in met) + b"))" if met else b""
 

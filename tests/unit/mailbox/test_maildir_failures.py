@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tubepost.common.mailbox.maildir import folder as folder_module
+from tubepost.common.mailbox.maildir import scan
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.names import BadName
@@ -232,3 +233,22 @@ def test_a_keyword_is_spelled_alike_in_every_folder(account: MaildirAccount) -> 
     put(there, ("WORK",))
     assert there.keywords() == ["Work"]
     assert [name.partition(":")[2] for name in os.listdir(f"{there.path}/cur")] == ["2,a"]
+
+
+def test_files_are_measured_before_the_index_is_locked(
+    account: MaildirAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        Path(account.root, "cur" if number else "new", f"{number}.a.b").write_bytes(b"Subject: y\n\nyes\n")
+    measure = scan.measure
+    locked = []
+
+    def note(path: str) -> tuple[int, int] | None:
+        locked.append(account.database.connection.in_transaction)
+        return measure(path)
+
+    monkeypatch.setattr(scan, "measure", note)
+    inbox = account.folder("INBOX")
+    inbox.sync()
+    assert locked == [False] * 3
+    assert inbox.status().messages == 3 and inbox.status().size == 3 * 19

@@ -66,6 +66,7 @@ def test_who_comes_while_the_old_one_is_in_use_gets_the_new_one(tmp_path: Path) 
         )
         assert await mailboxes.open(user) is second
         mailboxes.release(first)
+        await mailboxes.in_thread(int)
         with pytest.raises(sqlite3.ProgrammingError):
             first.account.folder("INBOX")
         mailboxes.release(second)
