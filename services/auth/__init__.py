@@ -23,8 +23,9 @@ Standards
 
 Security
     Alone reads the passwords. Writes its databases, and has no network unless a backend or OAuth is set that needs one.
-    With ``auth_owner`` it runs as an account of its own. The backend pam needs it to run as root (unpriv n), and lets
-    PAM's modules write files, connect and run programs.
+    With ``auth_owner`` it runs as an account of its own, to which the master hands ``auth_directory`` when it starts and
+    at a reload. The backend pam needs it to run as root (unpriv n), and lets PAM's modules write files, connect and run
+    programs.
 
 Bugs
     SCRAM is for users with a stored SCRAM key; application passwords and other backends' users need PLAIN or LOGIN.

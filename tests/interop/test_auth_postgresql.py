@@ -8,6 +8,7 @@ import imaplib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -339,3 +340,14 @@ def test_by_socket_and_to_a_mailbox(server: Server) -> None:
             client.shutdown()
         finally:
             server.start()
+
+
+def test_the_second_server_is_asked_when_the_first_says_nothing(server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as closed:
+        ports = [closed.getsockname()[1], silent.getsockname()[1], server.port]
+        closed.close()
+        hosts = ", ".join(f"127.0.0.1:{port}" for port in ports)
+        with Instance(main=_settings(server, 6, "timeout = 8", hosts=hosts)) as instance:
+            asker = Asker(instance)
+            assert asker.plain(1, ALICE, SECRET, "secured") == ["OK", "1", f"user={ALICE}"]
+            assert asker.plain(2, ALICE, "wrong", "secured") == ["FAIL", "2"]

@@ -40,6 +40,8 @@ _HOST_AND_PORT = re.compile(r"\[(.+)\](?::(\d+))?|([^:]+):(\d+)")
 # How long a server may take to give up a question, and then to say so, seconds.
 _GRACE = 1.0
 _CERTIFICATE = (("sslcert", ".crt"), ("sslkey", ".key"))
+# A connection that something on the way has forgotten is noticed while it idles, not by who logs in next; seconds.
+_KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "3"}
 _NO = ("", "0", "n", "no", "f", "false")
 # What a client called itself cannot be a text of this database: then nobody there is called so.
 _STRANGE = (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire)
@@ -125,7 +127,10 @@ class PostgreSql(Backend):
         except psycopg.ProgrammingError as error:
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
         # libpq would look into the home of who started the master, and give up where it may not look.
-        self._arguments |= {key: path + end for key, end in _CERTIFICATE if key not in given}
+        defaults = {**_KEEPALIVES, **{key: path + end for key, end in _CERTIFICATE}}
+        self._arguments |= {key: value for key, value in defaults.items() if key not in given}
+        # Each server has its part of the time, so that the second is reached when the first says nothing.
+        self._connect_timeout = self._timeout // len(str(given.get("host") or given.get("hostaddr") or "").split(","))
         self._turns = asyncio.Semaphore(_positive(told, "connections", 4))
         self._idle: list[Connection] = []
 
@@ -184,7 +189,7 @@ class PostgreSql(Backend):
                 # Statements that the server keeps are lost behind a pool of connections (pgbouncer).
                 prepare_threshold=None,
                 row_factory=dict_row,
-                connect_timeout=self._timeout,
+                connect_timeout=max(1, self._connect_timeout),
                 **self._arguments,  # type: ignore[arg-type]
             )
 
