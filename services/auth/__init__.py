@@ -23,7 +23,7 @@ Standards
 
 Security
     Alone reads the passwords. Writes its databases, and has no network unless a backend or OAuth is set that needs one.
-    With ``auth_owner`` it runs as an account of its own, to which the master hands ``auth_directory`` when it starts and
+    With ``auth_owner`` it runs as an account of its own, to which the master hands ``auth_directory`` at its start and
     at a reload. The backend pam needs it to run as root (unpriv n), and lets PAM's modules write files, connect and run
     programs.
 
