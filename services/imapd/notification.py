@@ -4,10 +4,10 @@ What an account looked like when the client was last told is kept as a snapshot;
 there is now. So nothing is told twice, and nothing is lost when hints come late or together.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, NamedTuple
 
-from tubepost.common.imap.names import is_below, parent, parents
+from tubepost.common.imap.names import parent, parents
 from tubepost.common.imap.notification import Event, Group, Notify
 from tubepost.common.imap.write import astring, mailbox
 
@@ -315,7 +315,9 @@ class Watching:
 
     def _tell_names(self, before: Tree, after: Tree) -> None:
         """RFC 5465 5.4, 5.5, 5.9"""
-        there = {known.name for known in after.folders.values()}
+        there = {known.name: known for known in after.folders.values()}
+        before_names = {known.name for known in before.folders.values()}
+        above_some = {above for name in there for above in parents(name)}
         told: set[str] = set()
         affected: dict[str, None] = {}
         for number, known in after.folders.items():
@@ -323,14 +325,13 @@ class Watching:
             if old is None:
                 affected[known.name] = None
             elif old.name != known.name:
-                above = parent(known.name)
-                moved = next((o for o in before.folders.values() if o.name == parent(old.name)), None)
-                if above in told and moved is not None and moved.name not in there:
+                above, was = parent(known.name), parent(old.name)
+                if above in told and was in before_names and was not in there:
                     # RFC 5465 5.4: of a renamed mailbox's children nothing is told.
                     told.add(known.name)
                 elif b"MAILBOXNAME" in self._events(known.name, after) | self._events(old.name, after):
                     told.add(known.name)
-                    self._tell_list(after, known.name, there, old.name)
+                    self._tell_list(after, known.name, there, above_some, old.name)
             elif old.readable != known.readable:
                 affected[known.name] = None
         for number, old in before.folders.items():
@@ -343,15 +344,17 @@ class Watching:
         for name in affected:
             if name not in told and b"MAILBOXNAME" in self._events(name, after):
                 told.add(name)
-                self._tell_list(after, name, there)
+                self._tell_list(after, name, there, above_some)
         for name in sorted(before.subscribed ^ after.subscribed):
             if name not in told and b"SUBSCRIPTIONCHANGE" in self._events(name, after) | self._events(name, before):
-                self._tell_list(after, name, there)
+                self._tell_list(after, name, there, above_some)
 
-    def _tell_list(self, tree: Tree, name: str, there: set[str], old: str = "") -> None:
-        known = next((known for known in tree.folders.values() if known.name == name), None)
+    def _tell_list(
+        self, tree: Tree, name: str, there: Mapping[str, Known], above_some: Set[str], old: str = ""
+    ) -> None:
+        known = there.get(name)
         attributes = [] if known is not None else ["\\NonExistent"]
-        attributes.append("\\HasChildren" if any(is_below(other, name) for other in there) else "\\HasNoChildren")
+        attributes.append("\\HasChildren" if name in above_some else "\\HasNoChildren")
         if name in self._own.subscribed:
             attributes.append("\\Subscribed")
         if known is not None:

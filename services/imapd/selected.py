@@ -91,10 +91,16 @@ class Selected:
         return self._view is not None
 
     def _load(self) -> View:
-        """As the mailbox was when the client was last told: what came since is left out, what went is put back."""
+        """As the mailbox was when the client was last told: what came since is left out, what went is put back.
+
+        Which flags a message had that has others since is not known: it gets none (0 is no set), and so is told.
+        """
         folder = self.folder
-        rows = [row for row in folder.uids() if row[0] < self.uidnext]
+        uids = folder.uids()
+        # Behind the list: what another process changes between the two is only told.
         changes = folder.changes(self.gone_modseq)
+        later = {uid for uid, _, modseq in changes.changed if modseq > self.seen_modseq}
+        rows = [(uid, 0 if uid in later else flagset) for uid, flagset in uids if uid < self.uidnext]
         if changes.gone:
             there = {uid for uid, _ in rows}
             rows += [(uid, 0) for uid in changes.gone if uid < self.uidnext and uid not in there]

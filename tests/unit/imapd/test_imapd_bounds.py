@@ -152,6 +152,22 @@ def test_a_mailbox_whose_index_was_made_anew(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_flags_that_changed_before_the_mailbox_was_read(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        for _ in range(3):
+            await other.append("inbox")
+        await other.ok("select inbox")
+        await alice.ok("select inbox")
+        await other.ok("store 2 +flags (\\Flagged)")
+        found = await alice.ok("fetch 1 (uid)")
+        assert found[0] == "* 1 FETCH (UID 1)"
+        assert [line for line in found if "FLAGS" in line and " 2 FETCH" in line and "Flagged" in line], found
+        assert not [line for line in await alice.ok("noop") if "FETCH" in line]
+
+    play(tmp_path, scene)
+
+
 def test_directories_that_a_backup_has_lost(tmp_path: Path) -> None:
     async def scene(server: FakeImapd) -> None:
         alice = await server.log_in("alice")
