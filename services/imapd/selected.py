@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tubepost.services.imapd.contexts import SearchContext
 
 
+# Messages of a list that takes its time to be read.
+_LONG = 5000
+
+
 class Selected:
     """``name`` is what the client calls it, ``mailbox`` the account it belongs to (another's, when it is shared)."""
 
@@ -61,6 +65,11 @@ class Selected:
         if self._view is None:
             self._view = self._load()
         return self._view
+
+    async def prepare(self) -> None:
+        """Read a long list in a thread, before a command that wants it. Raises NoSuchFolder, sqlite3.Error."""
+        if self._view is None and self.count > _LONG:
+            self._view = await self.mailbox.work(self._load)
 
     # \\Recent (RFC 3501 2.3.2): a message has it in the first session that is told of it, and in no other
 

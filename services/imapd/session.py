@@ -55,6 +55,7 @@ _NUMBERED = frozenset({b"FETCH", b"STORE", b"COPY", b"MOVE", b"SEARCH", b"SORT",
 _NAMING = frozenset(
     {b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"SETMETADATA", b"SETACL", b"DELETEACL"}
 )
+_LEAVING = frozenset({b"CLOSE", b"UNSELECT"})
 # Commands that may take long and send nothing meanwhile; those that search tell more of it themselves.
 _LONG = frozenset(
     {b"COPY", b"UID COPY", b"MOVE", b"UID MOVE", b"EXPUNGE", b"UID EXPUNGE", b"CLOSE", b"STORE", b"UID STORE"}
@@ -291,6 +292,8 @@ class Session(Connection):
                 # RFC 9586 3
                 raise UidRequired("Only UIDs can be used now")
             expunges = found.updates
+            if self.selected is not None and found.state == "selected" and command.verb not in _LEAVING:
+                await self.selected.prepare()
             if self.watching is not None and self.watching.pending and command.verb in _NAMING:
                 await self.watching.tell()
             answer = await found.run(self, command)

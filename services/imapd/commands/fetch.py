@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Messages a turn of the loop: of the index, and of files.
 _ROWS = 500
+_FLAGS = 10_000
 _FILES = 32
 # Pieces of one message.
 _PIECES = 32
@@ -58,7 +59,11 @@ async def fetch(session: "Session", command: Command) -> Ok:
     if plan.is_flags_only and not limited:
         async with selected.mailbox.lock:
             updates.tell(session, selected, Updates.NO_EXPUNGE)
-        _tell_flags(session, selected, uids, plan)
+        for start in range(0, len(uids), _FLAGS):
+            if start:
+                await session.drain_out()
+                await asyncio.sleep(0)
+            _tell_flags(session, selected, uids[start : start + _FLAGS], plan)
         return Ok()
     if await _send(session, selected, plan, uids, backwards=bool(limited)):
         if limited:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.view import View
 
 from tests.fakes.imap import Client, FakeImapd, play
-from tubepost.services.imapd.commands import select
+from tubepost.services.imapd import selected
+from tubepost.services.imapd.commands import fetch, select
 from tubepost.services.imapd.selected import Selected
 
 
@@ -164,6 +167,40 @@ def test_flags_that_changed_before_the_mailbox_was_read(tmp_path: Path) -> None:
         assert found[0] == "* 1 FETCH (UID 1)"
         assert [line for line in found if "FLAGS" in line and " 2 FETCH" in line and "Flagged" in line], found
         assert not [line for line in await alice.ok("noop") if "FETCH" in line]
+
+    play(tmp_path, scene)
+
+
+def test_long_lists_are_read_in_threads_and_told_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selected, "_LONG", 3)
+    monkeypatch.setattr(fetch, "_FLAGS", 2)
+    load = Selected._load
+    threads = []
+
+    def note(self: Selected) -> View:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return load(self)
+
+    monkeypatch.setattr(Selected, "_load", note)
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice", "IMAP4rev2")
+        for _ in range(3):
+            await alice.append("inbox")
+        await alice.ok("select inbox")
+        await alice.ok("unselect")
+        await alice.ok("select inbox")
+        assert await alice.ok("fetch 1:* flags") == [f"* {number} FETCH (FLAGS ())" for number in range(1, 4)]
+        assert threads == [True]
+        for _ in range(2):
+            await alice.append("inbox")
+        await alice.ok("select inbox")
+        await alice.ok("unselect")
+        await alice.ok("select inbox")
+        assert await alice.ok("uid fetch 1,3:5 flags") == [
+            f"* {number} FETCH (UID {number} FLAGS ())" for number in (1, 3, 4, 5)
+        ]
+        assert threads == [True, False]
 
     play(tmp_path, scene)
 
