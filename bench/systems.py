@@ -40,7 +40,14 @@ class Tubepost:
         # One directory for every run: the log must not be on the way of the messages.
         self.instance = Instance(
             root=str(self.root),
-            main={"maillog_file": str(self.root / "log" / "mail.log"), "maillog_file_prefixes": "/", **(main or {})},
+            main={
+                "maillog_file": str(self.root / "log" / "mail.log"),
+                "maillog_file_prefixes": "/",
+                # As in an instance that is not for trying out: the accounts alone, no tables beside them.
+                "virtual_mailbox_maps": "accounts:mailboxes",
+                "virtual_alias_maps": "accounts:aliases",
+                **(main or {}),
+            },
             master=master,
             services=services,
         )
