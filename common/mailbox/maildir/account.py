@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tubepost.common.system import log
+from tubepost.common.system.atomic import write_file
 from tubepost.common.mailbox.maildir import scan
 from tubepost.common.mailbox.maildir.database import Database, is_corrupt
 from tubepost.common.mailbox.maildir.flags import FlagSets
@@ -21,6 +22,9 @@ from tubepost.common.mailbox.maildir.migration import read_subscriptions
 from tubepost.common.mailbox.maildir.names import SEPARATOR, BadName, directory_of, folder_of
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder
+
+# Beside the index, and outlives it: the highest UIDVALIDITY that was given out.
+_HIGHEST = "tubepost.uidvalidity"
 
 
 class FolderInfo(NamedTuple):
@@ -378,9 +382,10 @@ class MaildirAccount:
     def _insert_folder(self, name: str, special: Iterable[str] = ()) -> int:
         """Within a transaction."""
         now = time.time()
-        # RFC 9051 2.3.1.1: greater than that of any folder that had this name before.
-        uidvalidity = max(int(now), (self._value("uidvalidity") or 0) + 1)
+        # RFC 9051 2.3.1.1: greater than that of any folder that had this name before, also in an index that was lost.
+        uidvalidity = max(int(now), (self._value("uidvalidity") or 0) + 1, self._highest_uidvalidity() + 1)
         self._set_value("uidvalidity", uidvalidity)
+        write_file(f"{self.root}/{_HIGHEST}", b"%d\n" % uidvalidity, 0o600)
         row = self.database.one(
             "INSERT INTO folder (name, mailboxid, uidvalidity, modseq, special) VALUES (?,?,?,?,?) RETURNING id",
             name,
@@ -390,6 +395,16 @@ class MaildirAccount:
             " ".join(special),
         )
         return int(row[0])
+
+    def _highest_uidvalidity(self) -> int:
+        """That was ever given out here; 0 when that is not known."""
+        try:
+            with open(f"{self.root}/{_HIGHEST}", "rb") as file:
+                text = file.read(32).strip()
+        except FileNotFoundError:
+            return 0
+        # Whatever somebody wrote there: it must leave room for more.
+        return int(text) if text.isdigit() and int(text) < 0xFFF00000 else 0
 
     def _forget_folder(self, number: int) -> None:
         execute = self.database.connection.execute
