@@ -18,6 +18,8 @@ from tubepost.common.system import log
 FILE = "tubepost.db"
 VERSION = 1
 _BUSY = 20.0
+# Milliseconds that an event loop may wait.
+_MOMENT = 20
 _CACHE_KIB = 2048
 # Pages of the log after which it is copied back. A long log is slow to open, a short one is copied often.
 _CHECKPOINT = 2000
@@ -209,6 +211,15 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
 
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """In this block another's transaction is waited for a moment only; then an error that ``is_busy``."""
+        self.connection.execute(f"PRAGMA busy_timeout={_MOMENT}")
+        try:
+            yield
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
+
     def sync(self) -> None:
         """Make what was committed durable: nobody may be told of a UID before. Raises OSError."""
         for name in (f"{self.path}-wal", self.path):
@@ -262,3 +273,8 @@ def _statements() -> Iterator[str]:
 def is_corrupt(error: sqlite3.Error) -> bool:
     """Is the file itself broken (not busy, not full, not forbidden)?"""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Did another process have the index to itself all the while?"""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY

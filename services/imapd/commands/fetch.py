@@ -194,9 +194,9 @@ async def _mark_seen(session: "Session", selected: Selected, uids: Sequence[int]
     folder = selected.folder
     async with selected.mailbox.lock:
         unseen = [uid for uid, flagset in folder.rows(("uid", "flagset"), uids) if not folder.seen(flagset)]
-        if not unseen:
-            return
-        done = folder.store(unseen, "+", ["\\Seen"])
+    if not unseen:
+        return
+    done = await selected.mailbox.quick(folder.store, unseen, "+", ["\\Seen"])
     if done.changed:
         session.server.changed(selected.mailbox, (folder.id, folder.name))
         session.server.flush_soon(selected)

@@ -50,8 +50,7 @@ async def store(session: "Session", command: Command) -> Ok:
     elif len(uids) > _FEW:
         done = await selected.mailbox.work(folder.store, uids, request.mode, may, since)
     else:
-        async with selected.mailbox.lock:
-            done = folder.store(uids, request.mode, may, since)
+        done = await selected.mailbox.quick(folder.store, uids, request.mode, may, since)
     async with selected.mailbox.lock:
         updates.tell_keywords(session, selected)
         if request.silent:
