@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -106,8 +107,6 @@ class Dovecot:
 
 def wait_for_port(port: int, timeout: float = 20.0) -> None:
     """Until somebody accepts connections. Raises TimeoutError."""
-    import socket
-
     deadline = time.monotonic() + timeout
     while True:
         try:

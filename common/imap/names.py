@@ -102,11 +102,6 @@ def canonical(name: str, separator: str = "/") -> str:
     return name
 
 
-def is_inbox(name: str) -> bool:
-    """Whether the name is INBOX in whatever case."""
-    return len(name) == 5 and name.upper() == INBOX
-
-
 def parent(name: str, separator: str = "/") -> str:
     """The name one level up; "" for a name at the top."""
     return name.rpartition(separator)[0]
@@ -119,23 +114,9 @@ def parents(name: str, separator: str = "/") -> Iterator[str]:
         yield name
 
 
-def last_level(name: str, separator: str = "/") -> str:
-    """The last level of a name."""
-    return name.rpartition(separator)[2]
-
-
 def is_below(name: str, above: str, separator: str = "/") -> bool:
     """Whether ``name`` stands somewhere below ``above``."""
     return name.startswith(above) and name.startswith(separator, len(above)) and len(name) > len(above) + 1
-
-
-def check_new(name: str, separator: str = "/") -> str:
-    """A name for CREATE or RENAME, without the trailing separator (RFC 9051 6.3.4). Raises BadName."""
-    if name.endswith(separator):
-        name = name[:-1]
-    if not name or separator * 2 in name or name.startswith(separator) or name.endswith(separator):
-        raise BadName("Mailbox name has an empty level")
-    return name
 
 
 class Pattern:
@@ -196,12 +177,6 @@ class Pattern:
                 return 0
             places = self._spread(places)
         return places
-
-    def match_above(self, name: str) -> list[str]:
-        """The names above ``name`` that match, outermost first: LIST shows them though they may not exist."""
-        found = [above for above in parents(name, self.separator) if self.match(above)]
-        found.reverse()
-        return found
 
 
 def join_reference(reference: str, pattern: str) -> str:

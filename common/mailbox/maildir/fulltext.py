@@ -5,12 +5,10 @@ once, so that a part of a word is found in it and then looked up. Contents that 
 does no harm (whoever asks looks for messages that are there); ``reindex`` begins anew when they are the most.
 """
 
-import mmap
-import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -19,6 +17,7 @@ from tubepost.common.mail.crlf import Data
 from tubepost.common.mail.structure import Part
 from tubepost.common.system import log
 from tubepost.common.mailbox.maildir.database import Database
+from tubepost.common.mailbox.maildir.reading import read_with
 from tubepost.common.mailbox.maildir.words import Needle, Terms, Want, fold, terms
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ R = TypeVar("R")
 BATCH = 100
 """Messages whose terms are written in one transaction, at most: others wait meanwhile."""
 _BATCH_OCTETS = 8 << 20
-_SMALL = 1 << 20
 # Octets of all headers of the parts of one message that are indexed.
 _MIME_LIMIT = 1 << 20
 # Terms of one question to the index.
@@ -83,25 +81,6 @@ def _mime_texts(data: Data, root: Part) -> Iterator[str]:
         left -= size
         fields = structure.scan_fields(data, part.header_start, part.header_end)
         yield "\n".join(f"{name.decode('ascii')}: {text.decode_value(value)}" for name, value in fields)
-
-
-def read_with(path: str, function: Callable[[Data], R]) -> R | None:
-    """Give a message's bytes to a function; None when the file is gone or cannot be read."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        log.warning(f"cannot read {path}: {error.strerror}")
-        return None
-    try:
-        size = os.fstat(fd).st_size
-        if size <= _SMALL:
-            return function(os.read(fd, size) if size else b"")
-        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as data:
-            return function(data)
-    finally:
-        os.close(fd)
 
 
 # Into the index

@@ -20,6 +20,7 @@ from tubepost.common.mail import structure, text
 from tubepost.common.mail.crlf import Data
 from tubepost.common.mailbox.maildir import fulltext
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
+from tubepost.common.mailbox.maildir.reading import read_with
 from tubepost.common.mailbox.maildir.summaries import COMMON_FIELDS, unfinished
 from tubepost.common.mailbox.maildir.words import Needle, fold, needle
 
@@ -294,7 +295,7 @@ class Evaluation:
                 if rest and rest[0] is not None:
                     matches: bool | None = _header_matches(rest[0], leaf)
                 else:
-                    matches = fulltext.read_with(self._folder.file(place, file, info), matcher)
+                    matches = read_with(self._folder.file(place, file, info), matcher)
                     octets += min(size, text.BODY_LIMIT)
                 if matches:
                     leaf.found.add(content)

@@ -1,6 +1,5 @@
 """Summaries of messages: what FETCH and SEARCH answer without reading the file, made once, when first wanted."""
 
-import mmap
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from tubepost.common.mail import structure
 from tubepost.common.mail.crlf import Data
 from tubepost.common.mail.summary import Summary, summarize
 from tubepost.common.mail.text import normalize
-from tubepost.common.system import log
+from tubepost.common.mailbox.maildir.reading import SMALL, read_with
 
 if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.folder import Folder
@@ -31,7 +30,6 @@ COMMON_FIELDS = frozenset(
 Made = tuple[Summary, bytes]
 """A summary, and the common header fields."""
 
-_SMALL = 1 << 20
 _BATCH = 200
 
 _COLUMNS = (
@@ -70,7 +68,7 @@ def unfinished(folder: "Folder") -> list[int]:
 def _make(folder: "Folder", rows: Sequence[tuple[Any, ...]]) -> None:
     made = []
     for content, place, file, info, emailid, threadid in rows:
-        found = _read(folder.file(place, file, info))
+        found = read_with(folder.file(place, file, info), _of)
         if found is not None:
             made.append((content, emailid, threadid, *found))
     if not made:
@@ -100,32 +98,13 @@ def insert(folder: "Folder", emailid: str, made: Made | None) -> int:
 def of_descriptor(fd: int) -> Made | None:
     """Of a message that was just written; None for a large one: it is summarised when that is asked for."""
     size = os.fstat(fd).st_size
-    return _of(os.pread(fd, size, 0)) if size <= _SMALL else None
+    return _of(os.pread(fd, size, 0)) if size <= SMALL else None
 
 
 def _of(data: Data) -> Made:
     summary = summarize(data)
     header = Range(0, structure.header_block(data)[1])
     return summary, header_fields(data, header, COMMON_FIELDS)
-
-
-def _read(path: str) -> Made | None:
-    """None when the file is gone or cannot be read: it is tried again the next time."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        log.warning(f"cannot read {path}: {error.strerror}")
-        return None
-    try:
-        size = os.fstat(fd).st_size
-        if size <= _SMALL:
-            return _of(os.read(fd, size) if size else b"")
-        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as data:
-            return _of(data)
-    finally:
-        os.close(fd)
 
 
 def _values(content: int, thread: str, headers: bytes, summary: Summary) -> tuple[Any, ...]:

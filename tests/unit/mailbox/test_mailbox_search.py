@@ -16,7 +16,7 @@ from tubepost.common.imap.parse import Scanner
 from tubepost.common.imap.search import Key, parse_search
 
 from tubepost.common.mail.crlf import Data
-from tubepost.common.mailbox.maildir import fulltext
+from tubepost.common.mailbox.maildir import fulltext, reading
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.search import Context, Evaluation
@@ -389,13 +389,13 @@ def test_large_messages_are_read_in_steps_of_their_own(box: Box, monkeypatch: py
 @pytest.mark.parametrize("text", ["1:2 BODY ---", "1:2 (NOT SUBJECT z (OR BODY --- BODY ...))", "UID 1:2 NOT BODY ..."])
 def test_only_what_the_other_keys_leave_over_is_read(box: Box, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     read: set[str] = set()
-    real = fulltext.read_with
+    real = reading.read_with
 
     def counted(path: str, function: Callable[[Data], bool]) -> bool | None:
         read.add(path)
         return real(path, function)
 
     box.ask("BODY x")
-    monkeypatch.setattr(fulltext, "read_with", counted)
+    monkeypatch.setattr("tubepost.common.mailbox.maildir.search.read_with", counted)
     box.ask(text)
     assert len(read) == 2
