@@ -35,8 +35,9 @@ SECURITY
     passwords are seen in passing, and stand in no log and no transcript.
 
 FILES
-    protocol.py     the machine: bytes to events and replies; tables.py verbs.py parameters.py xclient.py
-                    ledger.py events.py settings.py hello.py authentication.py are its parts
+    protocol.py     the machine: bytes to events and replies. It stands on contents.py (a message's content), that on
+                    lines.py (command lines), that on ledger.py (replies and counts); tables.py verbs.py parameters.py
+                    xclient.py events.py settings.py hello.py authentication.py are its parts
     restrictions/   the restriction language
     session.py      one client: drives the machine, asks the others; connection.py its bytes and time limits
     security.py     TLS and AUTH of a session; counting.py what anvil is asked

@@ -12,6 +12,7 @@ from tubepost.common.wire import auth as wire
 
 from tubepost.services.smtpd import events
 from tubepost.services.smtpd.events import Event
+from tubepost.services.smtpd.ledger import Ledger
 from tubepost.services.smtpd.tables import State
 
 if TYPE_CHECKING:
@@ -97,13 +98,13 @@ def response(machine: "Machine", line: bytes) -> None:
         _abandon(machine, _MALFORMED)
 
 
-def too_long(machine: "Machine") -> None:
+def too_long(machine: Ledger) -> None:
     """The response is longer than smtpd_sasl_response_limit."""
     machine.state = State.READY
     _abandon(machine, TOO_LONG)
 
 
-def _abandon(machine: "Machine", reply: str) -> None:
+def _abandon(machine: Ledger, reply: str) -> None:
     machine.wrong(reply, "protocol")
     machine.ready.append(events.AuthAbandoned())
 
