@@ -11,6 +11,7 @@ from tubepost.common.mailbox.maildir.folder import Folder, Status
 from tubepost.common.mailbox.view import View
 from tubepost.common.skeleton.mailboxes import Mailbox
 
+from tubepost.services.imapd import rights
 from tubepost.services.imapd.replies import No
 
 if TYPE_CHECKING:
@@ -22,14 +23,24 @@ _LONG = 5000
 
 
 class Selected:
-    """``name`` is what the client calls it, ``mailbox`` the account it belongs to (another's, when it is shared)."""
+    """``name`` is what the client calls it, ``mailbox`` the account it belongs to (another's, when it is shared).
 
-    def __init__(self, mailbox: Mailbox, folder: Folder, name: str, read_only: bool, rights: str) -> None:
+    ``user`` looks at it, ``owner`` has it; ``rights``: what that user may do now.
+    """
+
+    def __init__(
+        self, mailbox: Mailbox, folder: Folder, name: str, read_only: bool, rights: str, user: str, owner: str
+    ) -> None:
         self.mailbox = mailbox
         self.folder = folder
         self.name = name
         self.read_only = read_only
         self.rights = rights
+        self.rights_told = rights
+        """Of which the client heard in PERMANENTFLAGS."""
+        self._user = user
+        self._owner = owner
+        self._rights_state = mailbox.account.state()
         status = folder.status()
         self.told: Status = status
         """As of when the client was last told what changed."""
@@ -67,9 +78,26 @@ class Selected:
         return self._view
 
     async def prepare(self) -> None:
-        """Read a long list in a thread, before a command that wants it. Raises NoSuchFolder, sqlite3.Error."""
+        """Before a command that wants something of it: a long list is read in a thread. Raises NoSuchFolder,
+        sqlite3.Error, and No when the user may not read here any more."""
+        await self.check_rights()
+        self.need("r")
         if self._view is None and self.count > _LONG:
             self._view = await self.mailbox.work(self._load)
+
+    async def check_rights(self) -> None:
+        """RFC 4314 4: what a command takes is asked of the list as it is now, not as it was at SELECT."""
+        async with self.mailbox.lock:
+            self.refresh_rights()
+
+    def refresh_rights(self) -> None:
+        """Under the lock of the account."""
+        account = self.mailbox.account
+        state = account.state()
+        if state == self._rights_state:
+            return
+        self._rights_state = state
+        self.rights = rights.effective(account.rights(self.folder.id), self._user, self._owner)
 
     # \\Recent (RFC 3501 2.3.2): a message has it in the first session that is told of it, and in no other
 

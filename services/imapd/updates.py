@@ -46,6 +46,10 @@ async def _look(session: "Session", selected: Selected, expunges: Updates) -> No
         await mailbox.work(folder.sync)
     async with mailbox.lock:
         state = mailbox.account.state()
+        selected.refresh_rights()
+        if "r" not in selected.rights:
+            # RFC 4314 4: who may not read it any more hears no more of it.
+            return
         pending = selected.gone_modseq != selected.seen_modseq and expunges is Updates.ALL
         pending = pending or selected.skipped or bool(selected.untold)
         if state != selected.state or pending:
@@ -216,7 +220,7 @@ def tell_keywords(session: "Session", selected: Selected) -> None:
         return
     selected.keywords_state = state
     keywords = set(selected.folder.keywords())
-    if keywords == selected.keywords:
+    if keywords == selected.keywords and selected.rights == selected.rights_told:
         return
     selected.keywords = keywords
     tell_flag_list(session, selected)
@@ -227,6 +231,7 @@ _SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
 
 def tell_flag_list(session: "Session", selected: Selected) -> None:
     """``* FLAGS`` and PERMANENTFLAGS, the latter as the user's rights are (RFC 4314 5.1.1)."""
+    selected.rights_told = selected.rights
     names = [*_SYSTEM, *sorted(selected.keywords)]
     session.send(f"* FLAGS ({' '.join(names)})\r\n".encode())
     if selected.read_only:

@@ -60,6 +60,8 @@ async def _transfer(session: "Session", command: Command, *, moving: bool) -> Ok
             uids, limited = limits.cut(session, uids)
         else:
             limits.all_or_none(session, uids)
+        if (place.mailbox, target.id) != (mailbox, folder.id):
+            await _check_keywords(session, uids, place, target)
         if not moving or place.mailbox is not mailbox:
             async with mailbox.lock:
                 size = sum(row[0] for row in folder.rows(("size",), uids))
@@ -95,6 +97,18 @@ async def _find(session: "Session", name: str) -> places.Place:
         if error.code == b"NONEXISTENT":
             raise No(error.text, b"TRYCREATE") from None
         raise
+
+
+async def _check_keywords(session: "Session", uids: Sequence[int], place: places.Place, target: Folder) -> None:
+    """Raises No when the target would get more keywords than it may."""
+    selected = session.selected
+    assert selected is not None
+    async with selected.mailbox.lock:
+        sets = selected.mailbox.account.flagsets
+        numbers = {row[0] for row in selected.folder.rows(("flagset",), uids)}
+        flags = {flag for number in numbers for flag in sets.flags(number)}
+    async with place.mailbox.lock:
+        limits.check_keywords(session, target, permitted(flags, place.rights))
 
 
 def _within(folder: Folder, uids: Sequence[int], target: Folder, moving: bool) -> tuple[list[int], list[int]]:

@@ -46,6 +46,7 @@ async def close(session: "Session", command: Command) -> Ok:
     arguments.nothing(session.scanner(command))
     selected = session.selected
     assert selected is not None
+    await selected.check_rights()
     if not selected.read_only and "e" in selected.rights:
         gone = await selected.mailbox.work(selected.folder.expunge)
         if gone:

@@ -129,6 +129,10 @@ class _Task:
         self._reporter = searching.Reporter(session, tag)
 
     async def search_selected(self, selected: Selected) -> None:
+        await selected.check_rights()
+        if "r" not in selected.rights:
+            # As of any other that the user may not read.
+            return
         async with selected.mailbox.lock:
             context = searching.context_of(selected)
         uids = await self._search(selected.mailbox, selected.folder, selected.name, context)

@@ -50,7 +50,11 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
         async with place.mailbox.lock:
             # RFC 4314 5.2: who may change nothing has it read-only.
             read_only = read_only or not any(letter in place.rights for letter in "iestw")
-            selected = Selected(place.mailbox, folder, request.mailbox, read_only, place.rights)
+            user = session.user
+            assert user is not None
+            selected = Selected(
+                place.mailbox, folder, request.mailbox, read_only, place.rights, user.name, place.owner.name
+            )
             recent = folder.settle_new() if not read_only else folder.status().recent
             selected.add_recent(recent, selected.uidnext - 1)
             session.selected = selected
