@@ -50,10 +50,14 @@ def check_keywords(session: "Session", folder: "Folder", flags: Iterable[str]) -
     wanted = {flag.lower() for flag in flags if not flag.startswith("\\")}
     if not wanted or not most:
         return
-    known = {keyword.lower() for keyword in folder.keywords()}
-    if wanted - known and len(known | wanted) > most:
-        # RFC 5530 3
-        raise No("This mailbox has too many keywords already", b"LIMIT")
+    for again in (False, True):
+        known = {keyword.lower() for keyword in folder.keywords()}
+        if not wanted - known or len(known | wanted) <= most:
+            return
+        if not again:
+            folder.forget_keywords()
+    # RFC 5530 3
+    raise No("This mailbox has too many keywords already", b"LIMIT")
 
 
 def cut_search(session: "Session", selected: "Selected", key: Key) -> tuple[Key, bytes]:

@@ -126,6 +126,8 @@ class Database:
         """The index that was there was corrupt, and this is a new one."""
         self.rollbacks = 0
         """Counts them: what was read within such a transaction was never true."""
+        self.transactions = 0
+        """Counts those that were begun."""
         self.connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -201,6 +203,7 @@ class Database:
         """Alone with the index until the end of the block. Raises what the block raises, and sqlite3.Error."""
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
+        self.transactions += 1
         try:
             yield connection
             # One that fails may leave the transaction open, and with it the lock that all others wait for.

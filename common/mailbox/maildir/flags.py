@@ -23,10 +23,16 @@ _CANONICAL |= {
 }
 
 
+# Sets that no message has any more are dropped once in so many new ones.
+_LOOK = 256
+_EPOCH = "flagsets"
+
+
 class FlagSets:
     """Of one account. Numbers never change their meaning, so what was read once is kept.
 
-    What was read within a transaction that then failed is forgotten: its numbers are given to other sets.
+    Sets that no message has any more are dropped now and then; their numbers are not used again. What was read within a
+    transaction that then failed is forgotten: its numbers are given to other sets.
     """
 
     def __init__(self, database: Database) -> None:
@@ -34,7 +40,13 @@ class FlagSets:
         self._by_number: dict[int, tuple[str, ...]] = {}
         self._by_flags: dict[tuple[str, ...], int] = {}
         self._spelling: dict[str, str] = dict(_CANONICAL)
+        self._dropped: dict[int, tuple[str, ...]] = {}
+        """Those known until the last time that some were dropped: a session may still have their numbers."""
         self._rollbacks = database.rollbacks
+        self._epoch = 0
+        self._transaction = -1
+        self._given: set[int] = set()
+        """Numbers that this transaction has asked for: messages may be about to get them."""
 
     def flags(self, number: int) -> tuple[str, ...]:
         """In their order: system flags, then keywords."""
@@ -43,7 +55,7 @@ class FlagSets:
         if found is None:
             row = self._database.one("SELECT flags FROM flagset WHERE id=?", number)
             if row is None:
-                return ()
+                return self._dropped.get(number, ())
             found = tuple(row[0].split())
             self._remember(number, found)
         return found
@@ -61,6 +73,7 @@ class FlagSets:
 
     def number(self, flags: Iterable[str]) -> int:
         """The number of a set; made when it is new, within a transaction of the caller."""
+        self._forget_dropped()
         once: dict[str, str] = {}
         for flag in flags:
             once.setdefault(flag.lower(), flag)
@@ -69,11 +82,47 @@ class FlagSets:
         if number is None:
             text = " ".join(wanted)
             row = self._database.one("SELECT id FROM flagset WHERE flags=?", text)
+            fresh = row is None
             if row is None:
                 row = self._database.one("INSERT INTO flagset (flags) VALUES (?) RETURNING id", text)
             number = int(row[0])
             self._remember(number, wanted)
+            if fresh and number % _LOOK == 0:
+                self._given.add(number)
+                self._drop_unused()
+        self._given.add(number)
         return number
+
+    def _forget_dropped(self) -> None:
+        """At the first look within a transaction: has another process dropped some?"""
+        if self._transaction == self._database.transactions:
+            return
+        self._transaction = self._database.transactions
+        self._given.clear()
+        row = self._database.one("SELECT value FROM account WHERE key=?", _EPOCH)
+        epoch = 0 if row is None else int(row[0])
+        if epoch != self._epoch:
+            self._begin_anew(epoch)
+
+    def _begin_anew(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._dropped = self._by_number
+        self._by_number, self._by_flags, self._spelling = {}, {}, dict(_CANONICAL)
+
+    def _drop_unused(self) -> None:
+        """A client may give each message another set, again and again. Within a transaction."""
+        given = ",".join(map(str, self._given))
+        # The last one stays: it is what keeps SQLite from giving a number twice.
+        dropped = self._database.connection.execute(
+            f"DELETE FROM flagset WHERE id NOT IN (SELECT flagset FROM message) AND id NOT IN ({given})"
+            " AND id<(SELECT max(id) FROM flagset)"
+        ).rowcount
+        if not dropped:
+            return
+        self._database.connection.execute(
+            "INSERT INTO account (key, value) VALUES (?,1) ON CONFLICT (key) DO UPDATE SET value=value+1", (_EPOCH,)
+        )
+        self._begin_anew(self._epoch + 1)
 
     def all(self) -> Mapping[int, tuple[str, ...]]:
         """Every set there is."""
@@ -88,6 +137,8 @@ class FlagSets:
         if self._rollbacks != self._database.rollbacks:
             self._rollbacks = self._database.rollbacks
             self._by_number, self._by_flags, self._spelling = {}, {}, dict(_CANONICAL)
+            self._dropped = {}
+            self._transaction = -1
 
     def _remember(self, number: int, flags: tuple[str, ...]) -> None:
         self._by_number[number] = flags

@@ -433,6 +433,20 @@ class Folder:
             f"{self.path}/dovecot-keywords", "".join(f"{number} {name}\n" for number, name in lines).encode(), 0o600
         )
 
+    @as_owner
+    def forget_keywords(self) -> None:
+        """Those that no message has any more, but for those with a letter: it may stand in names of files that other
+        programs are about to put here. Raises sqlite3.Error."""
+        with self.database.transaction() as connection:
+            numbers = connection.execute("SELECT DISTINCT flagset FROM message WHERE folder=?", (self.id,)).fetchall()
+            used = {flag.lower() for (number,) in numbers for flag in self.account.flagsets.flags(number)}
+            rows = connection.execute("SELECT name FROM keyword WHERE folder=? AND letter=''", (self.id,)).fetchall()
+            connection.executemany(
+                "DELETE FROM keyword WHERE folder=? AND name=?",
+                [(self.id, name) for (name,) in rows if name.lower() not in used],
+            )
+        self.account.generation += 1
+
     def note_removed(self, uids: Sequence[int], modseq: int) -> None:
         """Remember removals, and forget the oldest of too many. Within a transaction."""
         connection = self.database.connection

@@ -1,7 +1,7 @@
 """Summaries of messages: what FETCH and SEARCH answer without reading the file, made once, when first wanted."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tubepost.common.imap.sections import Range, header_fields
@@ -11,6 +11,7 @@ from tubepost.common.mail import structure
 from tubepost.common.mail.crlf import Data
 from tubepost.common.mail.summary import Summary, summarize
 from tubepost.common.mail.text import normalize
+from tubepost.common.mailbox.maildir.database import Database
 from tubepost.common.mailbox.maildir.reading import SMALL, read_with
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ Made = tuple[Summary, bytes]
 """A summary, and the common header fields."""
 
 _BATCH = 200
+# Message-ids that are remembered for their thread: so many, and so many for each message. Whether there are more is
+# looked at with one message in 16 to the power of _LOOK.
+_FEW_THREADS = 10_000
+_THREADS = 8
+_LOOK = 2
 
 _COLUMNS = (
     "version", "threadid", "header_size", "sent", "sent_offset", "headers", "envelope", "body", "structure", "preview",
@@ -81,6 +87,7 @@ def _make(folder: "Folder", rows: Sequence[tuple[Any, ...]]) -> None:
                 for content, emailid, thread, summary, headers in made
             ],
         )
+        _forget_threads(folder.database, [row[1] for row in made])
     folder.account.generation += 1
 
 
@@ -92,6 +99,7 @@ def insert(folder: "Folder", emailid: str, made: Made | None) -> int:
     if made is not None:
         summary, headers = made
         execute(_UPDATE, _values(content, _thread(folder, emailid, summary), headers, summary))
+        _forget_threads(folder.database, [emailid])
     return content
 
 
@@ -160,3 +168,15 @@ def _thread(folder: "Folder", emailid: str, summary: Summary) -> str:
         "INSERT OR IGNORE INTO thread (message_id, threadid) VALUES (?,?)", [(name, found) for name in names[-64:]]
     )
     return found
+
+
+def _forget_threads(database: Database, emailids: Iterable[str]) -> None:
+    """Of mail that is gone, once there is much more of that than of mail that is there. Within a transaction, behind
+    the new messages of these ids."""
+    if not any(emailid.endswith("0" * _LOOK) for emailid in emailids):
+        return
+    most = _FEW_THREADS + _THREADS * database.one("SELECT coalesce(sum(messages),0) FROM folder")[0]
+    if database.one("SELECT count(*) FROM thread")[0] > most:
+        database.connection.execute(
+            "DELETE FROM thread WHERE threadid NOT IN (SELECT threadid FROM content WHERE threadid IS NOT NULL)"
+        )

@@ -101,6 +101,10 @@ def copy(folder: "Folder", uids: Sequence[int], target: "Folder") -> tuple[list[
         with _announced(target, names) as connection:
             change = scan.begin_change(target)
             items, kept = [], []
+            # As they are now: another process may have changed some while this one waited.
+            rows = _rows(folder, [row[0] for row in rows])
+            if len(rows) < len(names):
+                raise NoSuchMessage(f"one of UIDs {uids[0]} to {uids[-1]} of {folder.name}")
             sets = target.account.flagsets
             flags_of: dict[int, tuple[int, str]] = {}
             for row, name in zip(rows, names, strict=True):

@@ -125,3 +125,23 @@ def test_a_copy_brings_no_more_keywords_than_a_mailbox_may_have(tmp_path: Path) 
         await bob.ok("copy 1 one")
 
     play(tmp_path, scene)
+
+
+def test_keywords_that_are_not_used_any_more_do_not_count(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        bob = await server.log_in("bob")
+        limit = server.config.imapd_mailbox_keyword_limit
+        await bob.append("inbox")
+        await bob.append("inbox")
+        await bob.ok("select inbox")
+        for first in range(0, limit, 50):
+            await bob.ok(f"store 1 flags ({' '.join(f'k{n}' for n in range(first, first + 50))})")
+        # 26 letters are kept.
+        told = await bob.ok("store 2 flags (one more)")
+        assert told[0].startswith("* FLAGS (") and len(told[0].split()) < 26 + 50 + 2 + 10
+        assert told[-1].startswith("* 2 FETCH (FLAGS (more one")
+        for first in range(0, limit - 78, 50):
+            await bob.ok(f"store 1 +flags ({' '.join(f'm{n}' for n in range(first, first + 50))})")
+        assert (await bob.no(f"store 1 +flags ({' '.join(f'n{n}' for n in range(90))})")).startswith("NO [LIMIT]")
+
+    play(tmp_path, scene)
