@@ -194,7 +194,7 @@ def read_queue_file(fd: int) -> QueueFile:
     content_offset, content_length, envelope_offset, total, count = map(int, fields[:5])
     if size < total:
         raise Incomplete
-    if size != total or content_offset != PREAMBLE or envelope_offset != content_offset + content_length > total:
+    if size != total or content_offset != PREAMBLE or envelope_offset != content_offset + content_length:
         raise Damaged("the preamble contradicts the file's size")
     if envelope_offset >= total:
         raise Damaged("there is no envelope")

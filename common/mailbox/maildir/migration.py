@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from tubepost.common.mailbox.maildir.names import KEYWORD_LETTERS, SEPARATOR, decode_part
 
 _HEADER = re.compile(r"3((?: [A-Z]\S*)*)\s*")
+# str.isdigit knows digits that int does not, and int refuses numbers of thousands of digits.
+_NUMBER = re.compile(r"[0-9]{1,10}")
 _LARGEST_UID = 0xFFFFFFFE
 # More than any real list: 200,000 messages make about 20 MB.
 _LARGEST_FILE = 256 * 1024 * 1024
@@ -45,7 +47,7 @@ def read_uidlist(directory: str) -> UidList | None:
     if match is None:
         return None
     values = {word[0]: word[1:] for word in match[1].split()}
-    if not (values.get("V", "").isdigit() and values.get("N", "").isdigit()):
+    if not (_NUMBER.fullmatch(values.get("V", "")) and _NUMBER.fullmatch(values.get("N", ""))):
         return None
     found = UidList(int(values["V"]), int(values["N"]))
     if not 0 < found.uidvalidity <= 0xFFFFFFFF or found.uidnext > _LARGEST_UID:
@@ -54,7 +56,7 @@ def read_uidlist(directory: str) -> UidList | None:
     for line in rest.split("\n"):
         number, _, name = line.partition(" :")
         number = number.partition(" ")[0]
-        if not name or not number.isdigit():
+        if not name or not _NUMBER.fullmatch(number):
             continue
         uid = int(number)
         # Ascending, as they were given out: anything else is not to be believed.
@@ -69,7 +71,7 @@ def read_keywords(directory: str) -> dict[str, str]:
     found = {}
     for line in (_read(f"{directory}/dovecot-keywords") or "").splitlines():
         number, _, name = line.partition(" ")
-        if number.isdigit() and int(number) < len(KEYWORD_LETTERS) and name and not name.startswith("\\"):
+        if _NUMBER.fullmatch(number) and int(number) < len(KEYWORD_LETTERS) and name and not name.startswith("\\"):
             found[KEYWORD_LETTERS[int(number)]] = name
     return found
 

@@ -296,7 +296,7 @@ def _noted(mtime: int, now: int) -> int:
 def _delivered(name: str, internal: int) -> int:
     """When a message came, for the order of UIDs: a delivery puts the time first into its file's name."""
     seconds = name.partition(".")[0]
-    return int(seconds) if seconds.isdigit() and len(seconds) < 12 else internal
+    return int(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 12 else internal
 
 
 def measure(path: str) -> tuple[int, int] | None:

@@ -86,7 +86,7 @@ def _quota(text: str) -> tuple[int, int]:
     """Courier's ``10000000S,1000C``."""
     bytes_ = messages = 0
     for part in text.split(","):
-        if part[:-1].isdigit():
+        if part.isascii() and part[:-1].isdigit():
             if part.endswith("S"):
                 bytes_ = int(part[:-1])
             elif part.endswith("C"):

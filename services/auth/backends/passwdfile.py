@@ -92,7 +92,7 @@ def _quota(rule: str) -> tuple[int, int]:
         if name in ("storage", "bytes") and (match := _STORAGE.fullmatch(value)):
             unit = "b" if name == "bytes" and not match[2] else match[2].lower()
             bytes_ = int(match[1]) * _UNITS.get(unit, 1)
-        elif name == "messages" and value.isdigit():
+        elif name == "messages" and value.isascii() and value.isdigit():
             messages = int(value)
     return bytes_, messages
 
