@@ -66,7 +66,7 @@ class ReplyParser:
         replies: list[Reply] = []
         start = 0
         while (newline := buffer.find(b"\n", max(start, self._scanned))) >= 0:
-            line = bytes(buffer[start:newline]).rstrip(b"\r")
+            line = bytes(buffer[start:newline])
             start = self._scanned = newline + 1
             try:
                 reply = self._take_line(line)
@@ -77,7 +77,7 @@ class ReplyParser:
                 replies.append(reply)
         del buffer[:start]
         self._scanned = len(buffer)
-        if len(buffer) > LINE_LIMIT:
+        if len(buffer) > LINE_LIMIT + buffer.endswith(b"\r"):
             endless = ReplyError(f"a reply line is longer than {LINE_LIMIT} bytes")
             endless.replies = tuple(replies)
             raise endless
@@ -89,8 +89,9 @@ class ReplyParser:
         return bool(self._buffer or self._line_count)
 
     def _take_line(self, line: bytes) -> Reply | None:
-        if len(line) > LINE_LIMIT:
+        if len(line) > LINE_LIMIT + line.endswith(b"\r"):
             raise ReplyError(f"a reply line is longer than {LINE_LIMIT} bytes")
+        line = line.rstrip(b"\r")
         found = _LINE.fullmatch(line)
         if found is None:
             raise ReplyError(f"not an SMTP reply: {line[:100].decode('ascii', 'backslashreplace')}")
