@@ -3,19 +3,14 @@
 The invariant: whatever a message holds, the scanners raise nothing, lose and invent no byte, and find the same whether
 the bytes came whole or one by one; a downgraded message whose parts are labelled is 7-bit.
 
-    python tests/fuzz/fuzz_header_scanner.py -max_total_time=20
-
-Without atheris it makes up messages of its own from pieces that matter, by a fixed seed.
+    python -m tests.fuzz header_scanner -max_total_time=20
 """
-
-import random
-import sys
-import time
-from typing import Any
 
 from tubepost.common.mail import addresslist, date, encode, header, mime
 from tubepost.common.mail.downgrade import Downgrade
 from tubepost.common.mail.mime import Kind
+
+from tests.fuzz.driver import Harness
 
 PIECES = [
     b"From: ", b"To: a@b, <c@d>;\n", b"Subject:", b"A: 1\n", b" fold\n", b"\t", b"\n", b"\r\n", b"\r", b":", b"--",
@@ -54,7 +49,7 @@ def downgraded(data: bytes, size: int, binary: bool) -> bytes:
     return b"".join(machine.feed(data[place : place + size]) for place in range(0, len(data), size)) + machine.finish()
 
 
-def check(data: bytes) -> None:
+def check(settings: int, data: bytes) -> None:
     end, start = header.split_message(data)
     fields = header.scan(data[:end])
     assert b"".join(field.raw for field in fields) == data[:end], "the fields are not the block"
@@ -77,43 +72,4 @@ def check(data: bytes) -> None:
     assert downgraded(labelled, 7, False).isascii(), "labelled 8bit, and not 7-bit after downgrading"
 
 
-def spelled_out(data: bytes) -> None:
-    """The fuzzer reaches deep structures sooner when a byte can stand for a whole piece: so it does behind a 1."""
-    if data[:1] == b"\x01":
-        data = b"".join(PIECES[byte] if byte < len(PIECES) else bytes([byte]) for byte in data[1:])
-    check(data)
-
-
-def made_up(seconds: float) -> int:
-    """Messages of pieces, until the time is over; how many were tried."""
-    source = random.Random(1)
-    deadline = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < deadline:
-        data = b"".join(source.choices(PIECES, k=source.randrange(25)))
-        try:
-            check(data)
-        except Exception:
-            print(f"failed on {data!r}", file=sys.stderr)
-            raise
-        count += 1
-    return count
-
-
-def main() -> None:
-    try:
-        import atheris
-    except ImportError:
-        seconds = next(
-            (float(word.partition("=")[2]) for word in sys.argv if word.startswith("-max_total_time=")), 20.0
-        )
-        print(f"{made_up(seconds)} messages, no failure")
-        return
-    fuzzer: Any = atheris
-    fuzzer.instrument_all()
-    fuzzer.Setup(sys.argv, spelled_out)
-    fuzzer.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
+HARNESS = Harness(check, PIECES)

@@ -3,12 +3,18 @@
 The invariant: whatever a client sends, nothing but BadCommand is raised, the reader holds no more than its limits, and
 comes to the same events whether the bytes came whole or one by one.
 
-    python tests/fuzz/fuzz_imap.py -max_total_time=20
+    python -m tests.fuzz imap -max_total_time=20
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any
+
+from tubepost.common.imap import administration, append, arguments, fetch, notification, search
+from tubepost.common.imap.errors import BadCommand
+from tubepost.common.imap.parse import Scanner
+from tubepost.common.imap.reader import Command, LiteralBegin, LiteralData, Reader
+
+from tests.fuzz.driver import Harness
 
 WORDS = [
     b"a ", b"UID ", b"FETCH ", b"SEARCH ", b"SORT ", b"THREAD ", b"STORE ", b"APPEND x ", b"REPLACE 1 x ", b"LIST ",
@@ -21,7 +27,6 @@ WORDS = [
 
 
 def parsers() -> dict[bytes, Callable[[Any], Any]]:
-    from tubepost.common.imap import administration, append, arguments, fetch, notification, search
 
     return {
         b"FETCH": fetch.parse_fetch,
@@ -45,10 +50,6 @@ def parsers() -> dict[bytes, Callable[[Any], Any]]:
 
 def play(data: bytes, whole: bool, seed: int) -> list[object]:
     """The events, neighbouring LiteralData joined."""
-    from tubepost.common.imap import append
-    from tubepost.common.imap.errors import BadCommand
-    from tubepost.common.imap.parse import Scanner
-    from tubepost.common.imap.reader import Command, LiteralBegin, LiteralData, Reader
 
     known = parsers()
     reader = Reader(line_limit=256, literal_limit=300, literals_limit=4, swallow_limit=1000)
@@ -84,32 +85,11 @@ def play(data: bytes, whole: bool, seed: int) -> list[object]:
     return events
 
 
-def check(data: bytes) -> None:
-    """One input: its first byte chooses the settings."""
-    if not data:
-        return
-    seed, data = data[0], data[1:]
-    if seed & 128:
-        # The fuzzer reaches deep states sooner when a byte can stand for a whole word of the protocol.
-        data = b"".join(WORDS[byte] if byte < len(WORDS) else bytes([byte]) for byte in data)
-    whole = play(data, True, seed)
-    pieces = play(data, False, seed)
+def check(settings: int, data: bytes) -> None:
+    whole = play(data, True, settings)
+    pieces = play(data, False, settings)
     assert whole == pieces, f"{whole} != {pieces}"
 
 
-def main() -> None:
-    import atheris
-
-    with atheris.instrument_imports(include=["tubepost.common.imap"]):
-        import tubepost.common.imap.notification
-        import tubepost.common.imap.reader  # noqa: F401
-
-    def one(data: Any) -> None:
-        check(bytes(data))
-
-    atheris.Setup(sys.argv, one)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
+SEED = b"\0a UID FETCH 1:* (FLAGS BODY.PEEK[1.HEADER.FIELDS (To)]<0.9>)\r\nb SEARCH OR FROM {3}\r\nabc NOT SEEN\r\n"
+HARNESS = Harness(check, WORDS, [SEED])

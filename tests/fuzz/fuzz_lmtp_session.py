@@ -4,12 +4,14 @@ The invariant: whatever a client sends, the machine raises nothing, says only we
 once for each recipient, holds no more than a line of commands, and comes to the same replies and the same content
 whether the bytes came whole or one by one.
 
-    python tests/fuzz/fuzz_lmtp_session.py -max_total_time=20
+    python -m tests.fuzz lmtp_session -max_total_time=20
 """
 
 import re
-import sys
-from typing import Any
+
+from tests.fuzz.driver import Harness, transcripts
+from tubepost.services.lmtpd import events
+from tubepost.services.lmtpd.protocol import Machine, Settings
 
 REPLY = re.compile(rb"(?:[2345][0-9]{2}-[^\r\n]*\r\n)*[2345][0-9]{2} [^\r\n]*\r\n")
 
@@ -43,8 +45,6 @@ WORDS = [
 
 def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, bytes, bool]:
     """(replies, content, whether the session ended)."""
-    from tubepost.services.lmtpd import events
-    from tubepost.services.lmtpd.protocol import Machine, Settings
 
     machine = Machine(
         Settings(
@@ -93,31 +93,10 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, bytes, bool]:
     return replies, content, ended
 
 
-def check(data: bytes) -> None:
-    """One input: its first byte chooses the settings."""
-    if not data:
-        return
-    seed, data = data[0], data[1:]
-    if seed & 128:
-        # The fuzzer reaches deep states sooner when a byte can stand for a whole word of the protocol.
-        data = b"".join(WORDS[byte] if byte < len(WORDS) else bytes([byte]) for byte in data)
-    whole = play(data, True, seed)
-    pieces = play(data, False, seed)
+def check(settings: int, data: bytes) -> None:
+    whole = play(data, True, settings)
+    pieces = play(data, False, settings)
     assert whole == pieces, f"{whole} != {pieces}"
 
 
-def main() -> None:
-    import atheris
-
-    with atheris.instrument_imports(include=["tubepost.common.smtp", "tubepost.services.lmtpd"]):
-        import tubepost.services.lmtpd.protocol  # noqa: F401
-
-    def one(data: Any) -> None:
-        check(bytes(data))
-
-    atheris.Setup(sys.argv, one)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
+HARNESS = Harness(check, WORDS, transcripts("*.lmtp"))

@@ -3,12 +3,15 @@
 The invariant: whatever a client sends, the machine raises nothing, says only well-formed replies, holds no more than a
 line of commands, removes only what was marked, and comes to the same end whether the bytes came whole or one by one.
 
-    python tests/fuzz/fuzz_pop3_session.py -max_total_time=20
+    python -m tests.fuzz pop3_session -max_total_time=20
 """
 
 import re
-import sys
-from typing import Any
+
+from tests.fuzz.driver import Harness, transcripts
+from tubepost.services.pop3d import events
+from tubepost.services.pop3d.maildrop import Maildrop, uidl_format
+from tubepost.services.pop3d.protocol import Machine, Settings
 
 LINE = re.compile(rb"(?:\+OK|-ERR|\+ )[^\r\n]*\r\n")
 
@@ -47,9 +50,6 @@ WORDS = [
 
 def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, tuple[int, ...], bool]:
     """(replies, UIDs removed, whether the session ended)."""
-    from tubepost.services.pop3d import events
-    from tubepost.services.pop3d.maildrop import Maildrop, uidl_format
-    from tubepost.services.pop3d.protocol import Machine, Settings
 
     machine = Machine(Settings("ready", "fuzz", line_limit=256, error_limit=20))
     machine.mechanisms = ("PLAIN",) if seed & 1 else ()
@@ -93,32 +93,11 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, tuple[int, ...], b
     return replies, removed, ended
 
 
-def check(data: bytes) -> None:
-    """One input: its first byte chooses the settings."""
-    if not data:
-        return
-    seed, data = data[0], data[1:]
-    if seed & 128:
-        # The fuzzer reaches deep states sooner when a byte can stand for a whole word of the protocol.
-        data = b"".join(WORDS[byte] if byte < len(WORDS) else bytes([byte]) for byte in data)
-    whole = play(data, True, seed)
-    pieces = play(data, False, seed)
+def check(settings: int, data: bytes) -> None:
+    whole = play(data, True, settings)
+    pieces = play(data, False, settings)
     assert whole == pieces, f"{whole} != {pieces}"
     assert not whole[1] or whole[2]
 
 
-def main() -> None:
-    import atheris
-
-    with atheris.instrument_imports(include=["tubepost.services.pop3d"]):
-        import tubepost.services.pop3d.protocol  # noqa: F401
-
-    def one(data: Any) -> None:
-        check(bytes(data))
-
-    atheris.Setup(sys.argv, one)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
+HARNESS = Harness(check, WORDS, transcripts("*.pop3"))

@@ -3,14 +3,17 @@
 The invariant: whatever a client sends, the machine raises nothing, says only well-formed replies, holds no more than a
 line of commands, and comes to the same replies and the same content whether the bytes came whole or one by one.
 
-    python tests/fuzz/fuzz_smtp_session.py -max_total_time=20
+    python -m tests.fuzz smtp_session -max_total_time=20
 
 Improper pipelining is a matter of timing by nature, so it is only noted here, not punished.
 """
 
 import re
-import sys
-from typing import Any
+
+from tests.fuzz.driver import Harness, transcripts
+from tubepost.services.smtpd import events
+from tubepost.services.smtpd.protocol import Machine
+from tubepost.services.smtpd.settings import Settings
 
 REPLY = re.compile(rb"(?:[2345][0-9]{2}-[^\r\n]*\r\n)*[2345][0-9]{2} [^\r\n]*\r\n")
 
@@ -51,9 +54,6 @@ WORDS = [
 
 def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, bytes, bool]:
     """(replies, content, whether the session ended)."""
-    from tubepost.services.smtpd import events
-    from tubepost.services.smtpd.protocol import Machine
-    from tubepost.services.smtpd.settings import Settings
 
     policy = ("normalize", "reject", "note", "no")[seed & 3]
     machine = Machine(
@@ -104,31 +104,10 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, bytes, bool]:
     return replies, content, ended
 
 
-def check(data: bytes) -> None:
-    """One input: its first byte chooses the settings."""
-    if not data:
-        return
-    seed, data = data[0], data[1:]
-    if seed & 128:
-        # The fuzzer reaches deep states sooner when a byte can stand for a whole word of the protocol.
-        data = b"".join(WORDS[byte] if byte < len(WORDS) else bytes([byte]) for byte in data)
-    whole = play(data, True, seed)
-    pieces = play(data, False, seed)
+def check(settings: int, data: bytes) -> None:
+    whole = play(data, True, settings)
+    pieces = play(data, False, settings)
     assert whole == pieces, f"{whole} != {pieces}"
 
 
-def main() -> None:
-    import atheris
-
-    with atheris.instrument_imports(include=["tubepost.common.smtp", "tubepost.services.smtpd"]):
-        import tubepost.services.smtpd.protocol  # noqa: F401
-
-    def one(data: Any) -> None:
-        check(bytes(data))
-
-    atheris.Setup(sys.argv, one)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
+HARNESS = Harness(check, WORDS, transcripts("*.smtp"))

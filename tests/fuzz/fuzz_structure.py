@@ -3,20 +3,15 @@
 The invariant: whatever a message holds, nothing raises; parts lie within their parents and in order; sizes are those of
 the CRLF form; a header and its text are the whole; a partial read is a slice of the whole.
 
-    python tests/fuzz/fuzz_structure.py -max_total_time=20
-
-Without atheris it makes up messages of its own from pieces that matter, by a fixed seed.
+    python -m tests.fuzz structure -max_total_time=20
 """
-
-import random
-import sys
-import time
-from typing import Any
 
 from tubepost.common.imap.bodystructure import encode_structures
 from tubepost.common.imap.sections import Range, header_fields, locate
 
 from tubepost.common.mail import crlf, structure, summary, text, transfer
+
+from tests.fuzz.driver import Harness
 
 PIECES = [
     b"From: ", b"To: a@b, <c@d>, g: e@f;\n", b"Subject: =?utf-8?Q?=41?=\n", b" fold\n", b"\t", b"\n", b"\r\n", b"\r",
@@ -33,7 +28,7 @@ def wire(data: bytes) -> bytes:
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
-def check(data: bytes) -> None:
+def check(settings: int, data: bytes) -> None:
     root = structure.parse(data, limit_parts=50, limit_depth=6)
     parts = structure.walk(root)
     assert len(parts) <= 50, "more parts than allowed"
@@ -62,43 +57,4 @@ def check(data: bytes) -> None:
     list(text.body_texts(data, root, 1000))
 
 
-def spelled_out(data: bytes) -> None:
-    """The fuzzer reaches deep structures sooner when a byte can stand for a whole piece: so it does behind a 1."""
-    if data[:1] == b"\x01":
-        data = b"".join(PIECES[byte] if byte < len(PIECES) else bytes([byte]) for byte in data[1:])
-    check(data)
-
-
-def made_up(seconds: float) -> int:
-    """Messages of pieces, until the time is over; how many were tried."""
-    source = random.Random(1)
-    deadline = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < deadline:
-        data = b"".join(source.choices(PIECES, k=source.randrange(30)))
-        try:
-            check(data)
-        except Exception:
-            print(f"failed on {data!r}", file=sys.stderr)
-            raise
-        count += 1
-    return count
-
-
-def main() -> None:
-    try:
-        import atheris
-    except ImportError:
-        seconds = next(
-            (float(word.partition("=")[2]) for word in sys.argv if word.startswith("-max_total_time=")), 20.0
-        )
-        print(f"{made_up(seconds)} messages, no failure")
-        return
-    fuzzer: Any = atheris
-    fuzzer.instrument_all()
-    fuzzer.Setup(sys.argv, spelled_out)
-    fuzzer.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
+HARNESS = Harness(check, PIECES)
