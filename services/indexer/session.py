@@ -4,7 +4,8 @@ import asyncio
 import os
 import sqlite3
 import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 
 from tubepost.common.wire import notify
 from tubepost.common.wire.auth import User
@@ -114,6 +115,7 @@ class Indexer(request.Service):
                     await mailbox.work(_sync, mailbox, name)
                 except NoSuchFolder:
                     continue
+            await mailbox.work(_tidy, mailbox, task.folders)
             if self._full_text and await mailbox.work(fulltext.wasteful, mailbox.account):
                 log.info(f"{task.mailbox}: the full-text index is mostly of mail that is gone: it is built anew")
                 await mailbox.work(fulltext.reset, mailbox.account)
@@ -168,6 +170,11 @@ def maildir_owner(path: str) -> tuple[int, int] | None:
     if not stat.S_ISDIR(found.st_mode):
         return None
     return found.st_uid, found.st_gid
+
+
+def _tidy(mailbox: Mailbox, folders: Iterable[str]) -> None:
+    there = {info.name for info in mailbox.account.folders()}
+    mailbox.account.tidy([name for name in folders if name in there], time.time())
 
 
 def _sync(mailbox: Mailbox, name: str) -> None:

@@ -6,15 +6,15 @@ puts into a thread. An account is for one thread at a time. Several processes ma
 
 import os
 import secrets
+import shutil
 import sqlite3
-import stat
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tubepost.common.system import log
 from tubepost.common.system.atomic import write_file
-from tubepost.common.mailbox.maildir import scan
+from tubepost.common.mailbox.maildir import scan, upkeep
 from tubepost.common.mailbox.maildir.database import Database, is_corrupt
 from tubepost.common.mailbox.maildir.flags import FlagSets
 from tubepost.common.mailbox.maildir.folder import Folder
@@ -196,13 +196,23 @@ class MaildirAccount:
             raise NoSuchFolder(name)
         directory = f"{self.root}/{directory_of(name)}"
         # Out of the way in one step: what is half removed must not come back as a folder.
-        aside = f"{self.root}/tmp/deleted.{secrets.token_hex(8)}"
-        with self.database.transaction():
-            self._forget_folder(number)
-            try:
-                os.rename(directory, aside)
-            except FileNotFoundError:
-                pass
+        aside = f"{self.root}/tmp/{upkeep.DELETED}{secrets.token_hex(8)}"
+        done: list[tuple[str, str]] = []
+        try:
+            with self.database.transaction():
+                number = self._find(name)
+                if number is None:
+                    raise NoSuchFolder(name)
+                self._forget_folder(number)
+                try:
+                    os.rename(directory, aside)
+                    done.append((directory, aside))
+                except FileNotFoundError:
+                    pass
+        except BaseException:
+            # The index could not be written: the folder stays, and its mail.
+            _put_back(done)
+            raise
         self.generation += 1
         _remove_tree(aside)
 
@@ -258,6 +268,11 @@ class MaildirAccount:
     def set_special(self, name: str, special: Iterable[str]) -> None:
         """Raises NoSuchFolder."""
         with self.database.transaction() as connection:
+    @as_owner
+    def tidy(self, folders: Iterable[str], now: float) -> None:
+        """Remove what dead processes left half done here and in these folders. ``now``: seconds since the epoch."""
+        upkeep.tidy(self, folders, now)
+
             changed = connection.execute("UPDATE folder SET special=? WHERE name=?", (" ".join(special), name)).rowcount
         if not changed:
             raise NoSuchFolder(name)
@@ -458,19 +473,9 @@ def _make_directory(path: str) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    """Two levels: a folder has no more. What cannot be removed is left, and said."""
+    """What cannot be removed is left, and said. Another process may be removing it as well."""
     try:
-        for entry in os.scandir(path):
-            if entry.is_dir(follow_symlinks=False):
-                for inner in os.scandir(entry.path):
-                    if stat.S_ISDIR(inner.stat(follow_symlinks=False).st_mode):
-                        os.rmdir(inner.path)
-                    else:
-                        os.unlink(inner.path)
-                os.rmdir(entry.path)
-            else:
-                os.unlink(entry.path)
-        os.rmdir(path)
+        shutil.rmtree(path)
     except FileNotFoundError:
         pass
     except OSError as error:

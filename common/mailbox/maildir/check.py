@@ -5,13 +5,12 @@ it any more (unfinished files of dead deliveries, rows without a file, entries t
 """
 
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from tubepost.common.mailbox.maildir import fulltext, scan
+from tubepost.common.mailbox.maildir import fulltext, scan, upkeep
 from tubepost.common.mailbox.maildir.database import is_corrupt
 from tubepost.common.mailbox.maildir.names import email_id, split_file
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.account import MaildirAccount
     from tubepost.common.mailbox.maildir.folder import Folder
 
-UNFINISHED = 36 * 3600
-"""Seconds after which a file in ``tmp`` belongs to a delivery that died (the Maildir specification)."""
 _BATCH = 500
 
 
@@ -162,27 +159,7 @@ class Check:
 
     @as_owner
     def _remove_unfinished(self, directory: str) -> list[str]:
-        found = []
-        try:
-            entries = list(os.scandir(f"{directory}/tmp"))
-        except FileNotFoundError:
-            return []
-        for entry in entries:
-            try:
-                # RFC-less, but every Maildir program keeps to it: neither read nor written for 36 hours.
-                status = entry.stat(follow_symlinks=False)
-                if self._now - max(status.st_mtime, status.st_ctime) < UNFINISHED:
-                    continue
-                found.append(entry.name)
-                if self._repair:
-                    if entry.is_dir(follow_symlinks=False):
-                        # What was left of a folder that was being deleted.
-                        shutil.rmtree(entry.path)
-                    else:
-                        os.unlink(entry.path)
-            except FileNotFoundError:
-                continue
-        return found
+        return upkeep.leftovers(directory, self._now, remove=self._repair)
 
     def _unfinished(self, folder: str, directory: str) -> Iterator[Finding]:
         if folder == "INBOX":

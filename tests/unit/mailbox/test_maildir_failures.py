@@ -252,3 +252,46 @@ def test_files_are_measured_before_the_index_is_locked(
     inbox.sync()
     assert locked == [False] * 3
     assert inbox.status().messages == 3 and inbox.status().size == 3 * 19
+
+
+def test_a_folder_whose_removal_cannot_be_committed_stays(account: MaildirAccount) -> None:
+    folder = account.create("Work")
+    put(folder, ("\\Seen",))
+    execute = account.database.connection.execute
+    execute("PRAGMA foreign_keys=ON")
+    execute("CREATE TEMP TABLE above (id INTEGER PRIMARY KEY)")
+    execute("CREATE TEMP TABLE below (id REFERENCES above DEFERRABLE INITIALLY DEFERRED)")
+    execute("CREATE TEMP TRIGGER fail AFTER DELETE ON folder BEGIN INSERT INTO below VALUES (1); END")
+    with pytest.raises(sqlite3.IntegrityError):
+        account.delete("Work")
+    execute("DROP TRIGGER fail")
+    assert os.listdir(f"{account.root}/tmp") == []
+    assert flags(account.folder("Work")) == [{"\\Seen"}]
+    account.folder("Work").open(1)
+    account.delete("Work")
+    assert not os.path.exists(f"{account.root}/.Work")
+    assert os.listdir(f"{account.root}/tmp") == []
+
+
+def test_what_a_killed_process_left_is_tidied(account: MaildirAccount, tmp_path: Path) -> None:
+    root = Path(account.root)
+    account.create("Work")
+    elsewhere = tmp_path / "precious"
+    elsewhere.mkdir()
+    (elsewhere / "file").write_bytes(b"x")
+    half = root / "tmp" / "deleted.0123456789abcdef"
+    (half / "cur" / "deeper").mkdir(parents=True)
+    (half / "cur" / "deeper" / "1.x.h").write_bytes(b"x")
+    (half / "link").symlink_to(elsewhere)
+    (root / "tmp" / "deleted.link").symlink_to(elsewhere)
+    (root / ".Work" / "tmp" / "1.old.h").write_bytes(b"x")
+    now = half.stat().st_ctime
+    # Its remover may still be at it, and put it back.
+    account.tidy(["Work"], now + 300)
+    assert half.exists()
+    account.tidy(["Work"], now + 3600)
+    assert not half.exists()
+    assert os.listdir(root / ".Work" / "tmp") == ["1.old.h"]
+    account.tidy(["Work"], now + 40 * 3600)
+    assert os.listdir(root / "tmp") == os.listdir(root / ".Work" / "tmp") == []
+    assert (elsewhere / "file").exists()
