@@ -191,9 +191,6 @@ class MaildirAccount:
         """The folder and its messages; folders below it stay. Raises NoSuchFolder, BadName, OSError."""
         if name == "INBOX":
             raise BadName("INBOX cannot be deleted")
-        number = self._find(name)
-        if number is None:
-            raise NoSuchFolder(name)
         directory = f"{self.root}/{directory_of(name)}"
         # Out of the way in one step: what is half removed must not come back as a folder.
         aside = f"{self.root}/tmp/{upkeep.DELETED}{secrets.token_hex(8)}"
