@@ -262,14 +262,14 @@ class MaildirAccount:
                 _put_back(done)
                 raise
 
-    def set_special(self, name: str, special: Iterable[str]) -> None:
-        """Raises NoSuchFolder."""
-        with self.database.transaction() as connection:
     @as_owner
     def tidy(self, folders: Iterable[str], now: float) -> None:
         """Remove what dead processes left half done here and in these folders. ``now``: seconds since the epoch."""
         upkeep.tidy(self, folders, now)
 
+    def set_special(self, name: str, special: Iterable[str]) -> None:
+        """Raises NoSuchFolder."""
+        with self.database.transaction() as connection:
             changed = connection.execute("UPDATE folder SET special=? WHERE name=?", (" ".join(special), name)).rowcount
         if not changed:
             raise NoSuchFolder(name)
