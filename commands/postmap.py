@@ -105,6 +105,7 @@ class Command:
         # A header or body line may hold anything: UTF-8 is checked on demand only.
         checked = self.options.utf8 and not (self.flags & set("bh") and "U" not in self.flags)
         environment = TableEnvironment(directory, accounts, default_type, warn=self.warn, utf8=checked)
+        environment.files = [] if self.options.files else None
         targets = [split_spec(spec, default_type) for spec in self.specs]
         try:
             if self.mode == "q":

@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -29,6 +30,10 @@ _BLOCK = re.compile(
     rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n.+?\r?\n-----END \1-----",
     re.DOTALL,
 )
+
+
+if TYPE_CHECKING:
+    from tubepost.common.net.servernames import ServerNames
 
 
 class CertificateError(Exception):
@@ -235,20 +240,25 @@ class ServerCertificates:
         make: Callable[[], ssl.SSLContext],
         clock: Callable[[], float],
         others: Sequence[str] = (),
+        names: "ServerNames | None" = None,
     ) -> None:
         """``files``: keys and chains in order. ``pairs``: (certificate, key) instead. ``others``: files that ``make``
-        reads. Raises nothing: trouble is logged, and ``context`` is None then.
+        reads. ``names``: other chains for clients that ask for them by name. Raises nothing: trouble is logged, and
+        ``context`` is None then.
         """
+        self.names = names
         self._files = tuple(files)
         self._pairs = tuple(pairs)
         self._make = make
         self._clock = clock
         self._watched = tuple(dict.fromkeys([*files, *(path for pair in pairs for path in pair), *others]))
+        self._of_names = names.files if names is not None else ()
         self._context: ssl.SSLContext | None = None
         self._bindings: dict[int, bytes] = {}
         self._old: ssl.SSLContext | None = None
         self._looked = self._made = clock()
-        self._stamp = self._stamps()
+        self._stamp = self._stamps(self._watched)
+        self._stamp_of_names = self._stamps(self._of_names)
         self.stale = False
         """The files have changed and cannot be read any more: this process should give way to a new one."""
         try:
@@ -269,15 +279,20 @@ class ServerCertificates:
 
         Empty with several certificates, as it cannot be told which of them a client was shown.
         """
-        return self._bindings.get(id(context), b"")
+        named = self.names.binding(context) if self.names is not None else None
+        return self._bindings.get(id(context), b"") if named is None else named
 
     def _look(self, now: float) -> None:
         if self.stale:
             return
-        stamp = self._stamps()
-        # Before privileges were dropped a file may have been seen that cannot be looked at now: that is no change.
-        if all(new is None or new == old for new, old in zip(stamp, self._stamp, strict=True)):
-            self.stale = None in stamp and now - self._made >= _BLIND_LIFETIME
+        names = self._stamps(self._of_names)
+        if _changed(names, self._stamp_of_names):
+            self.stale = True
+            log.info("certificates by name have changed and a new process is to read them: giving way")
+            return
+        stamp = self._stamps(self._watched)
+        if not _changed(stamp, self._stamp):
+            self.stale = None in (*stamp, *names) and now - self._made >= _BLIND_LIFETIME
             return
         self._stamp = stamp
         try:
@@ -302,6 +317,8 @@ class ServerCertificates:
         if not chains:
             raise CertificateError("no certificate is configured")
         context = self._make()
+        if self.names is not None:
+            context.sni_callback = self.names.choose
         for chain in chains:
             load_chain(context, chain)
         binding = end_point(chains[0].leaf) if len(chains) == 1 else b""
@@ -312,9 +329,9 @@ class ServerCertificates:
         self._context = context
         self._bindings[id(context)] = binding
 
-    def _stamps(self) -> Stamp:
+    def _stamps(self, paths: Sequence[str]) -> Stamp:
         found: list[tuple[int, int, int] | None] = []
-        for path in self._watched:
+        for path in paths:
             try:
                 status = os.stat(path)
                 found.append((status.st_mtime_ns, status.st_size, status.st_ino))
@@ -323,6 +340,11 @@ class ServerCertificates:
             except OSError:
                 found.append((0, 0, 0))
         return tuple(found)
+
+
+def _changed(new: Stamp, old: Stamp) -> bool:
+    """Before privileges were dropped a file may have been seen that cannot be looked at now: that is no change."""
+    return any(one is not None and one != other for one, other in zip(new, old, strict=True))
 
 
 def key_first(pem: bytes) -> bytes:

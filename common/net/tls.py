@@ -17,6 +17,7 @@ from tubepost.common.system import log
 from tubepost.common.config import Config
 from tubepost.common.net import certificates
 from tubepost.common.net.certificates import PeerCertificate, ServerCertificates
+from tubepost.common.net.servernames import Find, ServerNames
 
 # How long a peer may take to answer our close_notify, seconds; nothing depends on it.
 SHUTDOWN_TIMEOUT = 3.0
@@ -198,9 +199,12 @@ def server_settings(config: Config, prefix: str) -> ServerSettings:
     )
 
 
-def server_certificates(config: Config, prefix: str) -> ServerCertificates | None:
+def server_certificates(
+    config: Config, prefix: str, find: Find | None = None, files: Sequence[str] = ()
+) -> ServerCertificates | None:
     """Those of ``<prefix>_tls_chain_files``, or of the cert_file and key_file parameters. To be called before
-    privileges are dropped. None where TLS is not wanted. Raises ConfigError.
+    privileges are dropped. ``find`` and ``files``: of tls_server_sni_maps, see ServerNames. None where TLS is not
+    wanted. Raises ConfigError.
     """
     settings = server_settings(config, prefix)
     if not settings.offered:
@@ -233,18 +237,19 @@ def server_certificates(config: Config, prefix: str) -> ServerCertificates | Non
         make()
     except ValueError as error:
         raise config.bad_value(f"{prefix}_tls_{mandatory}protocols", str(error)) from None
-    files = cast(tuple[str, ...], get("chain_files"))
+    chain_files = cast(tuple[str, ...], get("chain_files"))
     pairs = [
         (str(get(f"{kind}cert_file")), str(get(f"{kind}key_file")))
         for kind in ("", "ec")
         if str(get(f"{kind}cert_file")) not in ("", "none")
     ]
-    if not files and not pairs:
+    if not chain_files and not pairs:
         if settings.level == "encrypt":
             log.warning(f"TLS is required and there is no certificate: set {prefix}_tls_chain_files")
         return None
     others = [authorities] if settings.asks and authorities else []
-    return ServerCertificates(files, pairs, make, time.monotonic, others)
+    names = ServerNames(find, make, files) if find is not None else None
+    return ServerCertificates(chain_files, pairs, make, time.monotonic, others, names)
 
 
 # -- the handshake -------------------------------------------------------------------------------------------------

@@ -21,8 +21,13 @@ from tubepost.common.system import log
 from tubepost.common.config import Config
 from tubepost.common.net import tls
 from tubepost.common.net.certificates import ServerCertificates
+from tubepost.common.net.servernames import Find
 from tubepost.common.net.streams import Channel
 from tubepost.common.net.tls import Agreed, HandshakeError
+from tubepost.common.tables import TableEnvironment, TableError, lmdb
+from tubepost.common.tables.hash import SUFFIXES
+from tubepost.common.tables.maps import Maps
+from tubepost.common.tables.table import Broken
 from tubepost.common.skeleton.process import Process
 
 
@@ -30,9 +35,41 @@ def prepare(prefix: str) -> Callable[[Config], ServerCertificates | None]:
     """For ``life.run(prepare=…)``: reads private keys while that is possible."""
 
     def load(config: Config) -> ServerCertificates | None:
-        return tls.server_certificates(config, prefix)
+        if not config.tls_server_sni_maps or not tls.server_settings(config, prefix).offered:
+            return tls.server_certificates(config, prefix)
+        find, files = _by_name(config)
+        return tls.server_certificates(config, prefix, find, files)
 
     return load
+
+
+def _by_name(config: Config) -> tuple[Find, list[str]]:
+    """tls_server_sni_maps, opened, and the files that it is made of. Raises ConfigError."""
+    files: list[str] = []
+    environment = TableEnvironment(
+        config_directory=config.config_directory,
+        accounts_directory=config.accounts_directory,
+        default_type=config.default_database_type,
+        files=files,
+    )
+    maps = Maps(config.tls_server_sni_maps, environment, title="tls_server_sni_maps")
+    for table in maps.tables:
+        # The handshake, which belongs to the library, cannot be made to wait for an answer from elsewhere.
+        if not table.immediate and not isinstance(table, Broken):
+            raise config.bad_value(
+                "tls_server_sni_maps", f"{table.spec} answers over a connection: use a table on this machine"
+            )
+        name = table.name + {**SUFFIXES, "lmdb": lmdb.SUFFIX}.get(table.kind, "")
+        if name.startswith("/"):
+            files.append(name)
+
+    def find(key: str) -> str | None:
+        try:
+            return maps.find(key)
+        except TableError as error:
+            raise LookupError(str(error)) from None
+
+    return find, files
 
 
 class ServerTls:
@@ -79,7 +116,7 @@ class ServerTls:
     def accepted(self, transport: asyncio.BaseTransport, client: str) -> Agreed:
         """In wrapper mode: what was agreed on before the session began, logged."""
         agreed = tls.agreed(transport, self.settings.digest)
-        self._log_agreed(client, agreed)
+        self._log_agreed(client, agreed, transport)
         return agreed
 
     def failed(self, client: str, error: HandshakeError) -> None:
@@ -112,7 +149,7 @@ class ServerTls:
             self._log_failure(client, error)
             raise
         agreed = tls.agreed(made, settings.digest)
-        self._log_agreed(client, agreed)
+        self._log_agreed(client, agreed, made)
         return made, agreed
 
     async def upgrade_channel(self, channel: Channel, client: str, reply: bytes = b"") -> Agreed:
@@ -131,7 +168,8 @@ class ServerTls:
         except HandshakeError as error:
             self._log_failure(client, error)
             raise
-        self._log_agreed(client, agreed)
+        assert channel.transport is not None
+        self._log_agreed(client, agreed, channel.transport)
         return agreed
 
     def _log_failure(self, client: str, error: HandshakeError) -> None:
@@ -139,7 +177,15 @@ class ServerTls:
         if error.detail:
             log.warning(f"TLS library problem: {error.detail}")
 
-    def _log_agreed(self, client: str, agreed: Agreed) -> None:
+    def _log_agreed(self, client: str, agreed: Agreed, transport: asyncio.BaseTransport) -> None:
+        names = self._certificates.names if self._certificates is not None else None
+        asked = ""
+        if names is not None:
+            connection = tls.ssl_object(transport)
+            asked = names.named(connection)
+            complaint = names.complaint(connection, client)
+            if complaint:
+                log.info(complaint)
         if not self.settings.loglevel:
             return
         certificate = agreed.certificate
@@ -151,4 +197,4 @@ class ServerTls:
             )
         word = "Anonymous" if certificate is None else "Trusted" if certificate.verified else "Untrusted"
         resumed = " reused" if agreed.resumed else ""
-        log.info(f"{word} TLS connection{resumed} established from {client}: {agreed}")
+        log.info(f"{word} TLS connection{resumed} established from {client}{f' to {asked}' if asked else ''}: {agreed}")

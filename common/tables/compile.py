@@ -4,7 +4,6 @@ A new database is written beside the old one, synced, and renamed into its place
 never a part. An exclusive lock on the directory keeps two builders apart.
 """
 
-import base64
 import contextlib
 import fcntl
 import os
@@ -16,11 +15,11 @@ from typing import Literal, Protocol
 from tubepost.common.system import log
 from tubepost.common.system.atomic import sync_directory
 from tubepost.common.tables import cdb, lmdb
+from tubepost.common.tables.files import join_files
 from tubepost.common.tables.hash import SUFFIXES, HashTable
 from tubepost.common.tables.registry import split_spec
 from tubepost.common.tables.source import Entry, read_aliases, read_entries
 from tubepost.common.tables.table import TableEnvironment, TableError
-from tubepost.common.tables.words import split_list
 
 BUILDABLE = ("cdb", "hash", "lmdb")
 Reader = Callable[[Iterable[str], str, Callable[[str], None], bool], Iterator[Entry]]
@@ -158,17 +157,6 @@ def _collect(entries: Iterable[Entry], pairs: dict[bytes, bytes], options: Optio
                 continue
         pairs[encoded] = value.encode("utf-8", "surrogateescape")
     return pairs
-
-
-def join_files(names: str) -> str:
-    """The content of the files named, a newline between them, as base64 text. Raises OSError, TableError."""
-    contents = []
-    for name in split_list(names):
-        with open(name, "rb") as file:
-            contents.append(file.read())
-    if not contents:
-        raise TableError("empty pathname list")
-    return base64.b64encode(b"\n".join(contents)).decode("ascii")
 
 
 def _existing(kind: str, name: str) -> Iterator[tuple[bytes, bytes]]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from tubepost.common.tables.files import read_value
 from tubepost.common.tables.table import Table, TableEnvironment, TableError
 from tubepost.common.tables.words import SyntaxFault, inline_rules, logical_lines, parse_template
 
@@ -110,10 +111,10 @@ def read_rules(
     except SyntaxFault as fault:
         raise TableError(f"{kind}:{name}: {fault}") from fault
     if rules is not None:
-        return compile_rules(kind, name, rules, environment.warn, is_rule, parse, substitutes)
+        return compile_rules(kind, name, rules, environment, is_rule, parse, substitutes)
     try:
         with open(name, encoding="utf-8", errors="surrogateescape") as file:
-            return compile_rules(kind, name, file, environment.warn, is_rule, parse, substitutes)
+            return compile_rules(kind, name, file, environment, is_rule, parse, substitutes)
     except OSError as error:
         raise TableError(f"{kind}:{name}: cannot open the file: {error.strerror}") from error
 
@@ -122,12 +123,13 @@ def compile_rules(
     kind: str,
     name: str,
     lines: Iterable[str],
-    warn: Callable[[str], None],
+    environment: TableEnvironment,
     is_rule: Callable[[str], bool],
     parse: Callable[[str], Pattern],
     substitutes: bool,
 ) -> tuple[Rule, ...]:
     """See ``read_rules``."""
+    warn = environment.warn
     rules: list[Rule] = []
     open_ifs: list[Rule] = []
     for number, line in logical_lines(lines):
@@ -157,7 +159,10 @@ def compile_rules(
                     warn(f"{place}: do not prepend whitespace to statements between IF and ENDIF")
                 rule = Rule(pattern.test, pattern.negated, None, None, 0, number)
             else:
-                value, template = _value(rest, pattern, substitutes)
+                content = read_value(rest, environment, place)
+                if content is None:
+                    continue
+                value, template = _value(content, pattern, substitutes)
                 if not rest and substitutes:
                     warn(f"{place}: no replacement text: using empty string")
                 rule = Rule(pattern.test, pattern.negated, value, template, len(rules) + 1, number)

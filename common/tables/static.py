@@ -1,5 +1,6 @@
 """``static:value`` or ``static:{ value with spaces }``: the same value for every key."""
 
+from tubepost.common.tables.files import join_files
 from tubepost.common.tables.table import Table, TableEnvironment, TableError
 from tubepost.common.tables.words import SyntaxFault, inside_braces
 
@@ -19,6 +20,11 @@ def open_table(kind: str, name: str, environment: TableEnvironment, fold: bool) 
     """See registry.Opener."""
     try:
         value = inside_braces(name) if name.startswith("{") else name
+        if environment.files is not None:
+            value = join_files(value)
+            environment.files.append(value)
+    except OSError as error:
+        raise TableError(f"{kind}:{name}: cannot open {error.filename}: {error.strerror}") from error
     except SyntaxFault as fault:
         raise TableError(f"{kind}:{name}: {fault}") from fault
     return StaticTable(kind, name, fold, value)

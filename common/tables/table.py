@@ -104,6 +104,10 @@ class TableEnvironment:
     proxy_write: ProxyWrite | None = None
     warn: Callable[[str], None] = log.warning
     """Where to tell of bad lines in a source, of a database older than its source …"""
+    files: list[str] | None = None
+    """Not None: values name files, and tables whose source is read when they are opened hold the content of these as
+    base64 text, as ``postmap -F`` stores it in the others. The names of what was read are added.
+    """
     subject_limit: int = 8192
     """Characters; a longer key is not tried against regular expressions (their time grows with it)."""
     utf8: bool = True

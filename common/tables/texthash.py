@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tubepost.common.tables.files import read_value
 from tubepost.common.tables.source import read_entries
 from tubepost.common.tables.table import Table, TableEnvironment, TableError
 
@@ -32,8 +33,10 @@ def open_table(kind: str, name: str, environment: TableEnvironment, fold: bool) 
                 key = key.casefold() if fold else key
                 if key in values:
                     environment.warn(f'{name}, line {number}: duplicate entry: "{key}"')
-                else:
-                    values[key] = value
+                    continue
+                content = read_value(value, environment, f"{name}, line {number}")
+                if content is not None:
+                    values[key] = content
     except OSError as error:
         raise TableError(f"{kind}:{name}: cannot open the file: {error.strerror}") from error
     return DictionaryTable(kind, name, fold, values)

@@ -25,6 +25,10 @@ class Tls(Settings):
     tls_append_default_CA = Boolean(
         "no", "Trust the authorities of this system beside those of the CAfile and CApath parameters."
     )
+    tls_server_sni_maps = Maps(
+        "",
+        "Table of key and certificates by the name that a client asks for (SNI), of all servers; postmap -F builds it.",
+    )
     smtpd_tls_security_level = Choice(
         "", "TLS of clients: none, may (offered), encrypt (required).", choices=("", "none", "may", "encrypt")
     )

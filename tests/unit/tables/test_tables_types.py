@@ -1,6 +1,7 @@
 """Each table type against ordinary and hostile input."""
 
 import asyncio
+import base64
 import os
 import sqlite3
 from collections.abc import Callable
@@ -302,3 +303,28 @@ def test_proxy_table() -> None:
     assert strict("proxy:regexp:/x", environment).patterned
     with pytest.raises(TableError):
         strict("proxy:hash:/x", TableEnvironment())
+
+
+def test_values_that_name_files_are_their_content(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(f"of {name}\n")
+    both, gone = f"{tmp_path}/a, {tmp_path}/b", str(tmp_path / "gone")
+    (tmp_path / "t").write_text(f"x {both}\ny {gone}\nz {tmp_path}/a\n")
+    warned: list[str] = []
+    environment = TableEnvironment(warn=warned.append, files=[])
+    content = base64.b64encode(b"of a\n\nof b\n").decode()
+    rules = f"{{{{/^x/ {both}}}, {{/^y(.)/ {gone}$1}}}}"
+    for spec in (
+        f"texthash:{tmp_path}/t",
+        f"inline:{{{{x={both}}}, {{y={gone}}}}}",
+        f"static:{{{both}}}",
+        f"regexp:{rules}",
+        f"pcre:{rules}",
+    ):
+        assert open_table(spec, environment=environment, strict=True).find("x") == content, spec
+    assert len(warned) == 4, "each of those that are gone is told of, and skipped"
+    assert open_table(f"texthash:{tmp_path}/t", environment=environment).find("y") is None
+    assert environment.files is not None
+    assert {f"{tmp_path}/a", f"{tmp_path}/b"} <= set(environment.files)
+    with pytest.raises(TableError, match="gone"):
+        open_table(f"static:{gone}", environment=environment, strict=True)
