@@ -50,6 +50,11 @@ def effective(acl: Mapping[str, str], user: str, owner: str) -> str:
     return ordered(granted.difference(acl.get(f"-{user}", ""), acl.get(f"-{ANYONE}", "")))
 
 
+def shows_anyone(lists: Mapping[int, Mapping[str, str]]) -> bool:
+    """May everybody see one of the mailboxes? ``lists``: of an account, by folder."""
+    return any("l" in acl.get(ANYONE, "") for acl in lists.values())
+
+
 def right_for(flag: str) -> str:
     """The right that setting or clearing a flag takes (RFC 4314 4)."""
     return _FLAG_RIGHTS.get(flag, "w")

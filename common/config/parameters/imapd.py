@@ -31,6 +31,15 @@ class Imapd(Settings):
     imapd_shared_prefix = Text(
         "user/", "What the names of other users' mailboxes begin with; empty: nobody sees them.", postfix=False
     )
+    imapd_shares_directory = Text(
+        "${virtual_mailbox_base?{$virtual_mailbox_base/.shares}}",
+        "Where it is noted who shares a mailbox with anyone, so that LIST shows it; empty: such mailboxes are seen by "
+        "who names their owner, or subscribes to them.",
+        postfix=False,
+    )
+    imapd_shares_limit = Integer(
+        "100", "Most accounts that share with anyone that one LIST looks into; 0: none.", postfix=False
+    )
     imapd_auto_folders = List(
         "Drafts, Sent, Junk, Trash, Archive",
         "Mailboxes that an account gets, subscribed, when it is first opened: a name that tells its special use (RFC "

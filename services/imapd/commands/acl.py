@@ -9,7 +9,7 @@ from tubepost.common.imap.write import astring, mailbox
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 
-from tubepost.services.imapd import places, rights
+from tubepost.services.imapd import places, rights, shares
 from tubepost.services.imapd.replies import No, Ok
 
 if TYPE_CHECKING:
@@ -125,7 +125,12 @@ def _grants(account: MaildirAccount, identifier: str) -> bool:
 
 async def _tell_sharing(session: "Session", place: "Place", identifier: str) -> None:
     """Let the other's own account know whose mailboxes LIST is to show there."""
-    if identifier.startswith("-") or identifier in (rights.ANYONE, place.owner.name):
+    if identifier == rights.ANYONE:
+        async with place.mailbox.lock:
+            grants = _grants(place.mailbox.account, identifier)
+        shares.note(session.server.config.imapd_shares_directory, place.owner.name, grants)
+        return
+    if identifier.startswith("-") or identifier == place.owner.name:
         return
     user = await session.server.user(identifier)
     if user is None:

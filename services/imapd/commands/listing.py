@@ -1,5 +1,6 @@
 """LIST, LSUB, NAMESPACE (RFC 9051 6.3.9, 6.3.10; RFC 5258, 5819, 6154, 8440, 9590; RFC 3501 6.3.9)."""
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,11 +10,11 @@ from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import mailbox, quoted
 
 from tubepost.common.wire.auth import User
-from tubepost.common.mailbox.maildir.account import FolderInfo
+from tubepost.common.mailbox.maildir.account import FolderInfo, MaildirAccount
 from tubepost.common.mailbox.store import NoSuchFolder
 from tubepost.common.skeleton.mailboxes import Mailbox
 
-from tubepost.services.imapd import places, rights
+from tubepost.services.imapd import places, rights, shares
 from tubepost.services.imapd.commands import metadata, status
 from tubepost.services.imapd.replies import No, Ok
 
@@ -55,7 +56,7 @@ async def list_mailboxes(session: "Session", command: Command) -> Ok:
     listings = session.mailbox.listings
     question = command.args, session.utf8, b"IMAP4REV2" in session.enabled
     async with session.mailbox.lock:
-        state = session.mailbox.account.listing_state()
+        state = session.mailbox.account.listing_state(), shares.state(session.server.config.imapd_shares_directory)
     known = listings.get(question)
     if known is not None and known[0] == state:
         session.send(known[1])
@@ -95,6 +96,8 @@ async def visible(
     """
     assert session.mailbox is not None and session.user is not None
     own, user = session.mailbox, session.user
+    infos, lists = await own.quick(_folders, own.account)
+    found = {info.name: Listed(own, user, info, _rights(lists, info.id, user.name, user.name)) for info in infos}
     async with own.lock:
         lists = own.account.all_rights()
         found = {
@@ -102,8 +105,19 @@ async def visible(
             for info in own.account.folders()
         }
         sharing = own.account.shared()
+    directory = session.server.config.imapd_shares_directory
+    if places.prefix(session):
+        if rights.shows_anyone(lists) and not shares.is_noted(directory, user.name):
+            # The directory was lost, or the list is older than it.
+            shares.note(directory, user.name, True)
+        public = frozenset(shares.owners(directory, session.server.config.imapd_shares_limit))
+        sharing = {**dict.fromkeys(public, ""), **sharing}
+    else:
+        public = frozenset()
     for owner in _owners(session, patterns, subscribed, sharing):
         other = await session.server.user(owner)
+        if other is None and owner in public:
+            shares.forget_unknown(directory, owner, time.time())
         if other is None or other.name == user.name:
             continue
         try:
@@ -111,13 +125,19 @@ async def visible(
         except OSError:
             continue
         opened.append(place)
-        async with place.lock:
-            lists = place.account.all_rights()
-            for info in place.account.folders() if lists else ():
-                granted = _rights(lists, info.id, user.name, other.name)
-                if "l" in granted:
-                    found[places.join(session, other.name, info.name)] = Listed(place, other, info, granted)
+        infos, lists = await place.quick(_folders, place.account)
+        if other.name in public and not rights.shows_anyone(lists):
+            shares.note(directory, other.name, False)
+        for info in infos if lists else ():
+            granted = _rights(lists, info.id, user.name, other.name)
+            if "l" in granted:
+                found[places.join(session, other.name, info.name)] = Listed(place, other, info, granted)
     return found
+
+
+def _folders(account: MaildirAccount) -> tuple[list[FolderInfo], dict[int, dict[str, str]]]:
+    """And who may do what in them."""
+    return account.folders(), account.all_rights()
 
 
 def _rights(lists: dict[int, dict[str, str]], folder: int, user: str, owner: str) -> str:
