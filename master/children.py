@@ -26,6 +26,11 @@ class Child:
     stopping: bool = False
     sessions: int = 0
     served: int = 0
+    crowded: bool = False
+    """It was told that nobody of its service has room."""
+    retired: float = 0.0
+    """When it was told to go because memory or disk is short; 0.0: it was not."""
+    hurried: bool = False
 
 
 @dataclass(slots=True)
@@ -45,6 +50,10 @@ class ServiceState:
     stressed_since: float | None = None
     limit: int = 0
     """Most processes now: maxproc, or less under memory pressure; 0: no limit."""
+    base: int = 0
+    """How many there were when the shortage began that ``limit`` comes from; 0: there is none."""
+    frozen: bool = False
+    """Memory is short: what has one process gets no more."""
     full_warned: float = -1e9
 
     def __post_init__(self) -> None:
@@ -65,7 +74,17 @@ class ServiceState:
 
     @property
     def at_limit(self) -> bool:
-        return 0 < self.limit <= self.serving
+        serving = self.serving
+        return 0 < self.limit <= serving or (self.frozen and serving > 0)
+
+    def surplus(self) -> list[int]:
+        """Processes above the limit: of those that may go, the ones with the fewest sessions."""
+        over = self.serving - self.limit
+        if not self.limit or over <= 0 or self.service.program == QUEUE_MANAGER:
+            return []
+        staying = [child for child in self.children.values() if not child.leaving and not child.stopping]
+        staying.sort(key=lambda child: child.sessions)
+        return [child.pid for child in staying[:over]]
 
     @property
     def full(self) -> bool:
@@ -81,6 +100,8 @@ class ServiceState:
         if now < self.throttled_until:
             return 0
         wanted = self.service.min_avail - self.available
+        if self.frozen and self.serving:
+            return 0
         if self.limit:
             wanted = min(wanted, self.limit - self.serving)
         return max(wanted, 0)

@@ -16,12 +16,13 @@ from tubepost.common.system import log
 from tubepost.common.config import Config, ConfigError, layout, load
 from tubepost.common.config.owners import make_directories
 
-from tubepost.master import control, measure, pressure, reload, sockets
+from tubepost.master import control, measure, reload, sockets
 from tubepost.master.children import QUEUE_MANAGER, Child, ServiceState
 from tubepost.master.locks import AlreadyRunning, QueueLock, lock_instance
 from tubepost.master.signals import Signals
 from tubepost.master.spawn import Template
 from tubepost.master.stopping import Stop, kill
+from tubepost.master.watch import Watch
 
 EX_UNAVAILABLE = 69
 _TICK = 0.5
@@ -54,13 +55,12 @@ class Master:
         self._own_paths: dict[int, str] = {}
         self._token = 0
         self._generation = 0
-        self._level = 0
-        self._next_pressure = 0.0
         self._started = time.time()
         self._template_ended: float | None = None
         self._stop: Stop | None = None
         self._uid, self._gid = self._account(self._config)
         self._signals = Signals()
+        self._watch = Watch(self._config, self._states, self._order)
 
     # -- start -------------------------------------------------------------------------------------------------------
 
@@ -178,13 +178,10 @@ class Master:
         for state in self._states.values():
             if state.wakeup_due(now):
                 self._wake(state)
-            if state.stressed_since is not None and state.full:
-                state.stressed_since = now
-            elif state.stressed_since is not None and now - state.stressed_since > _STRESS_CALM:
-                self._set_stress(state, False)
-        if now >= self._next_pressure:
-            self._next_pressure = now + self._config.pressure_interval
-            self._look_at_pressure()
+            self._tend_stress(state, now)
+            if not state.full:
+                self._tell_crowded(state, False)
+        self._watch.tick(now)
         self._balance(now)
         self._tell_ready()
         return False
@@ -214,6 +211,9 @@ class Master:
                 continue
             for _ in range(state.missing(now)):
                 self._spawn(state)
+                self._watch.before_growth(now)
+                if state.frozen and state.serving:
+                    break
             if state.full and state.service.kind == "inet":
                 self._full(state, now)
             wanted = state.watching(now)
@@ -229,6 +229,8 @@ class Master:
     def _demand_of(self, state: ServiceState) -> Callable[[], None]:
         def demand() -> None:
             if state.available == 0 and not state.at_limit:
+            if state.available == 0:
+                self._watch.before_growth(time.monotonic())
                 state.used = True
                 self._spawn(state)
 
@@ -246,28 +248,29 @@ class Master:
             self._set_stress(state, True)
         state.stressed_since = now
 
+        self._tell_crowded(state, True)
     def _set_stress(self, state: ServiceState, wanted: bool) -> None:
         state.stressed_since = time.monotonic() if wanted else None
         log.info(f"service {state.service.name}: stress {'on' if wanted else 'off'}")
         for pid in state.children:
             self._order(pid, Order("stress-on" if wanted else "stress-off"))
 
-    def _look_at_pressure(self) -> None:
-        config = self._config
-        thresholds = pressure.Thresholds(
-            config.memory_pressure_high, config.memory_pressure_low, config.memory_use_high, config.memory_use_low
-        )
-        load = measure.load()
-        level = pressure.next_level(self._level, load, thresholds)
-        if level == self._level:
-            return
-        log.warning(
-            f"memory pressure (stalled {load.stall:.0f} %, used {load.used:.0f} %): "
-            f"process limits {'lowered' if level > self._level else 'raised'} to {pressure.STEPS[level]} %"
-        )
-        self._level = level
-        for state in self._states.values():
-            state.limit = pressure.limit_at(level, state.service.maxproc, config.default_process_limit)
+    def _tend_stress(self, state: ServiceState, now: float) -> None:
+        """Lowered limits are stress as well; it ends some time after its last reason."""
+        pressed = state.service.kind == "inet" and self._watch.is_pressed(state)
+        if pressed and state.stressed_since is None:
+            self._set_stress(state, True)
+        elif state.stressed_since is not None and (pressed or state.full):
+            state.stressed_since = now
+        elif state.stressed_since is not None and now - state.stressed_since > _STRESS_CALM:
+            self._set_stress(state, False)
+
+    def _tell_crowded(self, state: ServiceState, crowded: bool) -> None:
+        """The processes of a full service let silent clients make way for new ones (``skeleton.crowd``)."""
+        for pid, child in state.children.items():
+            if child.crowded != crowded:
+                child.crowded = crowded
+                self._order(pid, Order("crowded" if crowded else "roomy"))
 
     # -- children ----------------------------------------------------------------------------------------------------
 
@@ -455,7 +458,7 @@ class Master:
             "uptime": round(time.time() - self._started),
             "version": self._config.mail_version,
             "memory": measure.memory_of(os.getpid()) + measure.memory_of(self._template.pid),
-            "pressure_level": self._level,
+            "pressure_level": self._watch.level,
             "stopping": self._stop is not None,
             "services": control.rows(self._states.values(), time.monotonic()),
         }
@@ -474,6 +477,7 @@ class Master:
         self._config = config
         self._generation += 1
         for key in tuple(self._watched):
+        self._watch.take_config(config)
             for listener in self._sockets[key]:
                 self._selector.unregister(listener)
         self._watched.clear()
@@ -493,14 +497,14 @@ class Master:
         for key, service in services.items():
             there = self._states.get(key)
             if there is None:
-                self._states[key] = ServiceState(service)
+                there = self._states[key] = ServiceState(service)
             else:
                 there.service = service
-                there.limit = pressure.limit_at(self._level, service.maxproc, config.default_process_limit)
                 there.throttled_until = 0.0
                 there.next_wakeup = 0.0
         log.info(f"reload -- version {config.mail_version}, configuration {self._directory}")
 
+            self._watch.apply_to(there)
     # -- stop --------------------------------------------------------------------------------------------------------
 
     def _begin_stop(self) -> None:

@@ -1,38 +1,53 @@
-"""What the master looks at to know the load: PSI, the cgroup's memory limit, the machine's memory."""
+"""What the master looks at to know the load: PSI, the cgroup's memory limit, the machine's memory, file systems."""
 
-from tubepost.master.pressure import Load, parse_stall
+import os
+
+from tubepost.master.pressure import Load, Mount, memory_groups, parse_mounts, parse_stall
+
+# A cgroup's limit that is larger than this is none.
+_NO_LIMIT = 1 << 60
+_CACHE = {2: "inactive_file ", 1: "total_inactive_file "}
 
 
-def _read(path: str) -> str:
+def _read(path: str, limit: int = 4096) -> str:
     try:
         with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(4096)
+            return file.read(limit)
     except OSError:
         return ""
 
 
-def _cgroup_used() -> float:
-    """Percent of the cgroup's own limit; 0.0 without one. Reclaimable page cache does not count."""
-    for limit_path, use_path, stat_path in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-            "/sys/fs/cgroup/memory/memory.stat",
-        ),
-    ):
-        limit, use = _read(limit_path).strip(), _read(use_path).strip()
-        if limit.isdigit() and use.isdigit() and 0 < int(limit) < 1 << 60:
-            cache = next(
-                (
-                    int(line.split()[1])
-                    for line in _read(stat_path).splitlines()
-                    if line.startswith(("inactive_file ", "total_inactive_file "))
-                ),
-                0,
-            )
-            return 100.0 * max(int(use) - cache, 0) / int(limit)
-    return 0.0
+class Gauge:
+    """Reads the memory of this process's cgroup, of those above it, and of the machine."""
+
+    def __init__(self) -> None:
+        self.mounts: list[Mount] = parse_mounts(_read("/proc/self/mountinfo", 1 << 20))
+        self._version, self._groups = memory_groups(_read("/proc/self/cgroup"), self.mounts)
+
+    def load(self) -> Load:
+        """The load now: of the cgroups, the one that is nearest to its limit."""
+        stall = ""
+        if self._version == 2:
+            stall = next((text for group in self._groups if (text := _read(f"{group}/memory.pressure"))), "")
+        used = max((self._used(group) for group in self._groups), default=0.0)
+        return Load(parse_stall(stall or _read("/proc/pressure/memory")), max(used, _machine_used()))
+
+    def _used(self, group: str) -> float:
+        """Percent of this cgroup's own limit; 0.0 without one. Page cache that can be taken back does not count."""
+        if self._version == 2:
+            # memory.high slows down before memory.max kills: both are limits.
+            limits = [_read(f"{group}/memory.max"), _read(f"{group}/memory.high")]
+            use = _read(f"{group}/memory.current").strip()
+        else:
+            limits = [_read(f"{group}/memory.limit_in_bytes")]
+            use = _read(f"{group}/memory.usage_in_bytes").strip()
+        limit = min((int(text) for text in limits if text.strip().isdigit() and int(text)), default=_NO_LIMIT)
+        if limit >= _NO_LIMIT or not use.isdigit():
+            return 0.0
+        name = _CACHE[self._version]
+        lines = _read(f"{group}/memory.stat", 1 << 16).splitlines()
+        cache = next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
+        return 100.0 * max(int(use) - cache, 0) / limit
 
 
 def _machine_used() -> float:
@@ -46,10 +61,15 @@ def _machine_used() -> float:
     return 100.0 * (1 - values.get("MemAvailable", total) / total) if total else 0.0
 
 
-def load() -> Load:
-    """The load now."""
-    stall = parse_stall(_read("/sys/fs/cgroup/memory.pressure") or _read("/proc/pressure/memory"))
-    return Load(stall, max(_cgroup_used(), _machine_used()))
+def free_space(path: str) -> tuple[int, int] | None:
+    """Octets and inodes that are free where ``path`` is; inodes -1 where the file system does not count them. None:
+    it cannot be told.
+    """
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize, found.f_favail if found.f_files else -1
 
 
 def memory_of(pid: int) -> int:

@@ -329,6 +329,8 @@ class Life:
     async def _woken(self) -> None:
         while True:
             self._wake_again = False
+            elif verb in ("crowded", "roomy"):
+                self._process.set_crowded(verb == "crowded")
             self._last_work = time.monotonic()
             try:
                 await self._loop.service.woken()

@@ -46,6 +46,9 @@ class Process:
         self.hurried = asyncio.Event()
         """Set when sessions are to be ended at the next moment that loses nothing."""
         self.on_stress: list[Callable[[], None]] = []
+        self.crowded = False
+        """No process of this service has room, and none may be added."""
+        self.on_crowd: list[Callable[[], None]] = []
         self.wake: Callable[[], None] = lambda: None
         """Have ``woken`` called; set by ``life``."""
         self.retire: Callable[[], None] = lambda: None
@@ -70,6 +73,12 @@ class Process:
         self.config = load(self.birth.config_directory, overrides)
         for callback in self.on_stress:
             callback()
+
+    def set_crowded(self, wanted: bool) -> None:
+        if wanted != self.crowded:
+            self.crowded = wanted
+            for callback in self.on_crowd:
+                callback()
 
     def client(self, service: str) -> Client:
         """The client for a service of this instance, by its name in master.cf."""

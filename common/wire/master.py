@@ -6,7 +6,7 @@ pair is one ``Status`` (child to master) or one ``Order`` (master to child).
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +57,22 @@ class Status:
         ).encode()
 
 
+Verb = Literal["stop", "wake", "stress-on", "stress-off", "hurry", "crowded", "roomy"]
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """stop: finish what is under way, then end. wake: look for work. stress: on or off. hurry: end sessions now."""
+    """stop: finish what is under way, then end. wake: look for work. stress: on or off. hurry: end sessions now.
+    crowded: no process of the service has room, and none may be added. roomy: that is over.
+    """
 
-    verb: Literal["stop", "wake", "stress-on", "stress-off", "hurry"]
+    verb: Verb
 
     def encode(self) -> bytes:
         return self.verb.encode()
 
 
-_VERBS = {order: Order(order) for order in ("stop", "wake", "stress-on", "stress-off", "hurry")}
+_VERBS: dict[str, Order] = {verb: Order(verb) for verb in get_args(Verb)}
 
 
 def decode_status(data: bytes) -> Status:

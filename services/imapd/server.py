@@ -18,7 +18,7 @@ from tubepost.common.skeleton.tls import ServerTls
 
 from tubepost.services.imapd.commands.uses import parse_folders
 from tubepost.services.imapd.selected import Selected
-from tubepost.services.imapd.session import Session
+from tubepost.services.imapd.session import TOO_MANY, Session
 from tubepost.services.imapd.watch import Watch
 
 # After notify went away: seconds until it is asked again.
@@ -81,6 +81,15 @@ class Imapd(stream.Service):
     @property
     def busy(self) -> bool:
         return bool(self._flushes)
+
+    @property
+    def guests(self) -> set[Session]:
+        return self.sessions
+
+    @property
+    def farewell(self) -> bytes:
+        # Before TLS nothing can be said, and there is no slot for that. RFC 9051 7.1.5, RFC 5530 3
+        return b"" if self.tls.wrapper else TOO_MANY
 
     def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
         return self.tls.wrapping()

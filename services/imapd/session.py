@@ -66,6 +66,7 @@ _PATIENCE = 10.0
 # Events that one client may have taken before others get their turn.
 _TURN = 50
 # Before the login literals are short (names and passwords).
+TOO_MANY = b"* BYE [UNAVAILABLE] Too many clients, come again later\r\n"
 _LITERAL_BEFORE_LOGIN = 8192
 
 
@@ -98,6 +99,8 @@ class Session(Connection):
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
 
+        self._crowded_out = False
+        self._silent_since = self.loop.time()
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -112,6 +115,26 @@ class Session(Connection):
         self.server.forget(self)
 
     def wake(self) -> None:
+    @property
+    def address(self) -> str:
+        return self.peer.address
+
+    @property
+    def idle(self) -> tuple[int, float] | None:
+        """See ``crowd.Guest``."""
+        waits = self._input is not None or self._handshaking or self._transport is None
+        if not waits or self.closed or self._crowded_out or self.user is not None:
+            return None
+        return 0, self._silent_since
+
+    def make_way(self) -> None:
+        """All slots are taken."""
+        self._crowded_out = True
+        if self._input is not None and not self.is_crowded:
+            self.leave()
+        elif self._transport is not None:
+            self._transport.abort()
+
         """Something has changed in a mailbox that this session looks at."""
         self._woken = True
         if self.idling or self.notifying:
@@ -141,7 +164,9 @@ class Session(Connection):
             self.server.forget(self)
 
     def _say_bye(self) -> None:
-        if self.leaving and not self.closed:
+        if self._crowded_out and not self.closed:
+            self.send(TOO_MANY)
+        elif self.leaving and not self.closed:
             self.send(b"* BYE Server is going down; please come again\r\n")
         elif self._timed_out:
             log.info(f"{self.who}: disconnected for inactivity")
@@ -169,6 +194,7 @@ class Session(Connection):
         while True:
             self.expect_by(server.config.imapd_timeout if self.user else server.config.imapd_login_timeout)
             event = await self.next_event(wakeable=self.notifying)
+            self._silent_since = self.loop.time()
             if event is None:
                 await self.tell_news()
                 continue

@@ -65,6 +65,17 @@ class Lmtpd(stream.Service):
         self._notices.close()
         self._tables.close()
 
+    @property
+    def guests(self) -> set[Session]:
+        return self.sessions
+
+    @property
+    def farewell(self) -> bytes:
+        if self.tls.wrapper:
+            # Nothing can be said before TLS is there, and there is no slot for that.
+            return b""
+        return f"421 4.3.2 {self.config.myhostname} Error: too many clients, come again later\r\n".encode()
+
     def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
         return self.tls.wrapping()
 

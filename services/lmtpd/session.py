@@ -45,6 +45,8 @@ class Session(Channel):
         self._input: asyncio.Future[None] | None = None
         self._reading = True
         self._leaving = False
+        self._crowded_out = False
+        self._silent_since = self.loop.time()
         self._timed_out = False
 
     # The connection
@@ -78,6 +80,28 @@ class Session(Channel):
         if self._input is not None and not self._input.done():
             self._input.set_result(None)
 
+    @property
+    def address(self) -> str:
+        return self.peer.address
+
+    @property
+    def idle(self) -> tuple[int, float] | None:
+        """See ``crowd.Guest``."""
+        waits = self._input is not None or self._handshaking or self._transport is None
+        if not waits or self.closed or self._crowded_out or self._users or self.machine.in_content:
+            return None
+        return 0, self._silent_since
+
+    def make_way(self) -> None:
+        """All slots are taken."""
+        self._crowded_out = True
+        if self._input is not None and not self._paused:
+            host = self.server.config.myhostname
+            self.machine.hang_up(f"421 4.3.2 {host} Error: too many clients, come again later", "too many clients")
+            self._wake()
+        elif self._transport is not None:
+            self._transport.abort()
+
     def leave(self) -> None:
         """The program is to end at once: between two messages."""
         self._leaving = True
@@ -93,6 +117,7 @@ class Session(Channel):
                 machine.leave()
             event = machine.next_event()
             if event is not None:
+                self._silent_since = self.loop.time()
                 return event
             self._flush()
             try:

@@ -67,6 +67,15 @@ class Pop3d(stream.Service):
     def busy(self) -> bool:
         return bool(self._after)
 
+    @property
+    def guests(self) -> set[Session]:
+        return self.sessions
+
+    @property
+    def farewell(self) -> bytes:
+        # Before TLS nothing can be said, and there is no slot for that. RFC 3206 4
+        return b"" if self.tls.wrapper else b"-ERR [SYS/TEMP] Too many clients, come again later\r\n"
+
     def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
         return self.tls.wrapping()
 

@@ -74,6 +74,8 @@ class Session(Channel):
         self._paths: dict[int, str] = {}
         self._reading = True
         self._leaving = False
+        self._crowded_out = False
+        self._silent_since = self.loop.time()
         self._timed_out = False
         self._obeyed = 0
         self._tops = self._retrievals = self._sent = 0
@@ -159,6 +161,27 @@ class Session(Channel):
         if self._input is not None and not self._input.done():
             self._input.set_result(None)
 
+    @property
+    def address(self) -> str:
+        return self.peer.address
+
+    @property
+    def idle(self) -> tuple[int, float] | None:
+        """See ``crowd.Guest``."""
+        waits = self._input is not None or self._handshaking or self._transport is None
+        if not waits or self.closed or self._crowded_out or self.user is not None:
+            return None
+        return 0, self._silent_since
+
+    def make_way(self) -> None:
+        """All slots are taken."""
+        self._crowded_out = True
+        if self._input is not None and not self._paused:
+            self.write(self.server.farewell or b"-ERR [SYS/TEMP] Too many clients, come again later\r\n")
+            self.leave()
+        elif self._transport is not None:
+            self._transport.abort()
+
     def leave(self) -> None:
         """The program is to end at once: between two commands."""
         self._leaving = True
@@ -180,6 +203,7 @@ class Session(Channel):
                 if self.user is not None:
                     self.expect_by(self.server.config.pop3d_timeout)
             if event is not None:
+                self._silent_since = self.loop.time()
                 return event
             self._flush()
             await self._drain()

@@ -46,6 +46,12 @@ class Connection(asyncio.Protocol):
     """TLS is there."""
     request_since = 0.0
     """When the wait for the present request began; the session sets it to 0 with each event."""
+    leaving = False
+    """Told to make way."""
+    served = False
+    """A message was taken from the client."""
+    _shaking_since = 0.0
+    """STARTTLS was answered, and TLS is not there yet."""
     _steps: Steps[None]
     _task: asyncio.Task[None] | None = None
     _wants_input = False
@@ -63,10 +69,12 @@ class Connection(asyncio.Protocol):
     _pieces_size = 0
     _pieces_timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, address: str = "") -> None:
         self.process = process
+        self.address = address
         self.config: Config = process.config
         self.loop = process.loop
+        self._born = self.loop.time()
         self._pieces: list[bytes] = []
 
     def live(self) -> Steps[None]:
@@ -182,6 +190,34 @@ class Connection(asyncio.Protocol):
         """The server is being stopped: leave at the next moment that loses nothing."""
         self.wake()
 
+    @property
+    def idle(self) -> tuple[int, float] | None:
+        """See ``crowd.Guest``. Who has logged in or named a recipient is at work; how slowly, the time limits judge."""
+        machine = self.machine
+        since = self._silent_since
+        if since is None or machine.user or machine.recipients or machine.in_content:
+            return None
+        return int(self.served), since
+
+    @property
+    def _silent_since(self) -> float | None:
+        """Since when the server waits for the client to finish a command, or to begin; None: it does not."""
+        if self.leaving or self.lost:
+            return None
+        if self.transport is None:
+            return self._born
+        if self._wants_input or self._wants_room:
+            return self.request_since or None
+        return self._shaking_since or None
+
+    def make_way(self) -> None:
+        """All slots are taken: end, and say so where the client can hear it."""
+        self.leaving = True
+        if self._wants_input and not self._full:
+            self.wake()
+        else:
+            self.abort()
+
     def wake(self) -> None:
         if self._wants_input:
             self._wants_input = False
@@ -210,12 +246,14 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
         # Nor is it paused again while the handshake reads.
         self._reading = False
+        self._shaking_since = self.loop.time()
         self._pieces.clear()
         self._pieces_size = 0
 
     def take_transport(self, transport: asyncio.Transport) -> None:
         """Go on over TLS."""
         self.transport = transport
+        self._shaking_since = 0.0
         self.secure = True
         self._reading = True
         self._full = False
@@ -230,6 +268,9 @@ class Connection(asyncio.Protocol):
         machine = self.machine
         if self.process.hurried.is_set() and not machine.in_content:
             machine.shut_down()
+            return
+        if self.leaving:
+            machine.turn_away(f"421 4.3.2 {self.config.myhostname} Error: too many clients, come again later")
             return
         if self._full and not self.lost:
             # A client that does not read its replies gets no more of them. What it sent meanwhile comes next.

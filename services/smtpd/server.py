@@ -82,6 +82,18 @@ class Smtpd(stream.Service):
         """The content of one message, on its way to where it is safe. See ``Message``."""
         return Message(self.cleanup, build)
 
+    @property
+    def guests(self) -> set[Session]:
+        return self.sessions
+
+    @property
+    def farewell(self) -> bytes:
+        if self.tls.wrapper:
+            # Nothing can be said before TLS is there, and there is no slot for that.
+            return b""
+        # RFC 5321 3.8, 4.2.1: come again later.
+        return f"421 4.3.2 {self.config.myhostname} Error: too many clients, come again later\r\n".encode()
+
     def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
         return self.tls.wrapping()
 

@@ -48,7 +48,7 @@ class Session(Connection):
     """One client, from accept to the disconnect line."""
 
     def __init__(self, server: "Smtpd", peer: Peer) -> None:
-        super().__init__(server.process)
+        super().__init__(server.process, peer.address)
         self.server = server
         self._peer = peer
         self.client = Client(
@@ -395,6 +395,7 @@ class Session(Connection):
         log.info(f"{queue_id}: client={machine.client}{origin}", asked)
         evaluation.troubles.clear()
         self.forget_mail()
+        self.served = True
         machine.accept(queue_id)
 
     def _refuse(self, reply: str, trouble: str = "") -> None:

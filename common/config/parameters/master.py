@@ -18,7 +18,11 @@ class Master(Settings):
     heartbeat_interval = Time("5s", "How often a program tells the master that it is alive.", low=1, postfix=False)
     heartbeat_timeout = Time("60s", "A program that was silent for this long is killed.", low=2, postfix=False)
     stop_timeout = Time("30s", "How long sessions may go on after a stop before they are ended.", postfix=False)
-    pressure_interval = Time("5s", "How often memory pressure and disk space are looked at.", low=1, postfix=False)
+    pressure_interval = Time(
+        "5s",
+        "How often process limits are lowered or raised while memory or disk is short; 0: neither is watched.",
+        postfix=False,
+    )
     memory_pressure_high = Integer(
         "20",
         "Percent of time lost waiting for memory (PSI, some avg10) from which process limits are lowered.",
@@ -38,6 +42,24 @@ class Master(Settings):
     )
     memory_use_low = Integer(
         "80", "Percent of the memory limit in use below which they are raised again.", low=1, high=100, postfix=False
+    )
+    overload_grace_time = Time(
+        "1s",
+        "When every slot of a service is taken: how long a client that has not logged in, nor named a recipient, may "
+        "be silent before it has to make way for a new one.",
+        postfix=False,
+    )
+    overload_wait_time = Time(
+        "5s",
+        "How long a new client waits for a slot before it is told to come again later (SMTP: 421); 0: it stays in the "
+        "kernel's backlog, as with Postfix, and nobody makes way.",
+        postfix=False,
+    )
+    overload_waiting_limit = Integer(
+        "$client_limit",
+        "Most clients that wait for a slot of one process; more are told to come again later.",
+        low=1,
+        postfix=False,
     )
     process_memory_limit = Size("0", "Address space that one program may use, in bytes; 0: no limit.", postfix=False)
     process_id_directory = Text("pid", "Directory of lock files, below queue_directory.", low=1)

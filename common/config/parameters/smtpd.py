@@ -42,7 +42,7 @@ class Smtpd(Settings):
     smtpd_junk_command_limit = Integer(
         "${stress?{1}:{100}}", "NOOP, VRFY, ETRN and RSET commands that do not yet count as errors.", low=1
     )
-    smtpd_error_sleep_time = Time("1s", "How long a reply is delayed after errors.")
+    smtpd_error_sleep_time = Time("${stress?{0}:{1}}s", "How long a reply is delayed after errors.")
     smtpd_history_flush_threshold = Integer("100", "Lines of a session kept for a report to the postmaster.", low=1)
     smtpd_peername_lookup = Boolean("yes", "Look up the client's host name.")
     smtpd_client_port_logging = Boolean("no", "Log the client's port too.")

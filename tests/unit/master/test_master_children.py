@@ -253,10 +253,10 @@ def test_levels_go_one_step_at_a_time(level: int, stall: float, used: float, fol
 
 
 def test_limits_follow_the_level_and_never_reach_none() -> None:
-    assert [pressure.limit_at(level, 100, 50) for level in range(5)] == [100, 75, 50, 25, 10]
+    assert [pressure.limit_at(level, 100, 40) for level in range(5)] == [100, 30, 20, 10, 4], "of those there were"
     assert [pressure.limit_at(level, 0, 50) for level in range(5)] == [0, 37, 25, 12, 5], "unlimited becomes limited"
-    assert [pressure.limit_at(level, 1, 50) for level in range(5)] == [1] * 5
-    assert [pressure.limit_at(level, 2, 50) for level in range(5)] == [2, 1, 1, 1, 1]
+    assert [pressure.limit_at(level, 1, 1) for level in range(5)] == [1] * 5
+    assert [pressure.limit_at(level, 2, 2) for level in range(5)] == [2, 1, 1, 1, 1]
 
 
 def test_stall_is_read_from_psi() -> None:
