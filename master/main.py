@@ -210,10 +210,10 @@ class Master:
                     self._spawn(state)
                 continue
             for _ in range(state.missing(now)):
-                self._spawn(state)
                 self._watch.before_growth(now)
                 if state.frozen and state.serving:
                     break
+                self._spawn(state)
             if state.full and state.service.kind == "inet":
                 self._full(state, now)
             wanted = state.watching(now)
@@ -228,9 +228,9 @@ class Master:
 
     def _demand_of(self, state: ServiceState) -> Callable[[], None]:
         def demand() -> None:
-            if state.available == 0 and not state.at_limit:
             if state.available == 0:
                 self._watch.before_growth(time.monotonic())
+            if state.available == 0 and not state.at_limit:
                 state.used = True
                 self._spawn(state)
 
@@ -247,8 +247,8 @@ class Master:
         if state.stressed_since is None:
             self._set_stress(state, True)
         state.stressed_since = now
-
         self._tell_crowded(state, True)
+
     def _set_stress(self, state: ServiceState, wanted: bool) -> None:
         state.stressed_since = time.monotonic() if wanted else None
         log.info(f"service {state.service.name}: stress {'on' if wanted else 'off'}")
@@ -475,9 +475,9 @@ class Master:
             return
         config, services, opened = plan.config, plan.services, plan.opened
         self._config = config
+        self._watch.take_config(config)
         self._generation += 1
         for key in tuple(self._watched):
-        self._watch.take_config(config)
             for listener in self._sockets[key]:
                 self._selector.unregister(listener)
         self._watched.clear()
@@ -502,9 +502,9 @@ class Master:
                 there.service = service
                 there.throttled_until = 0.0
                 there.next_wakeup = 0.0
+            self._watch.apply_to(there)
         log.info(f"reload -- version {config.mail_version}, configuration {self._directory}")
 
-            self._watch.apply_to(there)
     # -- stop --------------------------------------------------------------------------------------------------------
 
     def _begin_stop(self) -> None:

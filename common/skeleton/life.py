@@ -317,6 +317,8 @@ class Life:
                 self._leave(True)
             elif verb == "wake":
                 self._wake()
+            elif verb in ("crowded", "roomy"):
+                self._process.set_crowded(verb == "crowded")
             else:
                 self._process.set_stress(verb == "stress-on")
 
@@ -329,8 +331,6 @@ class Life:
     async def _woken(self) -> None:
         while True:
             self._wake_again = False
-            elif verb in ("crowded", "roomy"):
-                self._process.set_crowded(verb == "crowded")
             self._last_work = time.monotonic()
             try:
                 await self._loop.service.woken()

@@ -65,8 +65,8 @@ _LONG = frozenset(
 _PATIENCE = 10.0
 # Events that one client may have taken before others get their turn.
 _TURN = 50
-# Before the login literals are short (names and passwords).
 TOO_MANY = b"* BYE [UNAVAILABLE] Too many clients, come again later\r\n"
+# Before the login literals are short (names and passwords).
 _LITERAL_BEFORE_LOGIN = 8192
 
 
@@ -98,9 +98,9 @@ class Session(Connection):
         self._patience: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
-
         self._crowded_out = False
         self._silent_since = self.loop.time()
+
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -114,7 +114,6 @@ class Session(Connection):
         self.server.tls.failed(self.client, error)
         self.server.forget(self)
 
-    def wake(self) -> None:
     @property
     def address(self) -> str:
         return self.peer.address
@@ -135,6 +134,7 @@ class Session(Connection):
         elif self._transport is not None:
             self._transport.abort()
 
+    def wake(self) -> None:
         """Something has changed in a mailbox that this session looks at."""
         self._woken = True
         if self.idling or self.notifying:
@@ -193,8 +193,8 @@ class Session(Connection):
         turns = 0
         while True:
             self.expect_by(server.config.imapd_timeout if self.user else server.config.imapd_login_timeout)
-            event = await self.next_event(wakeable=self.notifying)
             self._silent_since = self.loop.time()
+            event = await self.next_event(wakeable=self.notifying)
             if event is None:
                 await self.tell_news()
                 continue
