@@ -17,12 +17,12 @@ from typing import Any
 
 import click
 
-from tubepost.common.wire.peers import CALLS, USER
 from tubepost.common.system import control
 from tubepost.common.config import Config, ConfigError, Fault, inspect, layout, load, master_cf
 from tubepost.common.config.instance import PORTS, write_instance
-from tubepost.common.skeleton.privileges import POLICIES, is_program
+from tubepost.common.skeleton.privileges import is_program
 
+from tubepost.commands import privileges
 from tubepost.commands.alias import alias
 from tubepost.commands.configuration_faults import restriction_faults, table_faults
 from tubepost.commands.domain import domain
@@ -317,6 +317,8 @@ def check(directory: str) -> None:
     faults = _faults(directory, config)
     words = [f"{fault.severity}: {fault}" for fault in faults]
     words += [f"warning: {text}" for text in _directory_faults(config)]
+    for text in privileges.not_apart(config) if not words else ():
+        click.echo(f"note: {text}", err=True)
     for line in words:
         click.echo(line, err=True)
     errors = sum(fault.severity == "error" for fault in faults)
@@ -372,21 +374,26 @@ def _directory_faults(config: Config) -> list[str]:
 
 
 @main.command()
-def services() -> None:
-    """Print who may call whom with which messages, and what each program may touch."""
-    for program, policy in POLICIES.items():
-        marks = [
-            "network" if policy.network else "no network",
-            "starts programs" if policy.programs else "starts no programs",
-        ]
-        if policy.root:
-            marks.append("acts as the recipient")
-        click.echo(f"{program}: {', '.join(marks)}")
-        writes = "whatever its account may" if policy.anywhere else ", ".join(policy.writes) or "nothing"
-        click.echo(f"    reads: {', '.join(policy.reads) or 'configuration'}; writes: {writes}")
-        for name, callers in sorted(CALLS.get(program, {}).items()):
-            people = sorted("people's commands" if caller == USER else caller for caller in callers)
-            click.echo(f"    answers {name.decode()} of {', '.join(people)}")
+@click.option("--privileges", "beside", is_flag=True, help="What each may do, beside what the running ones can do.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.pass_obj
+def services(directory: str, beside: bool, as_json: bool) -> None:
+    """Print who may call whom with which messages, and what each program may touch.
+
+    With --privileges exit status 1 when a running process has other privileges than the table says.
+    """
+    if not beside and not as_json:
+        privileges.print_table()
+        return
+    config = _config(directory)
+    try:
+        differing = privileges.print_beside(config, directory, as_json)
+    except ConfigError as error:
+        raise _fail(str(error), EX_CONFIG) from None
+    except (OSError, ValueError):
+        raise _fail("this instance does not run, or is another account's", 1) from None
+    if differing:
+        raise _fail(f"{differing} processes have other privileges than the table says", 1)
 
 
 for _group in (domain, user, alias, mailbox):

@@ -14,7 +14,7 @@ from typing import Any
 from tubepost.common.wire.master import EXIT_CONFIG, STATUS_LIMIT, Birth, Order, decode_status
 from tubepost.common.system import log
 from tubepost.common.config import Config, ConfigError, layout, load
-from tubepost.common.config.owners import make_directories
+from tubepost.common.config.owners import bus_group, make_directories
 
 from tubepost.master import control, measure, reload, sockets
 from tubepost.master.children import QUEUE_MANAGER, Child, ServiceState
@@ -58,7 +58,7 @@ class Master:
         self._started = time.time()
         self._template_ended: float | None = None
         self._stop: Stop | None = None
-        self._uid, self._gid = self._account(self._config)
+        self._owner = sockets.Owner(*self._account(self._config), bus_group(self._config))
         self._signals = Signals()
         self._watch = Watch(self._config, self._states, self._order)
 
@@ -78,16 +78,17 @@ class Master:
         try:
             return grp.getgrnam(self._config.setgid_group).gr_gid
         except KeyError:
-            return self._gid
+            return self._owner.gid
 
     def start(self) -> None:
         """Directories, lock, sockets, template. Raises ConfigError, OSError."""
         config = self._config
         root = config.queue_directory
-        layout.create(root, self._uid, self._gid, self._maildrop_group())
+        layout.create(root, self._owner.uid, self._owner.gid, self._maildrop_group(), self._owner.bus)
         os.makedirs(config.data_directory, 0o700, exist_ok=True)
         if os.geteuid() == 0:
-            os.chown(config.data_directory, self._uid, self._gid)
+            os.chown(config.data_directory, self._owner.uid, self._owner.gid)
+        layout.own(config.data_directory, 0o710, *self._owner)
         make_directories(config)
         os.chdir(root)
         self._lock = lock_instance(os.path.join(config.process_id_directory, "master.pid"))
@@ -97,7 +98,7 @@ class Master:
         self._output = os.dup(1)
         self._flow = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for service in reload.read_services(self._directory, config).values():
-            self._sockets[service.key] = sockets.open_service(service, config, self._uid, self._gid)
+            self._sockets[service.key] = sockets.open_service(service, config, self._owner)
             self._states[service.key] = ServiceState(service)
         log.setup(f"{config.syslog_name}/master", path=f"public/{config.postlog_service_name}")
         # The log program may be behind, or not there yet: the master waits for nobody, and flushes in its loop.
@@ -289,7 +290,8 @@ class Master:
         own_path = f"{service.path}.{self._token}" if service.kind == "unix" else ""
         if own_path:
             try:
-                listeners.append(sockets.open_path(own_path, self._uid, self._gid))
+                mode = sockets.mode_of(service.program, self._owner)
+                listeners.append(sockets.open_path(own_path, self._owner, mode))
             except OSError as error:
                 ours.close()
                 theirs.close()
@@ -469,7 +471,7 @@ class Master:
         """Read the configuration again; old children finish what they have, new ones have the new one."""
         known = {key: state.service for key, state in self._states.items()}
         try:
-            plan = reload.prepare(self._directory, known, self._sockets, self._uid, self._gid)
+            plan = reload.prepare(self._directory, known, self._sockets, self._owner)
         except (ConfigError, OSError) as error:
             log.error(f"reload refused, the old configuration stays: {error}")
             return

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tubepost.common.config import Config, ConfigError, load
-from tubepost.common.config.owners import make_directories
+from tubepost.common.config.owners import bus_group, make_directories
 
 from tubepost.master import sockets, table
 from tubepost.master.table import Service
@@ -33,13 +33,15 @@ def read_services(directory: str, config: Config) -> dict[Key, Service]:
 
 
 def prepare(
-    directory: str, known: Mapping[Key, Service], listening: Mapping[Key, list[socket.socket]], uid: int, gid: int
+    directory: str, known: Mapping[Key, Service], listening: Mapping[Key, list[socket.socket]], owner: sockets.Owner
 ) -> Plan:
     """``known`` and ``listening``: the services as they are, and their sockets. Raises ConfigError, OSError."""
     config = load(directory)
     services = read_services(directory, config)
     if os.path.realpath(config.queue_directory) != os.path.realpath("."):
         raise config.bad_value("queue_directory", "cannot change at reload: stop and start")
+    if bus_group(config) != owner.bus:
+        raise config.bad_value("protocol_owner", "cannot change at reload: stop and start")
     make_directories(config)
     # A port whose service is only called otherwise now (2525, 127.0.0.1:2525) is not lost for a moment.
     leaving = [
@@ -52,7 +54,7 @@ def prepare(
     try:
         for key, service in services.items():
             if key not in known or service.path != known[key].path:
-                opened[key] = sockets.open_service(service, config, uid, gid, leaving)
+                opened[key] = sockets.open_service(service, config, owner, leaving)
     except BaseException:
         for listeners in opened.values():
             for listener in listeners:

@@ -4,7 +4,9 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from tubepost.common.wire.programs import USER, callers_of, row_of
 from tubepost.common.config import Config
 
 from tubepost.master.table import Service
@@ -14,12 +16,20 @@ _BACKLOG = 512
 _DATAGRAM_BUFFER = 4 * 1024 * 1024
 
 
+class Owner(NamedTuple):
+    """Whose the sockets are: mail_owner's, and the group of the other accounts that knock, if there is one."""
+
+    uid: int
+    gid: int
+    bus: int | None = None
+
+
 class ListenError(OSError):
     """Says which service cannot listen, and where."""
 
 
 def open_service(
-    service: Service, config: Config, uid: int, gid: int, leaving: Sequence[socket.socket] = ()
+    service: Service, config: Config, owner: Owner, leaving: Sequence[socket.socket] = ()
 ) -> list[socket.socket]:
     """Listening sockets of a service. ``leaving``: others that are about to be closed, and stand in nobody's way.
 
@@ -28,7 +38,7 @@ def open_service(
     try:
         if service.kind == "inet":
             return _open_inet(service.name, config, leaving)
-        return [_open_unix(service, uid, gid)]
+        return [_open_unix(service, owner)]
     except OSError as error:
         where = service.path or service.name
         raise ListenError(f"service {service.name}: cannot listen on {where}: {error.strerror or error}") from error
@@ -121,12 +131,22 @@ def _port(where: object) -> int:
     return int(where[1])  # type: ignore[index]
 
 
-def _open_unix(service: Service, uid: int, gid: int) -> socket.socket:
+def _open_unix(service: Service, owner: Owner) -> socket.socket:
     kind = socket.SOCK_DGRAM if service.kind == "unix-dgram" else socket.SOCK_STREAM
-    return open_path(service.path, uid, gid, kind)
+    return open_path(service.path, owner, mode_of(service.program, owner), kind)
 
 
-def open_path(path: str, uid: int, gid: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+def mode_of(program: str, owner: Owner) -> int:
+    """Who may knock at a program's socket, by the table: the kernel refuses others before the program does."""
+    callers = callers_of(program)
+    if not callers or USER in callers:
+        # Other mail servers, people's commands; the log takes anybody's lines. The directory decides, as in Postfix.
+        return 0o666
+    shared = any(row_of(caller).account in ("protocol", "auth") for caller in callers)
+    return 0o660 if shared and owner.bus is not None else 0o600
+
+
+def open_path(path: str, owner: Owner, mode: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
     """Below the queue directory, which is the working directory: a path of 100 bytes is all that the kernel takes.
 
     Raises OSError.
@@ -139,10 +159,9 @@ def open_path(path: str, uid: int, gid: int, kind: int = socket.SOCK_STREAM) -> 
     listener = socket.socket(socket.AF_UNIX, kind)
     try:
         listener.bind(path)
-        # Who may reach it is decided by the directory (private, public), as in Postfix.
-        os.chmod(path, 0o666)  # noqa: S103
         if os.geteuid() == 0:
-            os.chown(path, uid, gid)
+            os.chown(path, owner.uid, owner.gid if owner.bus is None else owner.bus)
+        os.chmod(path, mode)
         if kind == socket.SOCK_DGRAM:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAM_BUFFER)
         else:

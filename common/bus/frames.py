@@ -21,7 +21,7 @@ G / B  the caller will send no more here                  the callee is about to
 from collections.abc import Sequence
 
 from tubepost.common.wire.base import Message
-from tubepost.common.wire.peers import wire_name
+from tubepost.common.wire.programs import wire_name
 
 CALL, TELL, UPLOAD, CHUNK, END, CANCEL, LISTING, GOODBYE = b"Q", b"T", b"U", b"C", b"E", b"X", b"L", b"G"
 REPLY, FAILED, CREDIT, ITEM, LEAVING = b"R", b"F", b"K", b"I", b"B"

@@ -1,7 +1,7 @@
 """Who is calling: ZAP (RFC 27/ZAP) hands over the kernel's word (SO_PEERCRED) for a peer of an ``ipc://`` socket.
 
 The handler lets everybody connect and passes ``uid:gid:pid`` on as User-Id; what a caller may do is decided a message,
-by the table in ``common.wire.peers``.
+by the table in ``common.wire.programs``.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any
 
 import zmq
 
-from tubepost.common.wire.peers import USER
+from tubepost.common.wire.programs import USER
 from tubepost.common.system.register import Register
 
 _ENDPOINT = "inproc://zeromq.zap.01"
@@ -56,8 +56,8 @@ class Gatekeeper:
 
 
 def caller_of(uid: int, pid: int, register: Register | None) -> Caller:
-    """Which program a process is, by the master's register."""
-    program, service = (register.find(pid) if register is not None else None) or (USER, "")
+    """Which program a process is, by the master's register: one of this uid, that runs."""
+    program, service = (register.find(pid, uid) if register is not None else None) or (USER, "")
     return Caller(program, service, uid, pid)
 
 

@@ -13,7 +13,7 @@ import zmq
 from pydantic import ValidationError
 
 from tubepost.common.wire.base import Message
-from tubepost.common.wire.peers import CALLS
+from tubepost.common.wire.programs import ALIASES, CALLS
 from tubepost.common.system import log
 from tubepost.common.system.register import Register
 from tubepost.common.bus import frames
@@ -37,11 +37,13 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 class _Peer:
     """One connection of a caller."""
 
-    __slots__ = ("caller", "requests", "routing")
+    __slots__ = ("caller", "program", "requests", "routing")
 
     def __init__(self, routing: bytes, caller: Caller) -> None:
         self.routing = routing
         self.caller = caller
+        # Postfix's names of programs are the same rows of the table.
+        self.program = ALIASES.get(caller.program, caller.program)
         self.requests: dict[bytes, Request[Any]] = {}
 
 
@@ -128,7 +130,7 @@ class Server:
         for model, handler in handlers.items():
             name = frames.name_of(protocol if isinstance(protocol, str) else protocol[model], model)
             self._handlers[name] = (model, handler, inspect.iscoroutinefunction(handler))
-        self._allowed = CALLS.get(program, {})
+        self._allowed = CALLS.get(ALIASES.get(program, program), {})
         self._open_to_all = open_to_all
         self._peers: dict[bytes, _Peer] = {}
         self._complained: dict[int, float] = {}
@@ -299,7 +301,7 @@ class Server:
         if known is None:
             self._reject(peer, kind, tag, f"no request {name[:80].decode('ascii', 'replace')!r} is answered here")
             return
-        if not self._open_to_all and peer.caller.program not in self._allowed.get(name, ()):
+        if not self._open_to_all and peer.program not in self._allowed.get(name, ()):
             self._reject(peer, kind, tag, f"{peer.caller.program} may not ask {name.decode()}")
             return
         model, handler, is_async = known

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from tubepost.common.accounts import Directory, Passwords
 from tubepost.common.accounts.hashing import Cost, store
@@ -95,7 +96,9 @@ def write_instance(
     if any(character.isspace() or character in ",{}$#" for character in str(base)):
         raise ValueError(f'"{base}" cannot hold an instance: its name has white space or one of , {{ }} $ #')
     host = listen if listen is not None else ("127.0.0.1" if embedded else "")
-    owner, uid, gid = _owner()
+    accounts = accounts_of_system()
+    owner, uid, gid = accounts.queue
+    mail_uid, mail_gid = accounts.mailboxes[1:]
     written: list[str] = []
     base.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name, mode in (
@@ -106,7 +109,8 @@ def write_instance(
         ("mail", 0o711),
         ("log", 0o700),
     ):
-        _make_directory(base / name, mode, uid, gid, owned=name in ("data", "auth", "mail", "log"))
+        ids = {"mail": (mail_uid, mail_gid), "auth": accounts.auth[1:]}.get(name, (uid, gid))
+        _make_directory(base / name, mode, *ids, owned=name in ("data", "auth", "mail", "log"))
     conf = base / "conf"
 
     def write(name: str, text: Callable[[], str], mode: int = 0o644) -> None:
@@ -115,7 +119,7 @@ def write_instance(
             written.append(str(path))
 
     group = grp.getgrgid(gid).gr_name if _has_group(gid) else str(gid)
-    write("main.cf", lambda: _main(base, domain, owner, group, uid, gid, embedded=embedded))
+    write("main.cf", lambda: _main(base, domain, group, accounts, embedded=embedded))
     write("master.cf", lambda: _master(host, known))
     write("tls.pem", lambda: _certificate(domain, host), 0o600)
     write("aliases", lambda: _aliases(domain, embedded))
@@ -153,7 +157,9 @@ def shipped(name: str) -> str:
     return resources.files("tubepost.conf").joinpath(name).read_text(encoding="utf-8")
 
 
-def _main(base: Path, domain: str, owner: str, group: str, uid: int, gid: int, *, embedded: bool) -> str:
+def _main(base: Path, domain: str, group: str, accounts: "Accounts", *, embedded: bool) -> str:
+    owner = accounts.queue[0]
+    _, uid, gid = accounts.mailboxes
     changes = {
         "myhostname": f"mail.{domain}",
         "mydomain": domain,
@@ -172,6 +178,9 @@ def _main(base: Path, domain: str, owner: str, group: str, uid: int, gid: int, *
         "virtual_uid_maps": f"static:{uid}",
         "virtual_gid_maps": f"static:{gid}",
     }
+    for name, account in (("protocol_owner", accounts.protocol), ("auth_owner", accounts.auth)):
+        if account != accounts.queue:
+            changes[name] = account[0]
     if uid < 100:
         changes["virtual_minimum_uid"] = str(max(uid, 1))
     if not embedded:
@@ -183,7 +192,8 @@ def _main(base: Path, domain: str, owner: str, group: str, uid: int, gid: int, *
             "virtual_mailbox_maps": "accounts:mailboxes, texthash:$config_directory/vmailbox",
             "virtual_alias_maps": "accounts:aliases, texthash:$config_directory/virtual",
             "mail_spool_directory": f"{base / 'mail' / 'local'}/",
-            "default_privs": owner,
+            # Not who faces the network: a command of an alias could send its processes signals.
+            "default_privs": owner if accounts.protocol == accounts.queue or not _account("nobody") else "nobody",
             "queue_minfree": "0",
         }
     return _set_shipped(shipped("main.cf"), changes)
@@ -297,20 +307,43 @@ def _make_directory(path: Path, mode: int, uid: int, gid: int, *, owned: bool) -
         os.chown(path, uid, gid)
 
 
-def _owner() -> tuple[str, int, int]:
-    """(name, uid, gid) of the account that the programs run as: ours, or as root tubepost or nobody."""
+class Accounts(NamedTuple):
+    """(name, uid, gid) of those that an instance runs as."""
+
+    queue: tuple[str, int, int]
+    protocol: tuple[str, int, int]
+    mailboxes: tuple[str, int, int]
+    auth: tuple[str, int, int]
+
+
+APART = ("tubepost-net", "tubepost-mail", "tubepost-auth")
+"""Who owns nothing, the mailboxes, the passwords: for ``tubepost init`` as root, where they exist beside tubepost."""
+
+
+def accounts_of_system() -> Accounts:
+    """Without root our own. As root tubepost, and those of APART that there are; or nobody for all."""
     if os.geteuid() != 0:
-        try:
-            return pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid()
-        except KeyError:
-            return str(os.geteuid()), os.geteuid(), os.getegid()
-    for name in ("tubepost", "nobody"):
-        try:
-            account = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return name, account.pw_uid, account.pw_gid
-    return "root", 0, 0
+        return Accounts(*[_ourselves()] * 4)
+    queue = _account("tubepost")
+    if queue is not None:
+        return Accounts(queue, *(_account(name) or queue for name in APART))
+    return Accounts(*[_account("nobody") or ("root", 0, 0)] * 4)
+
+
+def _ourselves() -> tuple[str, int, int]:
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name, uid, os.getegid()
+    except KeyError:
+        return str(uid), uid, os.getegid()
+
+
+def _account(name: str) -> tuple[str, int, int] | None:
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return name, found.pw_uid, found.pw_gid
 
 
 def _has_group(gid: int) -> bool:

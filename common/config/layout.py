@@ -16,7 +16,7 @@ class Directory(NamedTuple):
 
 # Postfix's modes but for two: a Python program cannot be set-gid, so anybody may add a file to maildrop (sticky, not
 # listable; pickup checks owner and links), and knock at the public sockets: who may ask what there is decided by the
-# callee, which knows the caller by the kernel's word (common/wire/peers.py).
+# callee, which knows the caller by the kernel's word (common/wire/programs.py).
 LAYOUT = (
     Directory(".", 0o755, "root"),
     Directory("pid", 0o755, "root"),
@@ -30,10 +30,11 @@ LAYOUT = (
 )
 
 
-def create(root: str, uid: int, gid: int, maildrop_gid: int) -> list[str]:
+def create(root: str, uid: int, gid: int, maildrop_gid: int, bus_gid: int | None = None) -> list[str]:
     """Make what is missing below ``root``; as root give it to its owner (``uid`` of mail_owner). Returns what was made.
 
-    Raises OSError.
+    ``bus_gid``: the group of protocol_owner, which may then enter ``private``; and what smtp reads, ``active``, is open
+    to mail_owner's group, in which it is. Raises OSError.
     """
     privileged = os.geteuid() == 0
     made = []
@@ -45,7 +46,24 @@ def create(root: str, uid: int, gid: int, maildrop_gid: int) -> list[str]:
             if privileged:
                 os.chown(full, uid if owner == "mail_owner" else 0, maildrop_gid if group else gid if uid else 0)
             os.chmod(full, mode)
+    own(os.path.join(root, "private"), 0o710, uid, gid, bus_gid)
+    own(os.path.join(root, "active"), 0o750, uid, gid, gid if bus_gid is not None else None)
     return made
+
+
+def own(path: str, shared: int, uid: int, gid: int, group: int | None) -> None:
+    """As root: a directory of mail_owner's is shared with ``group`` by mode ``shared``; if there is none, no longer.
+
+    Raises OSError.
+    """
+    if os.geteuid() != 0:
+        return
+    if group is not None:
+        os.chown(path, uid, group)
+        os.chmod(path, shared)
+    elif stat.S_IMODE(os.stat(path).st_mode) == shared:
+        os.chown(path, uid, gid)
+        os.chmod(path, 0o700)
 
 
 def check(root: str, uid: int, maildrop_gid: int) -> list[str]:

@@ -13,7 +13,9 @@ _FILES = ("passwords.db", "passwords.db-journal", "secret")
 
 
 def owner_of(config: Config, parameter: str) -> Owner | None:
-    """(uid, gid) of the account that ``mail_owner`` or ``auth_owner`` names; None without root, when files are ours.
+    """(uid, gid) of the account that ``mail_owner``, ``protocol_owner`` or ``auth_owner`` names.
+
+    None without root, when files are ours.
 
     Raises ConfigError.
     """
@@ -25,6 +27,20 @@ def owner_of(config: Config, parameter: str) -> Owner | None:
     except KeyError:
         raise config.bad_value(parameter, f"there is no account {name}") from None
     return account.pw_uid, account.pw_gid
+
+
+def is_apart(config: Config) -> bool:
+    """Have the programs that own nothing an account of their own?"""
+    return bool(config.protocol_owner) and config.protocol_owner != config.mail_owner
+
+
+def bus_group(config: Config) -> int | None:
+    """gid of those who may enter ``private`` and knock there, besides mail_owner; None: nobody, or no root.
+
+    Raises ConfigError.
+    """
+    owner = owner_of(config, "protocol_owner") if is_apart(config) else None
+    return owner[1] if owner is not None else None
 
 
 def make_directories(config: Config) -> None:

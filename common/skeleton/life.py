@@ -29,7 +29,7 @@ from tubepost.common.system import log
 from tubepost.common.system.register import Register
 from tubepost.common.bus import Bus
 from tubepost.common.config import Config, ConfigError, load
-from tubepost.common.skeleton.privileges import confine
+from tubepost.common.skeleton.privileges import account_of, confine
 from tubepost.common.skeleton.process import Process, Service
 
 # A leaving worker waits this long for callers that do not say goodbye.
@@ -88,6 +88,8 @@ def run(
         os.chdir(config.queue_directory)
         register = _register(config)
         prepared = prepare(config) if prepare is not None else None
+        if not alone:
+            _tell_register(birth, config)
         confine(birth, config)
         code = _loop(birth, config, register, make, prepared)
     except ConfigError as error:
@@ -133,6 +135,16 @@ def _register(config: Config) -> Register | None:
         return Register(os.path.join(config.process_id_directory, "register"))
     except FileNotFoundError:
         return None  # run alone: every caller is a user
+
+
+def _tell_register(birth: Birth, config: Config) -> None:
+    """By which uid callees may know us; nobody of another has our pid's rights. Raises ConfigError, OSError."""
+    try:
+        register = Register(os.path.join(config.process_id_directory, "register"), write=True)
+    except PermissionError:
+        return  # not made by a master of ours: a user
+    register.confined(os.getpid(), account_of(birth, config))
+    register.close()
 
 
 def _alone(program: str) -> Birth:

@@ -1,70 +1,15 @@
-"""What each program may touch: one table, applied by ``confine`` once the sockets are inherited, before any input.
-
-Printed by ``tubepost services``. Directories are below the queue directory unless they are parameters (``$…``).
-"""
+"""Applies a program's row of the table (``common/wire/programs.py``): once its sockets are there, before any input."""
 
 import os
-import pwd
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tubepost.common.wire.master import Birth
+from tubepost.common.wire.programs import ALIASES, PROGRAMS, USER, Program, row_of
 from tubepost.common.system import landlock, log, privileges, seccomp
 from tubepost.common.config import Config
+from tubepost.common.config.owners import is_apart, owner_of
 
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """``root``: keeps the right to act as recipients (where the master has root and master.cf says unpriv n).
-
-    ``sees``: may read the files of its directories whoever owns them. ``network``: may connect to other hosts;
-    ``binds``: from a port that it asks for.
-    ``programs``: may start programs. ``anywhere``: may write whatever its account may write (local delivers into homes
-    and runs the users' commands). ``mailboxes``: is the owner of the virtual mailboxes where they all have one owner.
-    """
-
-    reads: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
-    network: bool = False
-    binds: bool = False
-    programs: bool = False
-    root: bool = False
-    sees: bool = False
-    anywhere: bool = False
-    mailboxes: bool = False
-
-
-POLICIES: dict[str, Policy] = {
-    "smtpd": Policy(network=True),
-    # What people post belongs to them, and nobody else may read it.
-    "pickup": Policy(writes=("maildrop",), sees=True),
-    "cleanup": Policy(writes=("incoming",)),
-    "rewrite": Policy(),
-    "qmgr": Policy(writes=("incoming", "active", "deferred", "hold", "corrupt", "flush")),
-    "local": Policy(reads=("active",), programs=True, root=True, anywhere=True),
-    "virtual": Policy(reads=("active",), writes=("$virtual_mailbox_base",), root=True),
-    "imapd": Policy(writes=("$virtual_mailbox_base",), root=True, mailboxes=True),
-    "pop3d": Policy(writes=("$virtual_mailbox_base",), root=True, mailboxes=True),
-    "lmtpd": Policy(writes=("$virtual_mailbox_base",), root=True, mailboxes=True),
-    "indexer": Policy(writes=("$virtual_mailbox_base",), root=True, mailboxes=True),
-    "notify": Policy(),
-    "smtp": Policy(reads=("active",), network=True),
-    "lmtp": Policy(reads=("active",), network=True),
-    "pipe": Policy(reads=("active",), network=True, programs=True, root=True, anywhere=True),
-    "error": Policy(),
-    "discard": Policy(),
-    "bounce": Policy(reads=("active", "maildrop"), writes=("bounce", "defer", "trace"), sees=True),
-    "verify": Policy(writes=("$data_directory",)),
-    "flush": Policy(reads=("deferred", "active", "incoming", "hold"), writes=("flush",)),
-    "anvil": Policy(),
-    "authclient": Policy(),
-    # Network only where a backend is elsewhere: see policy_of.
-    "auth": Policy(reads=("/run",), writes=("$accounts_directory", "$auth_directory")),
-    "showq": Policy(reads=("maildrop", "incoming", "active", "deferred", "hold", "defer", "bounce"), sees=True),
-    "proxymap": Policy(writes=("$data_directory",), network=True),
-    "log": Policy(writes=("$maillog_directory",), root=True),
-}
-_ALIASES = {"trivial-rewrite": "rewrite", "postlogd": "log", "retry": "error"}
 # The interpreter, its libraries, time zones, resolver and account files: read by every program.
 _COMMON_READS = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/run/systemd/resolve", "/opt", "/dev/urandom", "/dev/null")
 _FILE_CAPABILITIES = frozenset({privileges.CHOWN, privileges.DAC_OVERRIDE, privileges.FOWNER})
@@ -74,6 +19,11 @@ _AGENT_CAPABILITIES = _FILE_CAPABILITIES | {
     privileges.KILL,
     privileges.SYS_CHROOT,
 }
+# Whose account it is; of the others mail_owner's.
+_PARAMETERS = {"protocol": "protocol_owner", "auth": "auth_owner"}
+_UMASK = 0o077
+# New mail may be read by mail_owner's group, for smtp: who reads it is decided by the directory (config/layout.py).
+_UMASK_OF_MAIL = 0o027
 
 
 def _seeing() -> frozenset[int]:
@@ -82,22 +32,22 @@ def _seeing() -> frozenset[int]:
     return frozenset({wanted if privileges.permitted() >> wanted & 1 else privileges.DAC_OVERRIDE})
 
 
-def policy_of(program: str, config: Config | None = None) -> Policy:
-    """Of a program by its name in master.cf. An unknown one gets the least.
+def policy_of(program: str, config: Config | None = None) -> Program:
+    """The row of a program by its name in master.cf, as it is with this configuration.
 
     What auth and the mailbox servers need depends on where users are known.
     """
-    policy = POLICIES.get(_ALIASES.get(program, program), Policy())
-    if config is None or not (program == "auth" or policy.mailboxes):
-        return policy
+    row = row_of(program)
+    if config is None or row.account not in ("auth", "mailboxes"):
+        return row
     kinds = {word.partition(":")[0] for word in (*config.auth_backends, *config.auth_master_backends)}
     files = [word.partition(":")[2] for word in (*config.auth_backends, *config.auth_master_backends)]
-    if policy.mailboxes:
+    if row.account == "mailboxes":
         # Users of this system have their mail at home, each as another account.
-        return replace(policy, anywhere=bool(kinds - {"accounts"}))
-    reads = (*policy.reads, *(os.path.dirname(path) for path in files if path.startswith("/")))
+        return replace(row, anywhere=bool(kinds - {"accounts"}))
+    reads = (*row.reads, *(os.path.dirname(path) for path in files if path.startswith("/")))
     return replace(
-        policy,
+        row,
         reads=reads,
         # PAM's modules are this system's own: they count failures in files, ask other hosts, run programs.
         network=bool(kinds & {"ldap", "pgsql", "pam"} or config.oauth_introspection_url or ":" in config.oauth_jwks),
@@ -107,55 +57,88 @@ def policy_of(program: str, config: Config | None = None) -> Policy:
         root="pam" in kinds,
         programs="pam" in kinds,
         anywhere="pam" in kinds,
-        # The accounts are in mail_owner's directory.
-        sees=config.auth_owner != config.mail_owner,
+        # The accounts are in mail_owner's directory, which protocol_owner's group may enter; is there none, nobody may.
+        sees=config.auth_owner != config.mail_owner and not is_apart(config),
     )
 
 
 def is_program(program: str) -> bool:
     """Is there a program of this name in master.cf's last column?"""
-    return program in POLICIES or program in _ALIASES
+    return program != USER and (program in PROGRAMS or program in ALIASES)
+
+
+class Identity:
+    """Who a program is to be. ``None`` for ``uid``: root in name, with ``capabilities`` only, or whoever we are."""
+
+    __slots__ = ("capabilities", "gid", "groups", "uid")
+
+    def __init__(
+        self, uid: int | None, gid: int = -1, groups: tuple[int, ...] = (), capabilities: frozenset[int] = frozenset()
+    ) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+        self.capabilities = capabilities
+
+
+def identity_of(program: str, unprivileged: bool, config: Config) -> Identity:
+    """Whose account, when a master with root starts it. Raises ConfigError."""
+    row = policy_of(program, config)
+    if row.account == "mailboxes" and not row.anywhere and (ids := mailbox_owner(config)) is not None and ids[0]:
+        return Identity(*ids)
+    if row.root and not unprivileged:
+        return Identity(None, capabilities=_AGENT_CAPABILITIES)
+    parameter = _PARAMETERS.get(row.account, "mail_owner")
+    owner = owner_of(config, parameter)
+    assert owner is not None  # with root
+    uid, gid = owner
+    if not uid:
+        # An instance for trying out, made by root: root in name only.
+        return Identity(None, capabilities=_AGENT_CAPABILITIES if row.root else _FILE_CAPABILITIES)
+    groups: tuple[int, ...] = ()
+    if is_apart(config):
+        apart = owner_of(config, "protocol_owner")
+        queue = owner_of(config, "mail_owner")
+        assert apart is not None and queue is not None
+        if row.borrows:
+            groups = (queue[1],)
+        if row.account == "auth" and config.auth_owner != config.mail_owner:
+            gid = apart[1]  # to enter data_directory, where the accounts are, and ask proxymap
+    return Identity(uid, gid, groups, _seeing() if row.sees else frozenset())
+
+
+def account_of(birth: Birth, config: Config) -> int:
+    """The uid that the kernel will tell a callee of this program, once it is confined. Raises ConfigError."""
+    if os.geteuid() != 0:
+        return os.geteuid()
+    return identity_of(birth.program, birth.unprivileged, config).uid or 0
 
 
 def confine(birth: Birth, config: Config) -> None:
     """Drop what this program does not need. Raises OSError, ConfigError: a program that cannot be confined ends."""
-    policy = policy_of(birth.program, config)
-    os.umask(0o077)
+    row = policy_of(birth.program, config)
+    os.umask(_UMASK_OF_MAIL if birth.program == "cleanup" and is_apart(config) else _UMASK)
     is_root = os.geteuid() == 0
     privileges.limit_resources(config.process_memory_limit)
-    if is_root and not policy.network and not privileges.leave_network():
-        log.debug("no network namespace: not permitted here; Landlock alone keeps this program from the network")
+    if is_root and not row.network and not privileges.leave_network():
+        log.debug(
+            "no network namespace: not permitted here; Landlock and seccomp alone keep this program from the network"
+        )
     privileges.no_new_privileges()
     if is_root:
-        _change_account(birth, config, policy)
-    if not policy.anywhere:
+        who = identity_of(birth.program, birth.unprivileged, config)
+        if who.uid is None:
+            privileges.keep_capabilities(who.capabilities)
+        else:
+            privileges.become(who.uid, who.gid, who.capabilities, who.groups)
+    if not row.anywhere:
         landlock.restrict(
-            read=(*_COMMON_READS, *_interpreter(), *_configured(config), *policy.reads),
-            write=_expand(policy.writes, config),
-            connect=policy.network,
-            bind=policy.binds,
+            read=(*_COMMON_READS, *_interpreter(), *_configured(config), *row.reads),
+            write=_expand(row.writes, config),
+            connect=row.network,
+            bind=row.binds,
         )
-    seccomp.restrict(programs=policy.programs, chroot=policy.root and policy.programs)
-
-
-def _change_account(birth: Birth, config: Config, policy: Policy) -> None:
-    if policy.mailboxes and not policy.anywhere and (ids := mailbox_owner(config)) is not None and ids[0]:
-        privileges.become(*ids)
-        return
-    if policy.root and not birth.unprivileged:
-        privileges.keep_capabilities(_AGENT_CAPABILITIES)
-        return
-    parameter = "auth_owner" if birth.program == "auth" and config.auth_owner else "mail_owner"
-    name = config.auth_owner if parameter == "auth_owner" else config.mail_owner
-    try:
-        owner = pwd.getpwnam(name)
-    except KeyError:
-        raise config.bad_value(parameter, f"there is no account {name}") from None
-    if owner.pw_uid:
-        privileges.become(owner.pw_uid, owner.pw_gid, _seeing() if policy.sees else frozenset())
-    else:
-        # An instance for trying out, made by root: root in name only.
-        privileges.keep_capabilities(_AGENT_CAPABILITIES if policy.root else _FILE_CAPABILITIES)
+    seccomp.restrict(programs=row.programs, chroot=row.root and row.programs, network=row.network)
 
 
 def mailbox_owner(config: Config) -> tuple[int, int] | None:

@@ -29,12 +29,13 @@ class Spool:
         digits = f"{microsecond(queue_id):05x}"[::-1][: self._depth]
         return f"{self.directory}/{queue}/{'/'.join(digits)}/{queue_id}"
 
-    def create(self, queue: str, mode: int = 0o600) -> tuple[str, int]:
+    def create(self, queue: str, mode: int = 0o640) -> tuple[str, int]:
         """A new queue id and its empty file, open for reading and writing. Raises OSError."""
         queue_id = new_queue_id()
         return queue_id, self.create_named(queue, queue_id, mode)
 
-    def create_named(self, queue: str, queue_id: str, mode: int = 0o600) -> int:
+    def create_named(self, queue: str, queue_id: str, mode: int = 0o640) -> int:
+        # The umask of all programs but cleanup takes the group's right away (skeleton/privileges.py).
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
         path = self.path(queue, queue_id)
         try:

@@ -25,7 +25,8 @@ _WRITE = (
 # Rights that make sense on a file that is no directory.
 _FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _NET_BIND_TCP, _NET_CONNECT_TCP = 1 << 0, 1 << 1
-_SCOPE_SIGNAL = 1 << 1
+# Signals to processes outside, and connections to their abstract UNIX sockets.
+_SCOPES = 1 << 0 | 1 << 1
 
 _library = ctypes.CDLL(None, use_errno=True)
 
@@ -59,7 +60,8 @@ def restrict(
 ) -> int:
     """Confine this thread and all that it starts. Returns the kernel's version, 0 when nothing could be done.
 
-    ``write`` implies reading. Paths that do not exist are left out. ``connect``, ``bind``: TCP. Needs no_new_privs.
+    ``write`` implies reading. Paths that do not exist are left out. ``connect``, ``bind``: TCP. Signals to others, and
+    their abstract UNIX sockets, are out of reach from version 6 on. Needs no_new_privs.
     Raises OSError when the kernel has Landlock but refuses.
     """
     abi = version()
@@ -69,7 +71,7 @@ def restrict(
     net = 0
     if abi >= 4:
         net = (0 if connect else _NET_CONNECT_TCP) | (0 if bind else _NET_BIND_TCP)
-    attributes = struct.pack("=QQQ", handled, net, _SCOPE_SIGNAL if abi >= 6 else 0)
+    attributes = struct.pack("=QQQ", handled, net, _SCOPES if abi >= 6 else 0)
     size = 8 if abi < 4 else 16 if abi < 6 else 24
     ruleset = _library.syscall(ctypes.c_long(_CREATE_RULESET), attributes, ctypes.c_size_t(size), ctypes.c_uint(0))
     if ruleset < 0:

@@ -14,12 +14,13 @@ _LAST = 63
 _library = ctypes.CDLL(None, use_errno=True)
 
 
-def become(uid: int, gid: int, kept: frozenset[int] = frozenset()) -> None:
-    """Another account for good, without supplementary groups. As root only. Raises OSError.
+def become(uid: int, gid: int, kept: frozenset[int] = frozenset(), groups: tuple[int, ...] = ()) -> None:
+    """Another account for good, without supplementary groups but ``groups``. As root only. Raises OSError.
 
     ``kept``: capabilities that the account is to have all the same.
     """
-    os.setgroups([])
+    _bound(kept)
+    os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     if kept:
         _library.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
@@ -37,10 +38,15 @@ def no_new_privileges() -> None:
 
 def keep_capabilities(kept: frozenset[int]) -> None:
     """Root without its power: only these capabilities stay, for us and for what we start. Raises OSError."""
+    _bound(kept)
+    _set_capabilities(kept)
+
+
+def _bound(kept: frozenset[int]) -> None:
+    """Others cannot be had again by anything, where we may say so (a container may not)."""
     for number in range(_LAST + 1):
         if number not in kept:
             _library.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # EINVAL: the kernel has no such capability
-    _set_capabilities(kept)
 
 
 def _set_capabilities(kept: frozenset[int]) -> None:

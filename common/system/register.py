@@ -13,9 +13,12 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_RECORD = struct.Struct("=i28s32s")  # pid, program, service
+_RECORD = struct.Struct("=iI24s32s")  # pid, uid, program, service
 _COUNT = 4096
 SIZE = _RECORD.size * _COUNT
+_UID = struct.Struct("=I")
+# Of a process that has its sockets, and still the master's rights: it calls nobody.
+_NOT_CONFINED = 0xFFFF_FFFF
 
 
 class RegisterFull(RuntimeError):
@@ -53,7 +56,7 @@ class Register:
 
     def add(self, pid: int, program: str, service: str) -> None:
         """What the register said of an earlier process of this number is forgotten. Raises RegisterFull."""
-        record = _RECORD.pack(pid, program.encode()[:28], service.encode()[-32:])
+        record = _RECORD.pack(pid, _NOT_CONFINED, program.encode()[:24], service.encode()[-32:])
         with self._locked():
             self._remove(pid)
             for slot in self._slots(pid):
@@ -62,6 +65,18 @@ class Register:
                     self._map[at : at + _RECORD.size] = record
                     return
         raise RegisterFull(f"more than {_COUNT} processes")
+
+    def confined(self, pid: int, uid: int) -> None:
+        """From now on the process goes by this uid, the one that the kernel will tell of it."""
+        with self._locked():
+            for slot in self._slots(pid):
+                found = self._pid_at(slot)
+                if found == 0:
+                    return
+                if found == pid:
+                    at = slot % _COUNT * _RECORD.size + _UID.size
+                    self._map[at : at + _UID.size] = _UID.pack(uid)
+                    return
 
     def remove(self, pid: int) -> None:
         with self._locked():
@@ -88,13 +103,19 @@ class Register:
 
     def _set_free(self, slot: int, mark: int) -> None:
         at = slot % _COUNT * _RECORD.size
-        self._map[at : at + _RECORD.size] = _RECORD.pack(mark, b"", b"")
+        self._map[at : at + _RECORD.size] = _RECORD.pack(mark, _NOT_CONFINED, b"", b"")
 
-    def find(self, pid: int) -> tuple[str, str] | None:
-        """(program, service) of a child of this instance's master, or None."""
+    def find(self, pid: int, uid: int) -> tuple[str, str] | None:
+        """(program, service) of a child of this instance's master that is confined to that uid, or None.
+
+        A user's process that called us and ended, and left its end of the connection to another, may have had a pid
+        that is a child's now: it has no child's uid.
+        """
         for slot in self._slots(pid):
-            found, program, service = _RECORD.unpack_from(self._map, slot % _COUNT * _RECORD.size)
+            found, its, program, service = _RECORD.unpack_from(self._map, slot % _COUNT * _RECORD.size)
             if found == pid:
+                if its != uid & 0xFFFF_FFFF or its == _NOT_CONFINED:
+                    return None
                 return program.rstrip(b"\0").decode(), service.rstrip(b"\0").decode("utf-8", "replace")
             if found == 0:
                 return None

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import platform
+import socket
 import struct
 
 _PR_SET_SECCOMP = 22
@@ -12,20 +13,39 @@ _LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 # Offsets in struct seccomp_data.
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _CLONE_THREAD = 0x00010000
+# CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET: with a user namespace come powers in it.
+_CLONE_NEW = 0x7E020000
 _X32_BIT = 0x40000000
 
 # name: (x86_64, aarch64); -1: not there.
 _NEVER = {
+    # Others' memory and descriptors.
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272),
+    "move_pages": (279, 239),
+    "migrate_pages": (256, 238),
+    # File systems, and ways to a file around its directory.
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
     "move_mount": (429, 429),
     "open_tree": (428, 428),
     "fsopen": (430, 430),
+    "fsconfig": (431, 431),
     "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "open_by_handle_at": (304, 265),
+    "name_to_handle_at": (303, 264),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "fanotify_init": (300, 262),
+    "chroot": (161, 51),
+    # The kernel itself.
     "kexec_load": (246, 104),
     "kexec_file_load": (320, 294),
     "init_module": (175, 105),
@@ -34,25 +54,35 @@ _NEVER = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
     "keyctl": (250, 219),
     "add_key": (248, 217),
     "request_key": (249, 218),
+    "syslog": (103, 116),
+    "iopl": (172, -1),
+    "ioperm": (173, -1),
+    "modify_ldt": (154, -1),
+    "vhangup": (153, 58),
+    # The machine.
     "reboot": (169, 142),
     "swapon": (167, 224),
     "swapoff": (168, 225),
     "acct": (163, 89),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
     "settimeofday": (164, 170),
     "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266),
     "adjtimex": (159, 171),
-    "open_by_handle_at": (304, 265),
+    # Other namespaces.
     "unshare": (272, 97),
     "setns": (308, 268),
-    "chroot": (161, 51),
-    "quotactl": (179, 60),
-    "io_uring_setup": (425, 425),
 }
 _PROGRAMS = {"execve": (59, 221), "execveat": (322, 281), "fork": (57, -1), "vfork": (58, -1)}
-_CLONE, _CLONE3 = (56, 220), (435, 435)
+_CLONE, _CLONE3, _SOCKET = (56, 220), (435, 435), (41, 198)
+# Families that a program with network needs: the C library asks netlink which addresses this host has.
+_NETWORK = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+_NO_NETWORK = (socket.AF_UNIX,)
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 
@@ -60,10 +90,21 @@ def _statement(code: int, value: int, if_true: int = 0, if_false: int = 0) -> by
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
-def _filter(*, programs: bool, chroot: bool) -> bytes:
+def _on_first_argument(number: int, tests: list[bytes], otherwise: bytes) -> list[bytes]:
+    """A block for one call: its first argument is loaded and looked at, and what no test decides ends ``otherwise``."""
+    return [
+        _statement(_JUMP_EQUAL, number, 0, len(tests) + 2),
+        _statement(_LOAD, _FIRST_ARGUMENT),
+        *tests,
+        otherwise,
+    ]
+
+
+def _filter(*, programs: bool, chroot: bool, network: bool = True) -> bytes:
     """The program text. Raises KeyError on an architecture without numbers."""
     column, audit = _ARCHITECTURES[platform.machine()]
     refuse = _statement(_RETURN, _ERRNO | errno.EPERM)
+    allow = _statement(_RETURN, _ALLOW)
     parts = [
         _statement(_LOAD, _ARCHITECTURE),
         _statement(_JUMP_EQUAL, audit, 1, 0),
@@ -72,34 +113,42 @@ def _filter(*, programs: bool, chroot: bool) -> bytes:
     ]
     if column == 0:
         parts += [_statement(_JUMP_SET, _X32_BIT, 0, 1), refuse]
+    # Its flags are behind a pointer, where no filter can look: the C library falls back to clone.
+    parts += [_statement(_JUMP_EQUAL, _CLONE3[column], 0, 1), _statement(_RETURN, _ERRNO | errno.ENOSYS)]
+    cloning = [_statement(_JUMP_SET, _CLONE_NEW, 0, 1), refuse]
+    if not programs:
+        cloning += [_statement(_JUMP_SET, _CLONE_THREAD, 1, 0), refuse]
+    parts += _on_first_argument(_CLONE[column], cloning, allow)
+    if not programs:
+        # What a user's command opens is not ours to know; a program of ours has these families and no others: no
+        # datagrams past Landlock, no raw packets, no virtual machine's host, no kernel cryptography.
+        families = _NETWORK if network else _NO_NETWORK
+        opening = [part for family in families for part in (_statement(_JUMP_EQUAL, int(family), 0, 1), allow)]
+        parts += _on_first_argument(_SOCKET[column], opening, _statement(_RETURN, _ERRNO | errno.EAFNOSUPPORT))
     refused = [numbers[column] for name, numbers in _NEVER.items() if not (chroot and name == "chroot")]
     if not programs:
         refused += [numbers[column] for numbers in _PROGRAMS.values()]
-        # The C library falls back to clone, whose flags can be looked at.
-        parts += [
-            _statement(_JUMP_EQUAL, _CLONE3[column], 0, 1),
-            _statement(_RETURN, _ERRNO | errno.ENOSYS),
-            _statement(_JUMP_EQUAL, _CLONE[column], 0, 4),
-            _statement(_LOAD, _FIRST_ARGUMENT),
-            _statement(_JUMP_SET, _CLONE_THREAD, 1, 0),
-            refuse,
-            _statement(_RETURN, _ALLOW),
-        ]
     for number in refused:
         if number >= 0:
             parts += [_statement(_JUMP_EQUAL, number, 0, 1), refuse]
-    parts.append(_statement(_RETURN, _ALLOW))
+    parts.append(allow)
     return b"".join(parts)
 
 
-def restrict(*, programs: bool, chroot: bool = False) -> bool:
+def is_known() -> bool:
+    """Is there a filter for this machine?"""
+    return platform.machine() in _ARCHITECTURES
+
+
+def restrict(*, programs: bool, chroot: bool = False, network: bool = True) -> bool:
     """Filter this thread and all that it starts. False where this machine cannot.
 
-    ``programs``: it may start other programs (fork, exec). ``chroot``: and give them a root directory. Needs
-    no_new_privs. Raises OSError when the kernel refuses.
+    ``programs``: it may start other programs (fork, exec). ``chroot``: and give them a root directory. ``network``: it
+    may open sockets of the internet's families; without ``programs`` no others but UNIX sockets can be opened in any
+    case. Needs no_new_privs. Raises OSError when the kernel refuses.
     """
     try:
-        text = _filter(programs=programs, chroot=chroot)
+        text = _filter(programs=programs, chroot=chroot, network=network)
     except KeyError:
         return False
     library = ctypes.CDLL(None, use_errno=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tubepost.common.wire.base import Done, Message, Refused
 from tubepost.common.wire.flush import Add, Refresh, SendSite
-from tubepost.common.wire.peers import USER
+from tubepost.common.wire.programs import USER
 from tubepost.common.wire.qmgr import FlushMessage
 from tubepost.common.system import log
 from tubepost.common.system.ids import is_queue_id

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import stat
 import struct
 import termios
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tubepost.common.wire.qmgr import Arrived, QueuedRecipient
 from tubepost.common.system import log
 from tubepost.common.system.ids import is_queue_id
+from tubepost.common.config.owners import is_apart
 from tubepost.common.spool import Damaged, Incomplete, QueueFile, Spool, open_queue_file
 from tubepost.common.skeleton.process import Process
 
@@ -39,6 +41,7 @@ class Intake:
         self._queue = queue
         self._enter = enter
         self._pump = pump
+        self._apart = is_apart(process.config)
         self._queue_run_delay = process.config.queue_run_delay
         self._told: deque[str] = deque()
         self._incoming: Iterator[os.DirEntry[str]] | None = None
@@ -217,11 +220,17 @@ class Intake:
 
     # -- queue files -------------------------------------------------------------------------------------------------
 
+    def _share(self, file: QueueFile) -> None:
+        """A file from before protocol_owner was set is opened to our group, in which smtp is."""
+        if self._apart and not os.fstat(file.fd).st_mode & stat.S_IRGRP:
+            os.fchmod(file.fd, 0o640)
+
     def _take(self, queue_id: str, queue: str, flushed: bool = False) -> None:
         """Read a queue file and move it to active."""
         spool = self._spool
         try:
             with open_queue_file(spool.path(queue, queue_id)) as file:
+                self._share(file)
                 found, following = self._read_recipients(file, 0)
                 message = ActiveMessage(
                     queue_id,

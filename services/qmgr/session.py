@@ -9,7 +9,7 @@ from typing import Any
 
 from tubepost.common.wire.base import Done, Message, Refused
 from tubepost.common.wire.delivery import Job, RecipientStatus, Report
-from tubepost.common.wire.peers import USER
+from tubepost.common.wire.programs import USER
 from tubepost.common.wire.qmgr import Arrived, Flush, FlushMessage, QueuedRecipient, Scan
 from tubepost.common.wire.rewrite import Resolved
 from tubepost.common.system import log

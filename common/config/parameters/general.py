@@ -39,6 +39,12 @@ class General(Settings):
     data_directory = Text("/var/lib/tubepost", "Directory of files that programs keep for themselves.", low=1)
     command_directory = Text("/usr/sbin", "Directory of the commands that a person types.", low=1)
     mail_owner = Text("tubepost", "Account that owns the queue and that most programs run as.", low=1)
+    protocol_owner = Text(
+        "$mail_owner",
+        "Account of the programs that own nothing (smtpd, smtp, lmtp, rewrite, anvil, notify, error, discard, "
+        "authclient); its own keeps the queue from them.",
+        postfix=False,
+    )
     setgid_group = Text("postdrop", "Group that may write into the maildrop directory.", low=1)
     default_privs = Text(
         "nobody", "Account for deliveries to files and commands when there is no recipient's own.", low=1

@@ -28,6 +28,7 @@ QUEUES = ("incoming", "active", "deferred", "corrupt", "bounce", "defer", "trace
 class Home:
     root: Path
     limit: int = 3
+    apart: str = ""
     entered: list[tuple[str, list[str]]] = field(default_factory=list)
     messages: list[ActiveMessage] = field(default_factory=list)
     timers: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
@@ -38,7 +39,7 @@ class Home:
         self.spool = Spool(str(self.root), (), 0)
         self.queue = ActiveQueue(self.limit, 1000, 2, 5)
         self.process = SimpleNamespace(
-            config=SimpleNamespace(queue_run_delay=300.0),
+            config=SimpleNamespace(queue_run_delay=300.0, mail_owner="tubepost", protocol_owner=self.apart),
             stopping=asyncio.Event(),
             birth=SimpleNamespace(flow=(-1, -1)),
             outflow=lambda tokens: None,
@@ -96,6 +97,24 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 async def quiet() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("apart", "mode"), [("", 0o600), ("tubepost", 0o600), ("tubepost-net", 0o640)])
+def test_a_file_from_before_there_was_an_account_apart_is_opened_to_smtp(
+    tmp_path: Path, apart: str, mode: int
+) -> None:
+    home = Home(tmp_path, apart=apart)
+    queue_id = home.put("active").queue_id
+    path = home.spool.path("active", queue_id)
+    os.chmod(path, 0o600)
+
+    async def work() -> None:
+        home.intake.open()
+        await quiet()
+        assert home.ids() == [queue_id]
+        assert os.stat(path).st_mode & 0o777 == mode
+
+    run(work())
 
 
 def test_hints_without_room_are_remembered_in_order_and_need_no_scan(

@@ -95,6 +95,8 @@ def test_the_microsecond_is_in_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # -- register --------------------------------------------------------------------------------------------------------
 
+UID = 925
+
 
 @pytest.fixture
 def register(tmp_path: Path) -> Iterator[Register]:
@@ -104,17 +106,33 @@ def register(tmp_path: Path) -> Iterator[Register]:
 
 
 def test_children_are_found_by_pid(register: Register, tmp_path: Path) -> None:
-    register.add(100, "smtpd", "127.0.0.1:2525")
-    register.add(101, "cleanup", "cleanup")
+    for pid, program, service in ((100, "smtpd", "127.0.0.1:2525"), (101, "cleanup", "cleanup")):
+        register.add(pid, program, service)
+        register.confined(pid, UID)
     reader = Register(str(tmp_path / "register"))
-    assert reader.find(100) == ("smtpd", "127.0.0.1:2525")
-    assert reader.find(101) == ("cleanup", "cleanup")
-    assert reader.find(102) is None
+    assert reader.find(100, UID) == ("smtpd", "127.0.0.1:2525")
+    assert reader.find(101, UID) == ("cleanup", "cleanup")
+    assert reader.find(102, UID) is None
     register.remove(100)
-    assert reader.find(100) is None and reader.pids() == [101]
+    assert reader.find(100, UID) is None and reader.pids() == [101]
     with pytest.raises(TypeError):
         reader._map[0:1] = b"x"
     reader.close()
+
+
+def test_a_process_is_a_child_only_with_the_uid_that_it_is_confined_to(register: Register) -> None:
+    register.add(100, "smtpd", "smtp")
+    assert register.find(100, 0) is None and register.find(100, UID) is None, "not confined yet"
+    register.confined(100, UID)
+    register.confined(101, UID)
+    assert register.find(100, UID) == ("smtpd", "smtp")
+    # Somebody else's connection from before this process had the number.
+    assert register.find(100, UID + 1) is None and register.find(100, 0) is None
+    assert register.find(101, UID) is None, "never added"
+    register.add(100, "cleanup", "cleanup")
+    assert register.find(100, UID) is None, "a new process of this number begins anew"
+    register.confined(100, 0xFFFF_FFFE)
+    assert register.find(100, -2) == register.find(100, 0xFFFF_FFFE) == ("cleanup", "cleanup"), "C's signed view of it"
 
 
 def test_pids_that_share_a_record_are_told_apart(register: Register) -> None:
@@ -122,12 +140,14 @@ def test_pids_that_share_a_record_are_told_apart(register: Register) -> None:
     pids = [5, 5 + count, 5 + 2 * count, 6]
     for pid in pids:
         register.add(pid, f"p{pid}", "s")
-    assert [register.find(pid) for pid in pids] == [(f"p{pid}", "s") for pid in pids]
+        register.confined(pid, UID)
+    assert [register.find(pid, UID) for pid in pids] == [(f"p{pid}", "s") for pid in pids]
     register.remove(5)
-    assert register.find(5) is None
-    assert register.find(5 + 2 * count) == (f"p{5 + 2 * count}", "s"), "the search goes on over what was freed"
+    assert register.find(5, UID) is None
+    assert register.find(5 + 2 * count, UID) == (f"p{5 + 2 * count}", "s"), "the search goes on over what was freed"
     register.add(5, "again", "s")
-    assert register.find(5) == ("again", "s")
+    register.confined(5, UID)
+    assert register.find(5, UID) == ("again", "s")
 
 
 def test_a_number_that_is_used_again_has_one_record(register: Register) -> None:
@@ -137,7 +157,7 @@ def test_a_number_that_is_used_again_has_one_record(register: Register) -> None:
     register.remove(5)
     register.add(5 + count, "local", "s")
     register.remove(5 + count)
-    assert register.find(5 + count) is None and register.pids() == []
+    assert register.find(5 + count, UID) is None and register.pids() == []
 
 
 def test_the_register_takes_so_many_and_says_so(register: Register) -> None:
@@ -148,7 +168,8 @@ def test_the_register_takes_so_many_and_says_so(register: Register) -> None:
         register.add(count + 1, "p", "s")
     register.remove(7)
     register.add(count + 1, "p", "s")
-    assert register.find(count + 1) == ("p", "s") and register.find(7) is None
+    register.confined(count + 1, UID)
+    assert register.find(count + 1, UID) == ("p", "s") and register.find(7, UID) is None
 
 
 def test_many_births_leave_no_scars(register: Register) -> None:
@@ -176,8 +197,9 @@ def test_children_that_begin_at_once_do_not_share_a_record(register: Register) -
 
 def test_long_names_are_cut(register: Register) -> None:
     register.add(9, "x" * 40, "[2001:db8:0000:0000:0000:0000:0000:0001]:2525")
-    found = register.find(9)
-    assert found is not None and found[0] == "x" * 28 and found[1].endswith(":2525")
+    register.confined(9, UID)
+    found = register.find(9, UID)
+    assert found is not None and found[0] == "x" * 24 and found[1].endswith(":2525")
 
 
 # -- atomic ----------------------------------------------------------------------------------------------------------
