@@ -2,10 +2,13 @@
 
 An account is for one thread at a time: its lock is held for each piece of work, on the event loop or in a thread. What
 is short (a few rows of the index, a file that was just written) is done on the loop; what may wait for the disk or take
-more than some milliseconds goes to a thread, and other accounts are served meanwhile.
+more than some milliseconds goes to a thread, and other accounts are served meanwhile. On the loop nothing waits for
+another process that has the index to itself (a delivery agent's look at a large folder, a backup): what may write goes
+through ``quick``, which tries again, or ``work``.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +18,17 @@ from tubepost.common.wire.auth import User
 from tubepost.common.system import log
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.database import is_busy
+from tubepost.common.mailbox.maildir.folder import Folder
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Seconds that the event loop waits for another process's transaction, those until it is thought to be without end, and
+# those between looks whether it is over.
+_MOMENT = 0.01
+_BUSY = 20.0
+_SOON = 0.001
+_LATER = 0.05
 # Accounts that nobody uses stay open for those who come again, up to so many.
 _SPARE = 32
 
@@ -35,6 +45,7 @@ class Mailbox:
         """Answers to LIST, by what was asked, each with the state of the account that it was made of."""
         self.flushing: set[int] = set()
         """Folders whose file names are being brought up to date."""
+        account.wait(_MOMENT)
 
     @property
     def path(self) -> str:
@@ -46,25 +57,53 @@ class Mailbox:
             return await self._owner.in_thread(self._run, function, arguments, named)
 
     async def quick(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """Short work that writes, on the event loop; in a thread when another process has the index to itself just now,
-        for the loop serves others. The function is to begin with its transaction: it may be called twice.
+        """Short work that writes, or may have to, on the event loop; while another process has the index to itself the
+        loop serves others. The function has one transaction and does nothing lasting before it: it may be called again.
         """
         async with self.lock:
             try:
-                with self.account.database.impatient():
-                    return function(*arguments, **named)
+                return function(*arguments, **named)
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
                     raise
-        return await self.work(function, *arguments, **named)
+            # No thread waits: there are few of them, and other accounts need them.
+            loop = asyncio.get_running_loop()
+            last, pause = loop.time() + _BUSY, _SOON
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LATER)
+                self.account.wait(0)
+                try:
+                    return function(*arguments, **named)
+                except sqlite3.OperationalError as error:
+                    if not is_busy(error) or loop.time() > last:
+                        raise
+                finally:
+                    self.account.wait(_MOMENT)
+
+    async def up_to_date(self, name: str) -> Folder:
+        """The folder, after a look at its files. Raises NoSuchFolder, OSError, sqlite3.Error."""
+        folder, stale = await self.quick(self._look, name)
+        if stale:
+            await self.work(folder.sync)
+        return folder
+
+    def _look(self, name: str) -> tuple[Folder, bool]:
+        folder = self.account.folder(name)
+        return folder, folder.stale()
 
     def _run(self, function: Callable[..., R], arguments: tuple[object, ...], named: dict[str, object]) -> R:
+        self.account.wait()
         try:
             return function(*arguments, **named)
         except sqlite3.DatabaseError as error:
             if not self.account.recover(error):
                 raise
             return function(*arguments, **named)
+        finally:
+            # Not where the index could not be opened again.
+            with contextlib.suppress(sqlite3.Error):
+                self.account.wait(_MOMENT)
 
 
 class Mailboxes:
@@ -96,6 +135,7 @@ class Mailboxes:
             if found.users == 1 and found.account.database.replaced:
                 try:
                     await self.in_thread(found.account.renew)
+                    found.account.wait(_MOMENT)
                 except BaseException:
                     found.users -= 1
                     raise

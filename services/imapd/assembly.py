@@ -140,11 +140,11 @@ async def authorized(session: "Session", found: url.Url) -> AsyncIterator[tuple[
         raise refused from None
     place = places.Place(session, mailbox, owner, found.mailbox)
     try:
+        try:
+            folder = await mailbox.quick(place.open)
+        except NoSuchFolder:
+            raise refused from None
         async with mailbox.lock:
-            try:
-                folder = place.open()
-            except NoSuchFolder:
-                raise refused from None
             key = urls.key_of(mailbox.account, folder, make=False)
         if not urls.is_valid(found, key):
             raise refused

@@ -234,12 +234,7 @@ class Watching:
     async def _sync(self, tree: Tree, name: str) -> Folder | None:
         """Let the index know of the files. None: there is no such folder any more."""
         try:
-            async with tree.mailbox.lock:
-                folder = tree.mailbox.account.folder(name)
-                stale = folder.stale()
-            if stale:
-                await tree.mailbox.work(folder.sync)
-            return folder
+            return await tree.mailbox.up_to_date(name)
         except (NoSuchFolder, ValueError):
             return None
 
@@ -247,9 +242,9 @@ class Watching:
         session = self._session
         assert session.user is not None
         own = tree.mailbox is session.mailbox
+        account = tree.mailbox.account
+        special = {info.id: info.special for info in await tree.mailbox.quick(account.folders)}
         async with tree.mailbox.lock:
-            account = tree.mailbox.account
-            special = {info.id: info.special for info in account.folders()}
             lists = account.all_rights()
             folders = {}
             for number, name, messages, unseen, uidnext, uidvalidity, modseq in account.statuses():

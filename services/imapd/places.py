@@ -150,8 +150,7 @@ async def find_folder(session: "Session", name: str, need: str) -> tuple[Place, 
     """As ``find``, of a mailbox that is there. Raises No; the place is released then."""
     place = await find(session, name, need)
     try:
-        async with place.mailbox.lock:
-            return place, place.open()
+        return place, await place.mailbox.quick(place.open)
     except NoSuchFolder:
         place.release()
         raise nonexistent(name) from None

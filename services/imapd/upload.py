@@ -57,9 +57,10 @@ class Upload:
             raise No(error.text, b"TRYCREATE" if error.code == b"NONEXISTENT" else error.code) from None
         try:
             await places.check_room(place, self.total - await self._replaced(event, request))
+            folder = await place.mailbox.quick(place.open)
             async with place.mailbox.lock:
                 # In the Maildir of the target: what is written there is only renamed later.
-                self._current = place.open().draft()
+                self._current = folder.draft()
             self._current.raw = event.binary and not _catenates(request)
             self.pieces.append(self._current)
         except NoSuchFolder:

@@ -111,7 +111,7 @@ class Pop3d(stream.Service):
             try:
                 await mailbox.work(_mark_seen, mailbox, drop, uids)
                 self.changed(mailbox)
-                folder = mailbox.account.folder("INBOX")
+                folder = await mailbox.work(mailbox.account.folder, "INBOX")
                 while await mailbox.work(folder.flush):
                     pass
             except Exception as error:

@@ -450,11 +450,7 @@ class Session(Channel):
             await self._pressed()
             return
         try:
-            async with mailbox.lock:
-                folder = self._folder = same_folder(mailbox, drop)
-                fd = folder.open(drop.uids[index])
-                if drop.uids[index] not in self._paths:
-                    self._paths = folder.paths(drop.uids[index : index + _AHEAD_FILES])
+            fd = await mailbox.quick(self._open_file, mailbox, drop, index)
         except NoSuchMessage:
             machine.fail("That message was removed meanwhile")
             return
@@ -476,6 +472,14 @@ class Session(Channel):
         finally:
             if isinstance(data, mmap.mmap):
                 data.close()
+
+    def _open_file(self, mailbox: Mailbox, drop: Maildrop, index: int) -> int:
+        """Raises NoSuchMessage, NoSuchFolder, OSError, sqlite3.Error."""
+        folder = self._folder = same_folder(mailbox, drop)
+        fd = folder.open(drop.uids[index])
+        if drop.uids[index] not in self._paths:
+            self._paths = folder.paths(drop.uids[index : index + _AHEAD_FILES])
+        return fd
 
     async def _send(self, event: events.Retrieve, data: Data, drop: Maildrop) -> None:
         machine, index = self.machine, event.place

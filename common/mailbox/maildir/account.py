@@ -9,13 +9,13 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tubepost.common.system import log
 from tubepost.common.system.atomic import write_file
 from tubepost.common.mailbox.maildir import scan, upkeep
-from tubepost.common.mailbox.maildir.database import Database, is_corrupt
+from tubepost.common.mailbox.maildir.database import BUSY, Database, is_corrupt
 from tubepost.common.mailbox.maildir.flags import FlagSets
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.migration import read_subscriptions
@@ -117,6 +117,12 @@ class MaildirAccount:
         self.generation += 1
         self._open()
         return True
+
+    def wait(self, seconds: float = BUSY) -> None:
+        """How long calls wait from now on where another process has the index to itself; then they raise an error that
+        ``is_busy``. A caller that others wait for has a moment.
+        """
+        self.database.wait(seconds)
 
     def state(self) -> tuple[int, int]:
         """Differs from what it was when anything in the index has changed."""
@@ -330,11 +336,19 @@ class MaildirAccount:
 
     def annotate(self, folder: int, entry: str, value: bytes | None) -> None:
         """None removes the entry."""
-        execute = self.database.connection.execute
-        if value is None:
-            execute("DELETE FROM annotation WHERE folder=? AND entry=?", (folder, entry))
-        else:
-            execute("INSERT OR REPLACE INTO annotation (folder, entry, value) VALUES (?,?,?)", (folder, entry, value))
+        self.annotate_all(folder, {entry: value})
+
+    def annotate_all(self, folder: int, values: Mapping[str, bytes | None]) -> None:
+        """Several, by their entries; all or none."""
+        with self.database.transaction() as connection:
+            for entry, value in values.items():
+                if value is None:
+                    connection.execute("DELETE FROM annotation WHERE folder=? AND entry=?", (folder, entry))
+                else:
+                    connection.execute(
+                        "INSERT OR REPLACE INTO annotation (folder, entry, value) VALUES (?,?,?)",
+                        (folder, entry, value),
+                    )
         self.generation += 1
 
     def rights(self, folder: int) -> dict[str, str]:

@@ -17,9 +17,8 @@ from tubepost.common.system import log
 
 FILE = "tubepost.db"
 VERSION = 1
-_BUSY = 20.0
-# Milliseconds that an event loop may wait.
-_MOMENT = 20
+BUSY = 20.0
+"""Seconds for which another process's transaction is waited for."""
 _CACHE_KIB = 2048
 # Pages of the log after which it is copied back. A long log is slow to open, a short one is copied often.
 _CHECKPOINT = 2000
@@ -144,7 +143,7 @@ class Database:
 
     def _try_open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
+            self.path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
             execute = connection.execute
@@ -214,14 +213,9 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
 
-    @contextmanager
-    def impatient(self) -> Iterator[None]:
-        """In this block another's transaction is waited for a moment only; then an error that ``is_busy``."""
-        self.connection.execute(f"PRAGMA busy_timeout={_MOMENT}")
-        try:
-            yield
-        finally:
-            self.connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
+    def wait(self, seconds: float) -> None:
+        """Another's transaction is waited for so long from now on; then an error that ``is_busy``."""
+        self.connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
 
     def sync(self) -> None:
         """Make what was committed durable: nobody may be told of a UID before. Raises OSError."""

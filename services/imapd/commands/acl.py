@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import administration, arguments
+from tubepost.common.imap.administration import SetAcl
 from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import astring, mailbox
@@ -29,22 +30,24 @@ async def set_acl(session: "Session", command: Command) -> Ok:
     identifier = await _canonical(session, request.identifier)
     place, folder = await places.find_folder(session, request.mailbox, "a")
     try:
-        async with place.mailbox.lock:
-            account = place.mailbox.account
-            acl = account.rights(folder.id)
-            owner = place.owner.name
-            before = acl.get(identifier, rights.ALL if identifier == owner else "")
-            after = rights.changed(before, request.mode, request.rights)
-            if identifier not in acl and len(acl) >= _ENTRIES:
-                raise No("The list of this mailbox is full", b"LIMIT")
-            # An entry without rights is none (a client takes the last right away so).
-            keeps = bool(after) or identifier == owner
-            account.grant(folder.id, identifier, after if keeps else None)
+        await place.mailbox.quick(_change, place, folder.id, identifier, request)
         await _tell_sharing(session, place, identifier)
-        _publish(session, place)
+        await _publish(session, place)
         return Ok()
     finally:
         place.release()
+
+
+def _change(place: "Place", folder: int, identifier: str, request: SetAcl) -> None:
+    account, owner = place.mailbox.account, place.owner.name
+    acl = account.rights(folder)
+    before = acl.get(identifier, rights.ALL if identifier == owner else "")
+    after = rights.changed(before, request.mode, request.rights)
+    if identifier not in acl and len(acl) >= _ENTRIES:
+        raise No("The list of this mailbox is full", b"LIMIT")
+    # An entry without rights is none (a client takes the last right away so).
+    keeps = bool(after) or identifier == owner
+    account.grant(folder, identifier, after if keeps else None)
 
 
 async def delete_acl(session: "Session", command: Command) -> Ok:
@@ -52,10 +55,9 @@ async def delete_acl(session: "Session", command: Command) -> Ok:
     identifier = await _canonical(session, given)
     place, folder = await places.find_folder(session, name, "a")
     try:
-        async with place.mailbox.lock:
-            place.mailbox.account.grant(folder.id, identifier, None)
+        await place.mailbox.quick(place.mailbox.account.grant, folder.id, identifier, None)
         await _tell_sharing(session, place, identifier)
-        _publish(session, place)
+        await _publish(session, place)
         return Ok()
     finally:
         place.release()
@@ -138,8 +140,7 @@ async def _tell_sharing(session: "Session", place: "Place", identifier: str) -> 
     async with place.mailbox.lock:
         path = place.mailbox.path if _grants(place.mailbox.account, identifier) else None
     if session.user is not None and user.name == session.user.name and session.mailbox is not None:
-        async with session.mailbox.lock:
-            session.mailbox.account.note_shared(place.owner.name, path)
+        await session.mailbox.quick(session.mailbox.account.note_shared, place.owner.name, path)
         return
     try:
         other = await session.server.mailboxes.open(user)
@@ -147,13 +148,12 @@ async def _tell_sharing(session: "Session", place: "Place", identifier: str) -> 
         # It is not listed there, and can be had by its name.
         return
     try:
-        async with other.lock:
-            other.account.note_shared(place.owner.name, path)
+        await other.quick(other.account.note_shared, place.owner.name, path)
     finally:
         session.server.mailboxes.release(other)
 
 
-def _publish(session: "Session", place: "Place") -> None:
+async def _publish(session: "Session", place: "Place") -> None:
     """Sessions that watch names hear of it (RFC 5465 5.9)."""
-    folder = place.mailbox.account.folder(place.folder)
+    folder = await place.mailbox.quick(place.open)
     session.server.changed(place.mailbox, (folder.id, folder.name))

@@ -41,8 +41,7 @@ async def store(session: "Session", request: Append) -> bytes:
     drafts: list[Draft] = []
     try:
         try:
-            async with place.mailbox.lock:
-                folder = place.open()
+            folder = await place.mailbox.quick(place.open)
         except NoSuchFolder:
             raise No(f"There is no mailbox {shorten(request.mailbox)}", b"TRYCREATE") from None
         drafts = await drafts_of(session, place, folder, request.messages)

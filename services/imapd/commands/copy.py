@@ -48,8 +48,7 @@ async def _transfer(session: "Session", command: Command, *, moving: bool) -> Ok
     place = await _find(session, name)
     try:
         try:
-            async with place.mailbox.lock:
-                target = place.open()
+            target = await place.mailbox.quick(place.open)
         except NoSuchFolder:
             # RFC 9051 6.4.7: the client may create it.
             raise No(f"There is no mailbox {shorten(name)}", b"TRYCREATE") from None
@@ -140,8 +139,7 @@ async def _across(
             rows = list(folder.rows(("uid", "flagset", "internal"), uids))
         for uid, flagset, internal in rows:
             try:
-                async with mailbox.lock:
-                    fd = folder.open(uid)
+                fd = await mailbox.quick(folder.open, uid)
             except NoSuchMessage:
                 continue
             try:

@@ -57,6 +57,7 @@ async def fetch(session: "Session", command: Command) -> Ok:
         return Ok()
     plan = Plan(session, selected, request)
     if plan.is_flags_only and not limited:
+        await updates.claim_recent(session, selected)
         async with selected.mailbox.lock:
             updates.tell(session, selected, Updates.NO_EXPUNGE)
         for start in range(0, len(uids), _FLAGS):
@@ -205,8 +206,7 @@ async def _mark_seen(session: "Session", selected: Selected, uids: Sequence[int]
 async def _send_content(session: "Session", selected: Selected, plan: Plan, number: int, row: Sequence[object]) -> None:
     uid = row[0]
     assert isinstance(uid, int)
-    async with selected.mailbox.lock:
-        message = read_message(selected.folder, uid, *plan.file_of(row))
+    message = await selected.mailbox.quick(read_message, selected.folder, uid, *plan.file_of(row))
     try:
         if message.is_large:
             await selected.mailbox.work(plan.check, message)

@@ -6,6 +6,7 @@ from tubepost.common.imap import arguments
 from tubepost.common.imap.names import is_below
 from tubepost.common.imap.reader import Command
 
+from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.names import SEPARATOR
 from tubepost.common.mailbox.store import NoSuchFolder
@@ -32,9 +33,8 @@ async def create(session: "Session", command: Command) -> Ok:
     limit = session.server.config.imapd_folder_limit
     place = await places.find(session, name, "k")
     try:
-        async with place.mailbox.lock:
-            if limit and len(place.mailbox.account.folders()) >= limit:
-                raise No(f"There are {limit} mailboxes already", b"LIMIT")
+        if limit and len(await place.mailbox.quick(place.mailbox.account.folders)) >= limit:
+            raise No(f"There are {limit} mailboxes already", b"LIMIT")
         folder = await place.mailbox.work(_create, place, uses)
         session.server.changed(place.mailbox, (folder.id, folder.name))
         # RFC 8474 4.1
@@ -61,14 +61,14 @@ async def delete(session: "Session", command: Command) -> Ok:
         raise No("INBOX cannot be deleted", b"CANNOT")
     place = await places.find(session, name, "x")
     try:
-        async with place.mailbox.lock:
-            try:
-                folder = place.open()
-            except NoSuchFolder:
-                if any(is_below(info.name, place.folder) for info in place.mailbox.account.folders()):
-                    # RFC 9051 6.3.5
-                    raise No("There are only mailboxes below that name", b"HASCHILDREN") from None
-                raise
+        try:
+            folder = await place.mailbox.quick(place.open)
+        except NoSuchFolder:
+            there = await place.mailbox.quick(place.mailbox.account.folders)
+            if any(is_below(info.name, place.folder) for info in there):
+                # RFC 9051 6.3.5
+                raise No("There are only mailboxes below that name", b"HASCHILDREN") from None
+            raise
         selected = session.selected
         if selected is not None and selected.mailbox is place.mailbox and selected.folder.id == folder.id:
             session.unselect()
@@ -106,19 +106,21 @@ async def subscribe(session: "Session", command: Command) -> Ok:
     place.release()
     assert session.mailbox is not None
     limit = 2 * session.server.config.imapd_folder_limit
-    async with session.mailbox.lock:
-        # Subscriptions outlive their mailboxes.
-        if limit and len(session.mailbox.account.subscriptions()) >= limit:
-            raise No("There are too many subscriptions", b"LIMIT")
-        session.mailbox.account.subscribe(name)
+    await session.mailbox.quick(_subscribe, session.mailbox.account, name, limit)
     session.server.changed(session.mailbox, (0, "INBOX"))
     return Ok()
+
+
+def _subscribe(account: MaildirAccount, name: str, limit: int) -> None:
+    # Subscriptions outlive their mailboxes.
+    if limit and len(account.subscriptions()) >= limit:
+        raise No("There are too many subscriptions", b"LIMIT")
+    account.subscribe(name)
 
 
 async def unsubscribe(session: "Session", command: Command) -> Ok:
     name = arguments.mailbox(session.scanner(command))
     assert session.mailbox is not None
-    async with session.mailbox.lock:
-        session.mailbox.account.subscribe(name, False)
+    await session.mailbox.quick(session.mailbox.account.subscribe, name, False)
     session.server.changed(session.mailbox, (0, "INBOX"))
     return Ok()

@@ -99,11 +99,6 @@ async def visible(
     infos, lists = await own.quick(_folders, own.account)
     found = {info.name: Listed(own, user, info, _rights(lists, info.id, user.name, user.name)) for info in infos}
     async with own.lock:
-        lists = own.account.all_rights()
-        found = {
-            info.name: Listed(own, user, info, _rights(lists, info.id, user.name, user.name))
-            for info in own.account.folders()
-        }
         sharing = own.account.shared()
     directory = session.server.config.imapd_shares_directory
     if places.prefix(session):
@@ -262,11 +257,7 @@ class _Answer:
 
     async def _tell_status(self, name: str, found: Listed) -> None:
         try:
-            async with found.mailbox.lock:
-                folder = found.mailbox.account.folder(found.info.name)
-                stale = folder.stale()
-            if stale:
-                await found.mailbox.work(folder.sync)
+            folder = await found.mailbox.up_to_date(found.info.name)
             async with found.mailbox.lock:
                 self._session.send(status.line(self._session, name, folder, self._request.status))
         except NoSuchFolder:

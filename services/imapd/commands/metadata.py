@@ -41,11 +41,12 @@ async def get_metadata(session: "Session", command: Command) -> Ok:
         try:
             if not place.may("rswip"):
                 raise No("You may not do that in this mailbox", b"NOPERM")
+            account = place.mailbox.account
             async with place.mailbox.lock:
-                account = place.mailbox.account
                 known = _seen_by(session, place.is_own, account.annotations(folder.id))
-                if place.is_own:
-                    known |= _uses(next((i.special for i in account.folders() if i.id == folder.id), ()))
+            if place.is_own:
+                infos = await place.mailbox.quick(account.folders)
+                known |= _uses(next((info.special for info in infos if info.id == folder.id), ()))
         finally:
             place.release()
     found = _wanted(known, request)
@@ -69,13 +70,7 @@ async def set_metadata(session: "Session", command: Command) -> Ok:
         if any(not entry.startswith(_PRIVATE) for entry in changes):
             raise No("Annotations of the server that all can see are set by the administrator", b"NOPERM")
         assert session.mailbox is not None
-        async with session.mailbox.lock:
-            account = session.mailbox.account
-            _check_count(session, account.annotations(), changes)
-            _check_size(account, changes)
-            with account.database.transaction():
-                for entry, value in changes.items():
-                    account.annotate(0, entry, value)
+        await session.mailbox.quick(_annotate, session, session.mailbox.account, 0, changes)
         session.server.changed(session.mailbox, (0, "INBOX"))
         return Ok()
     place, folder = await places.find_folder(session, name, "l")
@@ -87,19 +82,21 @@ async def set_metadata(session: "Session", command: Command) -> Ok:
         use = changes.pop(_USE, b"") if place.is_own else b""
         special = _use_of(use) if use != b"" else None
         keys = {_key(session, place.is_own, entry): value for entry, value in changes.items()}
-        async with place.mailbox.lock:
-            account = place.mailbox.account
-            _check_count(session, account.annotations(folder.id), keys)
-            _check_size(account, keys)
-            with account.database.transaction():
-                for entry, value in keys.items():
-                    account.annotate(folder.id, entry, value)
-            if special is not None:
-                account.set_special(place.folder, special)
+        account = place.mailbox.account
+        await place.mailbox.quick(_annotate, session, account, folder.id, keys)
+        if special is not None:
+            await place.mailbox.quick(account.set_special, place.folder, special)
         session.server.changed(place.mailbox, (folder.id, folder.name))
         return Ok()
     finally:
         place.release()
+
+
+def _annotate(session: "Session", account: MaildirAccount, folder: int, changes: Mapping[str, bytes | None]) -> None:
+    """All or none. Raises No."""
+    _check_count(session, account.annotations(folder), changes)
+    _check_size(account, changes)
+    account.annotate_all(folder, changes)
 
 
 def tell(session: "Session", name: str, listed: "Listed", entries: Iterable[str]) -> None:

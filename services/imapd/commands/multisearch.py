@@ -71,9 +71,9 @@ async def multisearch(session: "Session", command: Command) -> Ok:
 async def _names(session: "Session", sources: Iterable[notification.Mailboxes]) -> tuple[list[str], set[str]]:
     """All that are meant, beside the selected one, each once; and those that were named themselves."""
     assert session.mailbox is not None
+    account = session.mailbox.account
+    own = [info.name for info in await session.mailbox.quick(account.folders)]
     async with session.mailbox.lock:
-        account = session.mailbox.account
-        own = [info.name for info in account.folders()]
         subscribed = account.subscriptions()
     tops = [name for source in sources if source.kind in _SUBTREES for name in source.names]
     visible = await _visible(session, tops) if tops else []
@@ -151,11 +151,7 @@ class _Task:
         try:
             if not all(letter in place.rights for letter in need):
                 return
-            async with place.mailbox.lock:
-                folder = place.open()
-                stale = folder.stale()
-            if stale:
-                await place.mailbox.work(folder.sync)
+            folder = await place.mailbox.up_to_date(place.folder)
             async with place.mailbox.lock:
                 recent = folder.status().recent
             await self._search(place.mailbox, folder, name, Context(time(), None, (), recent))

@@ -42,21 +42,17 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
         session.send(b"* OK [CLOSED] Previous mailbox closed\r\n")
     place = await places.find(session, request.mailbox, "r")
     try:
+        folder = await place.mailbox.up_to_date(place.folder)
+        # RFC 4314 5.2: who may change nothing has it read-only.
+        read_only = read_only or not any(letter in place.rights for letter in "iestw")
+        recent = await place.mailbox.quick(folder.settle_new) if not read_only else None
+        user = session.user
+        assert user is not None
         async with place.mailbox.lock:
-            folder = place.open()
-            stale = folder.stale()
-        if stale:
-            await place.mailbox.work(folder.sync)
-        async with place.mailbox.lock:
-            # RFC 4314 5.2: who may change nothing has it read-only.
-            read_only = read_only or not any(letter in place.rights for letter in "iestw")
-            user = session.user
-            assert user is not None
             selected = Selected(
                 place.mailbox, folder, request.mailbox, read_only, place.rights, user.name, place.owner.name
             )
-            recent = folder.settle_new() if not read_only else folder.status().recent
-            selected.add_recent(recent, selected.uidnext - 1)
+            selected.add_recent(folder.status().recent if recent is None else recent, selected.uidnext - 1)
             session.selected = selected
             _describe(session, selected)
             if request.resync is not None:

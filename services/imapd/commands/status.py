@@ -20,11 +20,7 @@ async def status(session: "Session", command: Command) -> Ok:
     name, items = arguments.status(session.scanner(command))
     place = await places.find(session, name, "r")
     try:
-        async with place.mailbox.lock:
-            folder = place.open()
-            stale = folder.stale()
-        if stale:
-            await place.mailbox.work(folder.sync)
+        folder = await place.mailbox.up_to_date(place.folder)
         async with place.mailbox.lock:
             session.send(line(session, name, folder, items))
         if b"HIGHESTMODSEQ" in items:

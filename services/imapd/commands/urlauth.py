@@ -41,8 +41,7 @@ async def generate(session: "Session", command: Command) -> Ok:
             raise No("Only URLs of your own mailboxes can be authorized", b"NOPERM")
         place, folder = await places.find_folder(session, found.mailbox, "r")
         try:
-            async with place.mailbox.lock:
-                key = urls.key_of(place.mailbox.account, folder, make=True)
+            key = await place.mailbox.quick(urls.key_of, place.mailbox.account, folder, make=True)
         finally:
             place.release()
         assert key is not None
@@ -57,8 +56,7 @@ async def fetch(session: "Session", command: Command) -> Ok:
         try:
             found = parse(text)
             async with assembly.authorized(session, found) as (place, folder):
-                async with place.mailbox.lock:
-                    message, attribute = assembly.open_url(folder, found)
+                message, attribute = await place.mailbox.quick(assembly.open_url, folder, found)
                 try:
                     await _send(session, text, _pieces(message, attribute, wanted))
                 finally:
@@ -122,14 +120,13 @@ async def reset_key(session: "Session", command: Command) -> Ok:
         raise No("That mechanism is not known", b"URLMECH " + urls.MECHANISM.encode())
     assert session.mailbox is not None
     if name is None:
-        async with session.mailbox.lock:
-            for info in session.mailbox.account.folders():
-                urls.forget_key(session.mailbox.account, info.id)
+        account = session.mailbox.account
+        for info in await session.mailbox.quick(account.folders):
+            await session.mailbox.quick(urls.forget_key, account, info.id)
         return Ok()
     place, folder = await places.find_folder(session, name, "a")
     try:
-        async with place.mailbox.lock:
-            urls.forget_key(place.mailbox.account, folder.id)
+        await place.mailbox.quick(urls.forget_key, place.mailbox.account, folder.id)
     finally:
         place.release()
     return Ok("", b"URLMECH " + urls.MECHANISM.encode())
