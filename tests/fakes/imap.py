@@ -156,9 +156,14 @@ class _Exchange:
         self._server = server
 
     async def begin(self, mechanism: str, initial: bytes | None) -> Any:
-        name = (initial or b"").split(b"\0")[1].decode()
+        if initial is None:
+            return auth.Challenge(data=b"")
+        return await self.go_on(initial)
+
+    async def go_on(self, initial: bytes) -> Any:
+        name = initial.split(b"\0")[1].decode()
         user = self._server.users.get(name)
-        if user is None or not (initial or b"").endswith(b"\0secret"):
+        if user is None or not initial.endswith(b"\0secret"):
             return auth.Failure(cause="credentials", text="Authentication failed")
         return auth.Success(user=user)
 
