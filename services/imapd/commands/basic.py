@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _VERSION = version("tubepost")
 # For the log: what a client says of itself is not to fill it.
 _ID_LIMIT = 100
+# As RFC 9051 writes it; clients that compare are not all careful of case.
+_SPELLED = {b"IMAP4REV2": b"IMAP4rev2"}
 
 
 async def capability(session: "Session", command: Command) -> Ok:
@@ -69,7 +71,7 @@ async def enable(session: "Session", command: Command) -> Ok:
     if b"METADATA" in fresh and session.watching is None:
         # RFC 5464 4.4
         await watch(session, Notify(False, (METADATA_GROUP,)), between=False, filters=False)
-    session.send(b"* ENABLED%b\r\n" % b"".join(b" %b" % name for name in fresh))
+    session.send(b"* ENABLED%b\r\n" % b"".join(b" %b" % _SPELLED.get(name, name) for name in fresh))
     if session.selected is not None and b"CONDSTORE" in session.enabled:
         session.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % session.selected.seen_modseq)
     return Ok()

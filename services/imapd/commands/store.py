@@ -143,7 +143,7 @@ def _tell_as_wanted(session: "Session", gone: Sequence[int], mode: str, flags: S
         return
     # RFC 7162 3.2: every FETCH has one; that of the last news does no harm to what is about to go.
     extra = b" MODSEQ (%d)" % selected.seen_modseq if b"CONDSTORE" in session.enabled else b""
-    with_uid = session.with_uid or b"QRESYNC" in session.enabled
+    with_uid = session.with_uid or b"QRESYNC" in session.enabled or b"IMAP4REV2" in session.enabled
     view, sets = selected.view, selected.mailbox.account.flagsets
     given = [sets.spell(flag) for flag in flags]
     for uid in gone:

@@ -129,11 +129,11 @@ def test_flags_by_rights(tmp_path: Path) -> None:
         assert any("[PERMANENTFLAGS (\\Seen)]" in line for line in found)
         assert "[NOPERM]" in await alice.no("store 1 +flags (\\Answered)")
         assert await alice.ok("store 1 +flags (\\Answered \\Seen)") == [
-            "* 1 FETCH (FLAGS (\\Deleted \\Flagged \\Seen))"
+            "* 1 FETCH (UID 1 FLAGS (\\Deleted \\Flagged \\Seen))"
         ]
         assert "[NOPERM]" in await alice.no("store 1 flags (\\Draft)")
         await alice.ok("store 1 flags (\\Seen)")
-        assert await alice.ok("store 1 flags ()") == ["* 1 FETCH (FLAGS (\\Deleted \\Flagged))"]
+        assert await alice.ok("store 1 flags ()") == ["* 1 FETCH (UID 1 FLAGS (\\Deleted \\Flagged))"]
         assert "[NOPERM]" in await alice.no("expunge")
         assert "[NOPERM]" in await alice.no("move 1 inbox")
         # The messages that arrive have the flags that may be set (RFC 4314 4).

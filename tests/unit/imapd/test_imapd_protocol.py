@@ -78,8 +78,8 @@ def test_store_of_what_is_gone(tmp_path: Path) -> None:
         await other.ok("expunge")
         found = await alice.do("store 1:2 +flags (\\Seen)")
         assert sorted(found[:-1]) == [
-            "* 1 FETCH (FLAGS (\\Flagged \\Seen))",
-            "* 2 FETCH (FLAGS (\\Flagged \\Seen))",
+            "* 1 FETCH (UID 1 FLAGS (\\Flagged \\Seen))",
+            "* 2 FETCH (UID 2 FLAGS (\\Flagged \\Seen))",
         ]
         assert found[-1].startswith("OK [EXPUNGEISSUED]")
         assert await alice.ok("noop") == ["* 1 EXPUNGE"]
@@ -98,7 +98,7 @@ def test_silent_hides_nothing(tmp_path: Path) -> None:
         assert await alice.ok("store 1 +flags.silent (\\Flagged)") == []
         await other.ok("select inbox")
         await other.ok("store 1 +flags (\\Seen)")
-        assert await alice.ok("store 1 +flags.silent (\\Draft)") == ["* 1 FETCH (FLAGS (\\Draft \\Flagged \\Seen))"]
+        assert await alice.ok("store 1 +flags.silent (\\Draft)") == ["* 1 FETCH (UID 1 FLAGS (\\Draft \\Flagged \\Seen))"]
 
     play(tmp_path, scene)
 
