@@ -23,7 +23,7 @@ the limits given, whatever is announced.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 # RFC 9051 9: tag = 1*<any ASTRING-CHAR except "+">; a verb is an atom.
@@ -131,7 +131,7 @@ class Reader:
     __slots__ = (
         "_buffer", "_deciding", "_dropping", "_ended", "_line", "_literal", "_literal_limit", "_literals", "_memory",
         "_overflow", "_parts", "_scanned", "_streaming", "_streams", "_swallow", "_swallow_limit", "_tag", "_text",
-        "_verb", "line_limit", "literals_limit",
+        "_verb", "_verbs", "line_limit", "literals_limit",
     )  # fmt: skip
 
     def __init__(
@@ -142,13 +142,18 @@ class Reader:
         literals_limit: int = LITERALS_LIMIT,
         swallow_limit: int = SWALLOW_LIMIT,
         streams: Callable[[bytes, bytes], bool] = is_message,
+        verbs: Container[bytes] | None = None,
     ) -> None:
-        """Limits in octets and literals; ``streams(verb, args so far)`` says which literals come as LiteralBegin."""
+        """Limits in octets and literals; ``streams(verb, args so far)`` says which literals come as LiteralBegin.
+
+        ``verbs``: the commands that there are. Literals of others are not asked for.
+        """
         self.line_limit = line_limit
         self.literals_limit = literals_limit
         self._literal_limit = literal_limit
         self._swallow_limit = swallow_limit
         self._streams = streams
+        self._verbs = verbs
         self._buffer = bytearray()
         self._scanned = 0
         self._line = False
@@ -402,6 +407,9 @@ class Reader:
             if _LITERAL.search(rest) is None:
                 # The announcement stands where the tag or the verb should be.
                 return self._fault(Bad(tag, "Command has no valid name"), line)
+            if self._verbs is not None and self._verb not in self._verbs:
+                # RFC 9051 7.6
+                return self._fault(Bad(tag, "There is no such command"), line)
         else:
             rest = line
         self._text += len(line)

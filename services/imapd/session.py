@@ -28,7 +28,6 @@ from tubepost.common.imap.write import quoted
 
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
-from tubepost.common.mailbox.maildir.database import is_busy
 from tubepost.common.mailbox.maildir.names import BadName
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage, OverQuota
 from tubepost.common.net.tls import Agreed, HandshakeError
@@ -75,7 +74,13 @@ class Session(Connection):
     """Commands use: ``send``, ``flush``, ``user``, ``mailbox``, ``selected``, ``enabled``, ``scanner``."""
 
     def __init__(self, server: "Imapd", peer: Peer) -> None:
-        super().__init__(Reader(line_limit=server.config.imapd_line_length_limit, literal_limit=_LITERAL_BEFORE_LOGIN))
+        super().__init__(
+            Reader(
+                line_limit=server.config.imapd_line_length_limit,
+                literal_limit=_LITERAL_BEFORE_LOGIN,
+                verbs=COMMANDS,
+            )
+        )
         self.server = server
         self.peer = peer
         self.asker = Asker(address=peer.address, local=peer.local_address)
@@ -490,7 +495,4 @@ def _words(error: Exception) -> tuple[bytes, str]:
     """Response code and text for trouble of the system."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return b"OVERQUOTA", "The disk is full; the message was not stored"
-    if isinstance(error, sqlite3.Error) and is_busy(error):
-        # RFC 5530 3
-        return b"INUSE", "Another program has the mailbox to itself; please try again"
     return b"UNAVAILABLE", "Cannot do that now; it was logged. Please try again later"

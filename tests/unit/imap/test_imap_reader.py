@@ -186,3 +186,13 @@ def test_cutting_changes_nothing(words: list[bytes], cut: int, refuse: bool) -> 
     data = b"".join(words)
     limits: dict[str, Any] = {"line_limit": 200, "literal_limit": 100, "swallow_limit": 1000, "literals_limit": 3}
     assert play(data, cut, refuse=refuse, **limits) == play(data, len(data) or 1, refuse=refuse, **limits)
+
+
+def test_the_literal_of_an_unknown_command_is_not_asked_for() -> None:
+    # RFC 9051 7.6
+    reader = Reader(verbs={b"NOOP"})
+    reader.feed(b"A044 BLURDYBLOOP {102856}\r\nA045 NOOP\r\nA046 BLURDYBLOOP {3+}\r\nabc\r\nA047 NOOP\r\n")
+    assert reader.next_event() == Bad(b"A044", "There is no such command")
+    assert reader.next_event() == Command(b"A045", b"NOOP", b"")
+    assert reader.next_event() == Bad(b"A046", "There is no such command")
+    assert reader.next_event() == Command(b"A047", b"NOOP", b"")
