@@ -28,6 +28,7 @@ from tubepost.common.imap.write import quoted
 
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
+from tubepost.common.mailbox.maildir.database import is_busy
 from tubepost.common.mailbox.maildir.names import BadName
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage, OverQuota
 from tubepost.common.net.tls import Agreed, HandshakeError
@@ -495,4 +496,7 @@ def _words(error: Exception) -> tuple[bytes, str]:
     """Response code and text for trouble of the system."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return b"OVERQUOTA", "The disk is full; the message was not stored"
+    if isinstance(error, sqlite3.Error) and is_busy(error):
+        # RFC 5530 3
+        return b"INUSE", "Another program has the mailbox to itself; please try again"
     return b"UNAVAILABLE", "Cannot do that now; it was logged. Please try again later"

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tubepost.common.imap.write import compact
 
+from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder
 
 from tubepost.services.imapd import contexts
@@ -36,27 +37,41 @@ async def announce(session: "Session", expunges: Updates) -> None:
 
 
 async def _look(session: "Session", selected: Selected, expunges: Updates) -> None:
-    folder, mailbox = selected.folder, selected.mailbox
+    mailbox = selected.mailbox
+    if await mailbox.quick(_is_stale, session, selected):
+        await mailbox.work(selected.folder.sync)
     async with mailbox.lock:
-        if folder.database is not mailbox.account.database or folder.database.replaced:
-            # Its UIDs are others now, and no client expects that of a mailbox that it has selected.
-            _part(session, "The index of the mailbox was made anew; please come again")
-        stale = folder.stale()
-    if stale:
-        await mailbox.work(folder.sync)
-    async with mailbox.lock:
-        state = mailbox.account.state()
-        selected.refresh_rights()
-        if "r" not in selected.rights:
-            # RFC 4314 4: who may not read it any more hears no more of it.
-            return
-        pending = selected.gone_modseq != selected.seen_modseq and expunges is Updates.ALL
-        pending = pending or selected.skipped or bool(selected.untold)
-        if state != selected.state or pending:
-            tell(session, selected, expunges)
-            selected.state = state
+        unclaimed = _is_unclaimed(session, selected)
+        if not unclaimed:
+            _compare(session, selected, expunges)
+    if unclaimed:
+        await claim_recent(session, selected)
+        async with mailbox.lock:
+            _compare(session, selected, expunges)
     if selected.context_news:
         await contexts.tell(session, selected)
+
+
+def _is_stale(session: "Session", selected: Selected) -> bool:
+    folder = selected.folder
+    if folder.database is not selected.mailbox.account.database or folder.database.replaced:
+        # Its UIDs are others now, and no client expects that of a mailbox that it has selected.
+        _part(session, "The index of the mailbox was made anew; please come again")
+    return folder.stale()
+
+
+def _compare(session: "Session", selected: Selected, expunges: Updates) -> None:
+    """Under the lock of the account."""
+    state = selected.mailbox.account.state()
+    selected.refresh_rights()
+    if "r" not in selected.rights:
+        # RFC 4314 4: who may not read it any more hears no more of it.
+        return
+    pending = selected.gone_modseq != selected.seen_modseq and expunges is Updates.ALL
+    pending = pending or selected.skipped or bool(selected.untold)
+    if state != selected.state or pending:
+        tell(session, selected, expunges)
+        selected.state = state
 
 
 def _part(session: "Session", text: str) -> NoReturn:
@@ -67,8 +82,7 @@ def _part(session: "Session", text: str) -> NoReturn:
 
 async def _follow(session: "Session", selected: Selected) -> None:
     """The mailbox has another name now, or is no more. Raises NoSuchFolder."""
-    async with selected.mailbox.lock:
-        folder = selected.mailbox.account.renamed(selected.folder)
+    folder = await selected.mailbox.quick(selected.mailbox.account.renamed, selected.folder)
     if folder is None:
         raise NoSuchFolder(selected.folder.name)
     session.server.unwatch(session, selected)
@@ -78,11 +92,11 @@ async def _follow(session: "Session", selected: Selected) -> None:
 
 
 def tell(session: "Session", selected: Selected, expunges: Updates) -> None:
-    """The differences since the client was last told; under the lock of the account."""
+    """The differences since the client was last told, after ``claim_recent``; under the lock of the account."""
     folder = selected.folder
     status = folder.status()
     watching = session.watching
-    wants_new = watching is None or watching.wants(b"MESSAGENEW")
+    wants_new = _wants_new(session)
     wants_flags = watching is None or watching.wants(b"FLAGCHANGE")
     late = (selected.skipped and wants_new) or (selected.untold and wants_flags)
     if status.modseq == selected.seen_modseq and selected.gone_modseq == selected.seen_modseq and not late:
@@ -111,8 +125,9 @@ def tell(session: "Session", selected: Selected, expunges: Updates) -> None:
             selected.arrived += [row[0] for row in fresh if row[0] not in selected.mine]
     if len(view) != selected.count and (fresh or len(view) > selected.count):
         session.send(b"* %d EXISTS\r\n" % len(view))
-        if fresh:
-            _claim_recent(session, selected, fresh[0][0], fresh[-1][0])
+        if fresh and selected.read_only:
+            # It sees what is \Recent, and takes it from nobody (RFC 3501 6.3.2).
+            selected.add_recent(max(fresh[0][0], status.recent), fresh[-1][0])
         if b"IMAP4REV2" not in session.enabled:
             session.send(b"* %d RECENT\r\n" % selected.count_recent())
     selected.count = len(view)
@@ -206,13 +221,32 @@ def with_recent(text: bytes) -> bytes:
     return b"(\\Recent)" if text == b"()" else text[:-1] + b" \\Recent)"
 
 
-def _claim_recent(session: "Session", selected: Selected, low: int, high: int) -> None:
-    """New messages: of those that no other session was told of this one says \\Recent."""
-    if selected.read_only:
-        selected.add_recent(max(low, selected.folder.status().recent), high)
-        return
-    selected.add_recent(max(low, selected.folder.settle_new()), high)
+def _wants_new(session: "Session") -> bool:
+    return session.watching is None or session.watching.wants(b"MESSAGENEW")
+
+
+def _is_unclaimed(session: "Session", selected: Selected) -> bool:
+    """Are there messages that no session was told of? Under the lock of the account."""
+    status = selected.folder.status()
+    return not selected.read_only and _wants_new(session) and status.recent < status.uidnext
+
+
+async def claim_recent(session: "Session", selected: Selected) -> None:
+    """Before the client is told of new messages: of those that no other session was told of this one says \\Recent.
+
+    What another process brings between this and ``tell`` is claimed the next time.
+    """
+    async with selected.mailbox.lock:
+        if not _is_unclaimed(session, selected):
+            return
+    low, high = await selected.mailbox.quick(_settle, selected.folder)
+    selected.add_recent(low, high)
     session.server.flush_soon(selected)
+
+
+def _settle(folder: Folder) -> tuple[int, int]:
+    """The UIDs that nobody had before, from and to."""
+    return folder.settle_new(), folder.status().recent - 1
 
 
 def tell_keywords(session: "Session", selected: Selected) -> None:

@@ -98,7 +98,9 @@ def test_silent_hides_nothing(tmp_path: Path) -> None:
         assert await alice.ok("store 1 +flags.silent (\\Flagged)") == []
         await other.ok("select inbox")
         await other.ok("store 1 +flags (\\Seen)")
-        assert await alice.ok("store 1 +flags.silent (\\Draft)") == ["* 1 FETCH (UID 1 FLAGS (\\Draft \\Flagged \\Seen))"]
+        assert await alice.ok("store 1 +flags.silent (\\Draft)") == [
+            "* 1 FETCH (UID 1 FLAGS (\\Draft \\Flagged \\Seen))"
+        ]
 
     play(tmp_path, scene)
 
