@@ -5,6 +5,7 @@ Postfix manual: postconf(1), the options -e, -X, -#, -M, -F, -P.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from tubepost.common.system import atomic
@@ -12,6 +13,8 @@ from tubepost.common.config import master_cf, master_print
 from tubepost.common.config.faults import ConfigError
 
 _SPACE = " \t\r\n\v\f"
+# Not split(): that also parts words at Unicode spaces and at separators such as \x1c.
+_WORD = re.compile(r"[^ \t\r\n\v\f]+")
 
 
 def set_values(text: str, changes: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -85,7 +88,7 @@ def comment_master(text: str, matches: Callable[[str, str], bool]) -> str:
     """master.cf with ``#`` before every line of the entries whose service and type match."""
     result: list[str] = []
     for lines in _entries(text):
-        columns = lines[0].split(None, 2)
+        columns = _WORD.findall(lines[0])
         if len(columns) >= 2 and not _is_aside(lines[0]) and matches(columns[0], columns[1]):
             lines = [line if _is_aside(line) else f"#{line}" for line in lines]
         result += lines
@@ -141,6 +144,6 @@ def _change_entries(text: str, change: Callable[[list[str], str], list[str]]) ->
         if _is_aside(lines[0]) or lines[0][0] in _SPACE:
             result += lines
         else:
-            name = lines[0].partition("=")[0].split(None, 1)
+            name = _WORD.match(lines[0].partition("=")[0])
             result += change(lines, name[0] if name else "")
     return result

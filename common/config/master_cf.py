@@ -25,6 +25,7 @@ _REFUSED_TYPES = {
 _SPACE = " \t\r\n\v\f"
 _WORD = re.compile(r"[^ \t\r\n\v\f]+")
 _GAP = re.compile(r"[ \t\r\n\v\f]*")
+_GAPS = re.compile(r"[ \t\r\n\v\f]+")
 _WAKEUP = re.compile(r"([0-9]{1,9})(\??)", re.ASCII)
 _LIMIT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _COMMAND = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
@@ -108,7 +109,10 @@ def read(path: str) -> tuple[tuple[Entry, ...], tuple[Fault, ...]]:
 
 def split_columns(line: str) -> tuple[str, ...]:
     """Up to eight columns of a logical line; the eighth is the rest of the line."""
-    columns = line.split(None, 7)
+    # Not split(None): that also parts words at Unicode spaces and at separators such as \x1c.
+    columns = _GAPS.split(line.lstrip(_SPACE), 7)
+    if columns[-1] == "":
+        columns.pop()
     if len(columns) == 8:
         columns[7] = columns[7].rstrip(_SPACE)
     return tuple(columns)

@@ -19,7 +19,7 @@ def entry_lines(words: Words, *, fold: bool) -> list[str]:
     for column, word in enumerate(words[:8]):
         if first:
             first = (first + " ").ljust(_GOALS[column])
-        first += word
+        first += _brace(word) if column == 7 else word
     return _flow(first, words[8:], fold)
 
 
@@ -33,7 +33,7 @@ def field_lines(words: Words, column: int, *, fold: bool, names: bool, values: b
     if text and len(text) + len(words[column]) > LINE_LIMIT:
         lines.append(text)
         text = INDENT
-    text += words[column]
+    text += _brace(words[column]) if column == 7 else words[column]
     if column == 7:
         return [*lines, *_flow(text, words[8:], fold)]
     return [*lines, text]
@@ -87,7 +87,8 @@ def _flow(line: str, words: tuple[str, ...], fold: bool) -> list[str]:
 
 
 def _needs_brace(word: str) -> bool:
-    return any(character in word for character in " \t\r\n")
+    # A line that begins with # is a comment.
+    return not word or word[0] in "{#" or any(character in word for character in " \t\r\n\v\f")
 
 
 def _brace(word: str) -> str:
