@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from tubepost.common.imap import errors as imap_errors
 from tubepost.common.imap import names as imap_names
 from tubepost.common.imap.names import Pattern, decode_utf7, encode_utf7
 
@@ -34,7 +35,7 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
     """Its value, or None where it says that there is no such name."""
     try:
         return function(*arguments)
-    except (BadName, imap_names.BadName):
+    except (BadName, imap_errors.BadName):
         return None
 
 
