@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 from tubepost.common.imap.fetch import Attribute, Fetch
 from tubepost.common.imap.write import date_time, nstring
 
+from tubepost.common.mail.crlf import to_crlf
+from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.summaries import COMMON_FIELDS
+from tubepost.common.mailbox.store import NoSuchMessage
 
-from tubepost.services.imapd import content, updates
+from tubepost.services.imapd import content, surrogates, updates
 from tubepost.services.imapd.content import Message, Piece
 from tubepost.services.imapd.selected import Selected
 
@@ -33,6 +36,10 @@ _COLUMNS = {
     b"BODYSTRUCTURE": "structure",
     b"PREVIEW": "preview",
 }
+# As ``surrogates.summary`` has them.
+_SHOWN = ("envelope", "body", "structure")
+# Files that are read at a time, with the account to oneself.
+_FILES = 32
 # These are NULL in the index until somebody asks for them.
 _SUMMARY = frozenset({"threadid", "headers", "envelope", "body", "structure", "preview"})
 
@@ -82,6 +89,12 @@ class Plan:
         self._columns = tuple(columns)
         self._lazy = [columns.index(column) for column in columns if column in _SUMMARY]
         self._flags: dict[int, bytes] = {}
+        # RFC 9755 7, RFC 6858: what may be UTF-8 in these columns goes to no client that has not enabled it.
+        self._ascii = not session.utf8
+        self._shown = [columns.index(column) for column in columns if column in _SHOWN]
+        self._headers = columns.index("headers") if "headers" in columns else 0
+        self.downgraded: set[int] = set()
+        """UIDs of messages that were not told as they are."""
 
     def file_of(self, row: Row) -> tuple[int, int, str, str]:
         """Size, place, file and info, for ``read_message``."""
@@ -96,7 +109,35 @@ class Plan:
             await mailbox.work(folder.complete, uids)
             async with mailbox.lock:
                 rows = list(folder.rows(self._columns, uids))
+        if self._ascii and (self._shown or self._headers):
+            rows = await self._without_utf8(rows)
         return rows
+
+    async def _without_utf8(self, rows: list[Row]) -> list[Row]:
+        if self._headers:
+            rows = [self._ascii_headers(row) for row in rows]
+        wanted = [row[0] for row in rows if any(row[index] and not row[index].isascii() for index in self._shown)]
+        if not wanted:
+            return rows
+        made: dict[int, dict[str, bytes]] = {}
+        for start in range(0, len(wanted), _FILES):
+            made |= await self._selected.mailbox.work(_summaries, self._selected.folder, wanted[start : start + _FILES])
+        self.downgraded.update(made)
+        columns = self._columns
+        return [
+            _replaced(row, {index: made[row[0]][columns[index]] for index in self._shown}) if row[0] in made else row
+            for row in rows
+        ]
+
+    def _ascii_headers(self, row: Row) -> Row:
+        kept = row[self._headers]
+        if kept is None or kept.isascii():
+            return row
+        made = to_crlf(surrogates.ascii_fields(kept))
+        if made == kept:
+            return row
+        self.downgraded.add(row[0])
+        return _replaced(row, {self._headers: made})
 
     def line(self, number: int, row: Row) -> bytes:
         """The whole response of a message that needs no file."""
@@ -169,6 +210,27 @@ class Plan:
         if known is None:
             known = self._flags[flagset] = b"FLAGS " + updates.flags_text(self._session, self._selected, flagset)
         return known
+
+
+def _replaced(row: Row, values: dict[int, bytes]) -> Row:
+    return [values.get(index, value) for index, value in enumerate(row)]
+
+
+def _summaries(folder: Folder, uids: Sequence[int]) -> dict[int, dict[str, bytes]]:
+    """Of those messages that need a surrogate."""
+    found = {}
+    for uid, *row in list(folder.rows(("uid", "size", "place", "file", "info"), uids)):
+        try:
+            message = content.read_message(folder, uid, *row)
+        except (NoSuchMessage, OSError, ValueError):
+            # Gone, or not to be read: what the index knows is told.
+            continue
+        try:
+            if message.make_ascii() or message.is_large:
+                found[uid] = dict(zip(_SHOWN, surrogates.summary(message.data), strict=True))
+        finally:
+            message.close()
+    return found
 
 
 def _common_fields(item: Attribute) -> frozenset[bytes] | None:

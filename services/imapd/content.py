@@ -3,6 +3,7 @@
 import mmap
 import os
 from collections.abc import Iterable
+from itertools import chain
 
 from tubepost.common.imap.fetch import Attribute, Section
 from tubepost.common.imap.sections import Range, header_fields, locate, locate_binary
@@ -14,6 +15,8 @@ from tubepost.common.mail.structure import Part
 from tubepost.common.mail.transfer import decode_chunks, decoded_size, window
 from tubepost.common.mailbox.maildir.folder import Folder
 
+from tubepost.services.imapd import surrogates
+
 # Up to this size a message is read at once, above it is mapped and sent in pieces.
 _WHOLE = 1 << 20
 
@@ -23,11 +26,24 @@ Piece = bytes | Iterable[bytes]
 class Message:
     """``data``: as it is in the file, with LF line ends. ``is_large``: work on it may take long."""
 
-    __slots__ = ("_root", "data")
+    __slots__ = ("_root", "data", "head")
 
     def __init__(self, data: Data) -> None:
         self.data = data
         self._root: Part | None = None
+        self.head: tuple[bytes, int] | None = None
+        """Of a large message: what is shown in the place of the first so many octets."""
+
+    def make_ascii(self) -> bool:
+        """From now on it has headers in ASCII, for a client that does not know UTF-8. Was there anything to do?"""
+        if isinstance(self.data, mmap.mmap):
+            self.head = surrogates.of_header(self.data)
+            return self.head is not None
+        made = surrogates.of_message(self.data)
+        if made is None:
+            return False
+        self.data, self._root = made, None
+        return True
 
     @property
     def root(self) -> Part:
@@ -71,7 +87,10 @@ def read_message(folder: Folder, uid: int, size: int, place: int, file: str, inf
 
 
 def body(message: Message, attribute: Attribute, *, utf8: bool) -> list[Piece]:
-    """The value of ``BODY[…]<…>``, RFC822 and its kin, behind the item's name and a space (RFC 9051 7.5.2)."""
+    """The value of ``BODY[…]<…>``, RFC822 and its kin, behind the item's name and a space (RFC 9051 7.5.2).
+
+    ``utf8``: headers may have it; if not, ``make_ascii`` was called.
+    """
     section = attribute.section
     if section is None:
         section = _WHOLE_MESSAGE[attribute.name]
@@ -82,8 +101,12 @@ def body(message: Message, attribute: Attribute, *, utf8: bool) -> list[Piece]:
     if section.fields:
         exclude = section.text.endswith(b".NOT")
         text = header_fields(data, found, {field.lower() for field in section.fields}, exclude)
-        return [_part(text, attribute)]
+        return [_part(text if utf8 else to_crlf(surrogates.ascii_fields(text)), attribute)]
     size = found.end - found.start
+    if message.head is not None and not section.path and not section.text:
+        return _large_with(message.head, data, attribute)
+    if not utf8 and section.text in (b"HEADER", b"MIME") and size <= structure.LIMIT_HEADER:
+        return [_part(to_crlf(surrogates.ascii_fields(data[found.start : found.end])), attribute)]
     if size <= _WHOLE:
         return [_part(to_crlf(data[found.start : found.end]), attribute)]
     return _large(data, found, attribute)
@@ -127,6 +150,17 @@ def _large(data: Data, found: Range, attribute: Attribute) -> list[Piece]:
     start, count = attribute.partial
     count = max(0, min(count, size - start))
     return [b"{%d}\r\n" % count, _clean(crlf_chunks(data, found.start, found.end, start, count))]
+
+
+def _large_with(head: tuple[bytes, int], data: Data, attribute: Attribute) -> list[Piece]:
+    """The whole message with another header."""
+    text, end = to_crlf(head[0]), head[1]
+    size = len(text) + virtual_size(data, end, len(data))
+    start, count = attribute.partial or (0, size)
+    count = max(0, min(count, size - start))
+    some = text[start : start + count]
+    rest = crlf_chunks(data, end, len(data), max(0, start - len(text)), count - len(some))
+    return [b"{%d}\r\n" % count, _clean(chain((some,), rest))]
 
 
 def _clean(chunks: Iterable[bytes]) -> Iterable[bytes]:

@@ -117,6 +117,10 @@ async def _send(
         if len(uids) > step:
             await session.drain_out()
             await asyncio.sleep(0)
+    if plan.downgraded and not plan.uid_only:
+        # RFC 6858 3: the client may tell its user that there is more to these messages.
+        numbers = sorted(filter(None, map(selected.view.number, plan.downgraded)))
+        session.send(b"* OK [DOWNGRADED %b] Shown without UTF-8 in their headers\r\n" % compact(numbers))
     return missing
 
 
@@ -208,6 +212,8 @@ async def _send_content(session: "Session", selected: Selected, plan: Plan, numb
     assert isinstance(uid, int)
     message = await selected.mailbox.quick(read_message, selected.folder, uid, *plan.file_of(row))
     try:
+        if not session.utf8 and message.make_ascii():
+            plan.downgraded.add(uid)
         if message.is_large:
             await selected.mailbox.work(plan.check, message)
         else:
