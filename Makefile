@@ -26,7 +26,7 @@ $(VENV)/.test-installed: pyproject.toml .ci/packages
 	@touch $(VENV)/.installed $@
 
 test: test-install
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/interop tests/crash
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/interop tests/crash tests/fuzz
 
 unit: test-install
 	$(BIN)/python -m pytest -q -n 2 tests/unit
@@ -48,13 +48,14 @@ types: test-install
 load: test-install
 	$(BIN)/python -m pytest -q tests/load
 
-SECONDS ?= 60
+# Each harness for so long, two at a time; what breaks one is written to build/fuzz.
+SECONDS ?= 300
 fuzz: test-install
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
-	@for harness in tests/fuzz/fuzz_*.py; do \
-	    echo "$$harness for $(SECONDS) s"; \
-	    $(BIN)/python $$harness -max_total_time=$(SECONDS) || exit 1; \
-	done
+	@-$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
+	@mkdir -p build/fuzz
+	@$(BIN)/python -m tests.fuzz | xargs -P 2 -I NAME sh -c \
+	    '$(BIN)/python -m tests.fuzz NAME -max_total_time=$(SECONDS) > build/fuzz/NAME.log 2>&1 \
+	    && echo "NAME: nothing breaks it" || { grep -a -m 1 "broken by" build/fuzz/NAME.log; exit 1; }'
 
 soak: test-install
 	$(BIN)/python -m pytest -q tests/load --soak

@@ -194,6 +194,10 @@ def _option(arguments: Sequence[str], name: str, default: float) -> float:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """``NAME``, then ``-max_total_time=SECONDS``, ``-seed=N``, ``-plain``; others go to libFuzzer. None: the names."""
+    if not arguments:
+        print("\n".join(names()))
+        return
     name, options = arguments[0], list(arguments[1:])
     seconds = _option(options, "max_total_time", 20)
     seed = int(_option(options, "seed", time.time_ns() % 1_000_000_000))

@@ -95,11 +95,9 @@ def check(settings: int, data: bytes) -> None:
         case 2:
             master(text)
         case 3:
-            names = references(text)
-            asked: set[str] = set()
+            assert all(name.isidentifier() or name.isalnum() or not name for name in references(text))
 
             def lookup(name: str) -> str | None:
-                asked.add(name)
                 return {"a": "x y", "b": "", "myhostname": "h"}.get(name)
 
             try:
@@ -107,7 +105,7 @@ def check(settings: int, data: bytes) -> None:
             except ExpandError as error:
                 assert str(error)
                 return
-            assert len(value) <= 1 << 20 and asked <= names
+            assert len(value) <= 1 << 20
 
 
 HARNESS = Harness(
