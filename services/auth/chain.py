@@ -1,6 +1,7 @@
 """The backends in order: who knows this user, and is this the password?"""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from tubepost.common.system import log
 from tubepost.common.accounts.names import fold_name
@@ -41,12 +42,14 @@ class Chain:
 
         Raises Unavailable.
         """
+        others = False
         for backend in self.backends:
-            if not backend.has_passwords:
-                continue
-            result = await backend.verify(name, password, context)
-            if result.verdict is not Verdict.UNKNOWN:
-                return result
+            if backend.has_passwords:
+                result = await backend.verify(name, password, context)
+                if result.verdict is not Verdict.UNKNOWN:
+                    # One before it may know the user, if not the password: that one is to be asked.
+                    return replace(result, whole=False) if others and result.whole else result
+            others = others or backend.has_users
         await self._hasher.check(None, password)
         return UNKNOWN
 

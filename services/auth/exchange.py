@@ -80,6 +80,7 @@ class Exchange:
         "_note",
         "_reason",
         "_tried",
+        "_whole",
         "begun",
         "busy",
     )
@@ -95,6 +96,7 @@ class Exchange:
         self._note = ""
         self._cause: Cause = "credentials"
         self._account: Account | None = None
+        self._whole = False
         # (account, secret as it was tried) for the table of failures.
         self._tried = ("", "")
 
@@ -195,6 +197,7 @@ class Exchange:
         self._note = result.note
         self._cause = _CAUSES.get(result.verdict, "credentials")
         self._account = result.account
+        self._whole = result.whole
         return result.verdict is Verdict.RIGHT
 
     def _actors(self, login: str, authzid: str) -> tuple[str, str]:
@@ -215,7 +218,7 @@ class Exchange:
         if master and self._machine.name not in ("PLAIN", "LOGIN"):
             # Only a master user's password shows that it is one.
             return self._failed("credentials", f"{step.login} may not act as {name}")
-        account = await self._court.chain.user(name)
+        account = self._account if self._whole else await self._court.chain.user(name)
         if account is None:
             account = self._account or (None if master or self._knows_all() else Account(name))
         if account is None:

@@ -55,6 +55,8 @@ class Result:
     account: Account | None = None
     note: str = ""
     """For the log: which application password."""
+    whole: bool = False
+    """``account`` is all that ``user`` of this backend would tell: it need not be asked again."""
 
 
 UNKNOWN = Result(Verdict.UNKNOWN)
@@ -72,6 +74,8 @@ class Backend:
     has_users = True
     """It can be asked whether a user exists."""
     has_passwords = True
+    worn = False
+    """Threads of it hang for good: a new process is to take over."""
 
     async def open(self) -> None:
         """Raises Unavailable only where it can never work (a missing library): what is down now is asked later."""

@@ -166,10 +166,11 @@ class Ldap(Backend):
         if self._bind:
             # RFC 4513 5.1.2: a bind without a password succeeds and proves nothing.
             right = bool(password) and await self._run(self._try, entry.dn, password)
-            return Result(Verdict.RIGHT, entry.account) if right else WRONG
+            return Result(Verdict.RIGHT, entry.account, whole=True) if right else WRONG
         if not entry.password:
             return WRONG
-        return Result(await check_hash(self._hasher, with_scheme(entry.password), password, name), entry.account)
+        verdict = await check_hash(self._hasher, with_scheme(entry.password), password, name)
+        return Result(verdict, entry.account, whole=True)
 
     async def keys(self, name: str, scheme: str) -> str | None:
         entry: Entry | None = await self._run(self._search, name)

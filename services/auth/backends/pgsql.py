@@ -113,6 +113,7 @@ class PostgreSql(Backend):
             raise ValueError(f"{path} must set password_query")
         self._password_query = prepare(query)
         self._user_query = prepare(told.get("user_query", "") or query)
+        self._is_whole = self._user_query == self._password_query
         self._timeout = _positive(told, "timeout", 10)
         self._conninfo = told.get("conninfo", "")
         # libpq's own defaults take the encoding of the database, which may be none.
@@ -204,7 +205,7 @@ class PostgreSql(Backend):
         verdict = await check_hash(self._hasher, stored, password, name)
         if verdict is Verdict.RIGHT and _is_barred(row):
             return Result(Verdict.DISABLED)
-        return Result(verdict, account_of(name, row))
+        return Result(verdict, account_of(name, row), whole=self._is_whole)
 
     async def keys(self, name: str, scheme: str) -> str | None:
         row = await self._row(self._password_query, name)

@@ -1,6 +1,8 @@
 """Queries of the pgsql backend become psycopg's, whatever stands in them."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,10 +10,19 @@ from hypothesis import strategies as st
 
 pytest.importorskip("psycopg")
 
+from tubepost.common.sasl.mechanisms import ServerSettings, make_server
+from tubepost.common.wire.auth import Begin, Failure, Success
 from tubepost.common.accounts.hashing import Cost
+from tubepost.common.config import Config
+from tubepost.common.tables import TableEnvironment
 
+from tubepost.services.auth.backends.base import Account, Backend
 from tubepost.services.auth.backends.pgsql import PostgreSql, prepare, servers
+from tubepost.services.auth.chain import Chain
+from tubepost.services.auth.exchange import Court, Exchange
 from tubepost.services.auth.hashing import Hasher
+from tubepost.services.auth.protocol import Penalties
+from tubepost.services.auth.users import Users as UsersOfAuth
 
 
 @pytest.mark.parametrize(
@@ -75,5 +86,70 @@ def test_a_file_that_is_wrong_is_told_of(tmp_path: Path, line: str, complaint: s
     try:
         with pytest.raises(ValueError, match=complaint):
             PostgreSql(str(path), hasher)
+    finally:
+        hasher.close()
+
+
+class Counted(PostgreSql):
+    """One user; every question is written down."""
+
+    asked: list[str]
+
+    async def _row(self, query: str, name: str) -> dict[str, Any] | None:
+        self.asked.append(query)
+        return {"password": "{PLAIN}secret", "uid": 7, "mailbox": "box"} if name == "alice" else None
+
+
+class Users(Backend):
+    """Knows users and no passwords."""
+
+    has_passwords = False
+
+    async def user(self, name: str) -> Account | None:
+        return Account(name, uid=9) if name == "alice" else None
+
+
+@pytest.mark.parametrize(
+    ("more", "before", "count", "uid"),
+    [
+        ("", [], 1, 7),
+        # Another query may tell other things.
+        ("user_query = SELECT 2\n", [], 2, 7),
+        # Who comes first says who a user is.
+        ("", [Users()], 1, 9),
+    ],
+)
+def test_how_often_a_login_asks(tmp_path: Path, more: str, before: list[Backend], count: int, uid: int) -> None:
+    (tmp_path / "users.cf").write_text(f"password_query = SELECT 1\n{more}")
+    hasher = Hasher(1, Cost(memory=64, time=1, iterations=4096), 0)
+    backend = Counted(str(tmp_path / "users.cf"), hasher)
+    backend.asked = []
+    config = Config(
+        texts={"virtual_mailbox_base": "/mail", "virtual_uid_maps": "static:5000", "virtual_minimum_uid": "1"}
+    )
+    court = Court(
+        chain=Chain([*before, backend], [], hasher, default_domain=""),
+        users=UsersOfAuth(config, TableEnvironment()),
+        penalties=Penalties(0, 0, 1),
+        digest=hasher.digest,
+        clock=lambda: 0.0,
+        separator="*",
+        token=None,
+    )
+
+    def login(secret: str) -> object:
+        response = f"\0alice\0{secret}".encode()
+        begin = Begin(
+            exchange=1, scope="imap", service="imap", mechanism="PLAIN", initial=response, client="", tls=True
+        )
+        return asyncio.run(Exchange(court, begin, make_server("PLAIN", ServerSettings("n", b"s", 4096))).start())
+
+    try:
+        found = login("secret")
+        assert isinstance(found, Success)
+        assert found.user.uid == uid
+        assert len(backend.asked) == count
+        assert isinstance(login("wrong"), Failure)
+        assert len(backend.asked) == count + 1
     finally:
         hasher.close()
