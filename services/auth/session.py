@@ -71,6 +71,7 @@ class Auth(request.Service):
             tokens=self._court.token is not None,
         )
         self._secret = b""
+        self._retired = False
 
     async def open(self) -> None:
         self._secret = _secret(self.config)
@@ -152,8 +153,13 @@ class Auth(request.Service):
         except BaseException:
             self._exchanges.pop(key, None)
             raise
-        if not isinstance(reply, Challenge) and self._exchanges.get(key) is exchange:
-            del self._exchanges[key]
+        if not isinstance(reply, Challenge):
+            if self._exchanges.get(key) is exchange:
+                del self._exchanges[key]
+            if not self._retired and any(backend.worn for backend in self._chain.backends):
+                self._retired = True
+                log.warning("a backend hangs: a new process takes over")
+                self.process.retire()
         return reply
 
     def _forget(self, asked: Request[Forget]) -> None:

@@ -58,6 +58,12 @@ class Auth(Settings):
     )
     auth_failure_delay_max = Time("15s", "The longest such delay.", postfix=False)
     auth_failure_memory = Time("10m", "After so long without one failures are forgotten.", low=1, postfix=False)
+    auth_pam_timeout = Time(
+        "60s",
+        "How long PAM may take for one password; shorter than auth_exchange_timeout, longer than its modules wait.",
+        low=1,
+        postfix=False,
+    )
     auth_exchange_timeout = Time("150s", "Longest time that one authentication may take.", low=1, postfix=False)
     auth_exchange_limit = Integer("4096", "Authentications under way at one time.", low=1, postfix=False)
     auth_default_mailbox = Text(

@@ -4,11 +4,16 @@ name for what is asked: smtp, imap, pop3).
 libpam is called by ctypes in threads. Its modules want to be root: say ``n`` in the unpriv column of auth in master.cf.
 They then may do what they do elsewhere (write files, connect, run programs), but for one thing: after a wrong password
 it is auth that waits, not they.
+
+A module that hangs cannot be ended, it holds its thread. The client is told to come again after auth_pam_timeout; when
+half of the threads hang no more checks are begun, and a new process of auth takes over, with whose end they end.
 """
 
 import asyncio
 import ctypes
 import os
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,8 +32,8 @@ _RHOST, _FAIL_DELAY = 4, 10
 _SILENT = 0x8000
 _MESSAGES_LIMIT = 32
 _THREADS = 16
-# A module may ask a host that is gone. Longer than their own patience, shorter than that of who waits for us, seconds.
-_DEADLINE = 60.0
+# Of these so many may hang.
+_HANGING_LIMIT = 8
 
 
 class _Message(ctypes.Structure):
@@ -130,6 +135,9 @@ class Pam(SystemUsers):
         self._library = library
         # A module may wait for another host: those of others are not to wait behind it.
         self._threads = ThreadPoolExecutor(_THREADS, "pam")
+        self._timeout = config.auth_pam_timeout
+        # By thread: since when, monotonic.
+        self._begun: dict[int, float] = {}
 
     async def open(self) -> None:
         if os.geteuid() != 0:
@@ -147,20 +155,38 @@ class Pam(SystemUsers):
             return UNKNOWN
         if "\0" in password:
             return WRONG
+        if self.worn or self._hanging() >= _HANGING_LIMIT:
+            self.worn = True
+            raise Unavailable(f"{self.name}: {_HANGING_LIMIT} checks hang in modules of PAM, no more are begun")
         words = (self._service or context.scope, account.name, password, context.client)
-        work = asyncio.get_running_loop().run_in_executor(self._threads, self._library.check, *words)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self._check, *words)
         try:
-            async with asyncio.timeout(_DEADLINE):
+            async with asyncio.timeout(self._timeout):
                 code = await work
         except TimeoutError:
-            raise Unavailable(f"{self.name} does not answer within {_DEADLINE:g} s") from None
+            self.worn = self._hanging() >= _HANGING_LIMIT
+            raise Unavailable(f"{self.name} does not answer within {self._timeout:g} s") from None
         return judge(code, account, self.name)
+
+    def _check(self, service: str, login: str, password: str, client: str) -> int:
+        thread = threading.get_ident()
+        self._begun[thread] = time.monotonic()
+        try:
+            return self._library.check(service, login, password, client)
+        finally:
+            del self._begun[thread]
+
+    def _hanging(self) -> int:
+        """Threads that are out longer than anybody waits for them."""
+        limit = time.monotonic() - self._timeout
+        # A copy: threads come and go.
+        return sum(1 for begun in list(self._begun.values()) if begun <= limit)
 
 
 def judge(code: int, account: Account, title: str) -> Result:
     """Raises Unavailable."""
     if code == _SUCCESS:
-        return Result(Verdict.RIGHT, account)
+        return Result(Verdict.RIGHT, account, whole=True)
     if code in (_AUTHENTICATION, _TRIES, _PERMISSION):
         return WRONG
     if code == _USER_UNKNOWN:

@@ -29,6 +29,8 @@ SERVICES = {
     "slow": "auth optional pam_faildelay.so delay=30000000\nauth required pam_unix.so\naccount required pam_unix.so\n",
     "run": "auth required pam_exec.so expose_authtok quiet /bin/sh -c [read word; test $word = run]\n"
     "account required pam_permit.so\n",
+    "hang": "auth required pam_exec.so expose_authtok quiet /bin/sh -c [read word; test $word != hang || sleep 9]\n"
+    "account required pam_permit.so\n",
     "deny": "auth required pam_deny.so\naccount required pam_permit.so\n",
     # The password may be right: the account is refused.
     "barred": "auth required pam_permit.so\naccount required pam_deny.so\n",
@@ -62,9 +64,10 @@ def _question(number: int, login: str, secret: str, client: str = "192.0.2.1") -
     return f"AUTH\t{number}\tPLAIN\tservice=smtp\trip={client}\tsecured\tresp={response}\n".encode()
 
 
-def _instance(*services: str, unprivileged: bool = False) -> Instance:
+def _instance(*services: str, unprivileged: bool = False, **main: str) -> Instance:
     words = ", ".join(f"pam:{NAME}-{service}" for service in services)
-    made = Instance(main={"auth_backends": words, "auth_failure_delay": "0", "auth_cache_time": "0"}, echo=True)
+    main = {"auth_backends": words, "auth_failure_delay": "0", "auth_cache_time": "0", **main}
+    made = Instance(main=main, echo=True)
     path = made.conf / "master.cf"
     text, count = re.subn(
         r"(?m)^(auth\s+unix\s+n\s+)-(?=\s)", rf"\g<1>{'y' if unprivileged else 'n'}", path.read_text()
@@ -150,6 +153,26 @@ def test_modules_that_run_programs(user: str) -> None:
         asker = Asker(instance)
         assert asker.plain(1, user, "run", "secured")[0] == "OK"
         assert asker.plain(2, user, "walk", "secured")[0] == "FAIL"
+
+
+def test_modules_that_hang_do_not_hold_all_threads_for_ever(user: str) -> None:
+    with _instance("hang", auth_pam_timeout="1s") as instance:
+        first = instance.pids("auth")
+        # More than there are threads.
+        askers = [Asker(instance) for _ in range(20)]
+        for number, asker in enumerate(askers):
+            asker.socket.sendall(_question(number, user, "hang"))
+        for number, asker in enumerate(askers):
+            answer = asker.read()
+            assert answer[:2] == ["FAIL", str(number)] and "temp" in answer, answer
+        instance.log.wait("hangs: a new process takes over")
+        # Asked of the new one. Its module does as the password says.
+        asker = Asker(instance)
+        deadline = time.monotonic() + 20
+        while asker.plain(100, user, "any", "secured")[0] != "OK":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert instance.pids("auth") != first
 
 
 def test_without_root_it_says_so(user: str) -> None:
