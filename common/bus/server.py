@@ -27,6 +27,17 @@ _FIRST_OF_TWO = zmq.NOBLOCK | zmq.SNDMORE
 _COMPLAINT_INTERVAL = 10.0
 # Callers invited in one turn of the loop.
 _INVITATIONS = 16
+# Requests taken in one turn of the loop: one caller that never stops must not keep us from all else.
+_TURN = 1000
+# What one connection may have under way here: far more than an honest caller has, whose sessions are bounded.
+_REQUESTS_A_PEER = 10_000
+_BYTES_A_PEER = 256 * 1024 * 1024
+# The largest frame that is read at all; ZeroMQ ends the connection of who sends a larger one.
+_LARGEST_FRAME = 32 * 1024 * 1024
+# Lines of one process: its clients keep a few.
+_LINES_A_CALLER = 256
+# After the system had no descriptor for a new caller, seconds.
+_BREATH = 1.0
 # Messages may still be under way when the line of their sender has ended, seconds.
 _LAST_WORDS = 0.2
 
@@ -37,7 +48,7 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 class _Peer:
     """One connection of a caller."""
 
-    __slots__ = ("caller", "program", "requests", "routing")
+    __slots__ = ("caller", "held", "program", "requests", "routing", "running")
 
     def __init__(self, routing: bytes, caller: Caller) -> None:
         self.routing = routing
@@ -45,12 +56,27 @@ class _Peer:
         # Postfix's names of programs are the same rows of the table.
         self.program = ALIASES.get(caller.program, caller.program)
         self.requests: dict[bytes, Request[Any]] = {}
+        self.running = 0
+        self.held = 0
+        """Bytes of content that wait here."""
 
 
 class Request(Generic[AnyMessage]):
     """One question, and what a handler needs to answer it."""
 
-    __slots__ = ("_chunks", "_credit", "_peer", "_server", "_task", "_waiter", "caller", "message", "payload", "tag")
+    __slots__ = (
+        "_chunks",
+        "_credit",
+        "_held",
+        "_peer",
+        "_server",
+        "_task",
+        "_waiter",
+        "caller",
+        "message",
+        "payload",
+        "tag",
+    )
 
     def __init__(self, server: "Server", peer: _Peer, tag: bytes, message: AnyMessage, payload: list[bytes]) -> None:
         self._server = server
@@ -58,6 +84,7 @@ class Request(Generic[AnyMessage]):
         self._task: asyncio.Task[None] | None = None
         self._chunks: asyncio.Queue[bytes | None] | None = None
         self._credit = frames.WINDOW
+        self._held = sum(map(len, payload))
         self._waiter: asyncio.Future[None] | None = None
         self.caller = peer.caller
         self.tag = tag
@@ -78,6 +105,7 @@ class Request(Generic[AnyMessage]):
             return
         taken = 0
         while (chunk := await self._chunks.get()) is not None:
+            self._hold(-len(chunk))
             yield chunk
             taken += 1
             if taken == frames.WINDOW // 2:
@@ -92,6 +120,10 @@ class Request(Generic[AnyMessage]):
         self._credit -= 1
         lines = b"\n".join(type(item).__pydantic_serializer__.to_json(item) for item in items)
         self._server.send(self._peer, frames.ITEM, self.tag, lines)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._peer.held += size
 
     def _add_credit(self, count: int) -> None:
         self._credit += count
@@ -125,6 +157,8 @@ class Server:
         self._knocks = socket.socket(fileno=os.dup(knock_fd))
         self._knocks.setblocking(False)
         self._lines: dict[int, tuple[socket.socket, Caller]] = {}
+        self._counts: dict[int, int] = {}
+        """Lines by process."""
         self._register = register
         self._handlers: dict[bytes, tuple[type[Message], Handler, bool]] = {}
         for model, handler in handlers.items():
@@ -143,6 +177,7 @@ class Server:
         self.on_gone: Callable[[Caller], None] = lambda caller: None
         """Called when a calling process has ended."""
         self._accepting = False
+        self._draining = False
         self._said: list[tuple[bytes, bytes]] = []
         """Routing and frame, to go out at the end of this turn of the loop."""
         self.leaving = False
@@ -151,6 +186,7 @@ class Server:
         router.linger = 1000
         router.sndhwm = router.rcvhwm = _HIGH_WATER
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.maxmsgsize = _LARGEST_FRAME
         router.zap_domain = DOMAIN
         # ZeroMQ closes what it is given to listen on.
         router.setsockopt(zmq.USE_FD, os.dup(own_fd))
@@ -181,17 +217,29 @@ class Server:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                log.warning(f"cannot take a connection of a caller: {error.strerror}")
+                # The next turn would fail as well, and say so again.
+                log.warning(f"cannot take a connection of a caller: {error.strerror}; waiting for {_BREATH:.0f} s")
+                self.loop.remove_reader(self._knocks.fileno())
+                self.loop.call_later(_BREATH, self._look_again)
                 return
             try:
                 line.setblocking(False)
                 pid, uid, _gid = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                if self._counts.get(pid, 0) >= _LINES_A_CALLER:
+                    self._complain(caller_of(uid, pid, self._register), f"more than {_LINES_A_CALLER} connections")
+                    line.close()
+                    continue
                 line.send(self._path.encode() + b"\n")
             except OSError:
                 line.close()  # gone already
                 continue
             self._lines[line.fileno()] = line, caller_of(uid, pid, self._register)
+            self._counts[pid] = self._counts.get(pid, 0) + 1
             self.loop.add_reader(line.fileno(), self._line_ended, line.fileno())
+
+    def _look_again(self) -> None:
+        if self._accepting:
+            self.loop.add_reader(self._knocks.fileno(), self._invite)
 
     def _line_ended(self, fd: int) -> None:
         line, caller = self._lines[fd]
@@ -208,13 +256,15 @@ class Server:
         self.on_change()
 
     def _drop_line(self, fd: int) -> None:
-        line, _caller = self._lines.pop(fd)
+        line, caller = self._lines.pop(fd)
+        if left := self._counts.pop(caller.pid, 1) - 1:
+            self._counts[caller.pid] = left
         self.loop.remove_reader(fd)
         line.close()
 
     def _check_gone(self, caller: Caller) -> None:
         """The last line of a process has ended: so has the process, or all that it wanted."""
-        if any(other.pid == caller.pid for _, other in self._lines.values()) or self._socket.closed:
+        if caller.pid in self._counts or self._socket.closed:
             return
         self.drain()
         for routing, peer in tuple(self._peers.items()):
@@ -248,11 +298,13 @@ class Server:
     # -- requests ----------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take every request that is there."""
+        """Take every request that is there, or so many that the rest can wait for the next turn."""
         router = self._socket
         receive = router.recv
         peers = self._peers
-        while not router.closed:
+        for _ in range(_TURN):
+            if router.closed:
+                return
             try:
                 routing = receive(zmq.NOBLOCK)
             except zmq.Again:
@@ -270,6 +322,14 @@ class Server:
                 self._take(peer, first[:1], first[1 : frames.HEAD], first, payload)
             else:
                 self.refused += 1
+        if not self._draining:
+            self._draining = True
+            self.loop.call_soon(self._drain_on)
+
+    def _drain_on(self) -> None:
+        self._draining = False
+        if not self._socket.closed:
+            self.drain()
 
     def _take(self, peer: _Peer, kind: bytes, tag: bytes, first: bytes, payload: list[bytes]) -> None:
         if kind in _QUESTIONS:
@@ -283,10 +343,16 @@ class Server:
             return
         if kind == frames.CHUNK and request._chunks is not None and len(payload) == 1:
             # A caller that ignores its credit is not let fill our memory.
-            if request._chunks.qsize() > 2 * frames.WINDOW or len(payload[0]) > 2 * frames.CHUNK_SIZE:
-                self._complain(peer, "sent more than it was allowed to")
+            size = len(payload[0])
+            if (
+                request._chunks.qsize() > 2 * frames.WINDOW
+                or size > 2 * frames.CHUNK_SIZE
+                or peer.held + size > _BYTES_A_PEER
+            ):
+                self._complain(peer.caller, "sent more than it was allowed to")
                 self._abandon(request)
             else:
+                request._hold(size)
                 request._chunks.put_nowait(payload[0])
         elif kind == frames.END and request._chunks is not None:
             request._chunks.put_nowait(None)
@@ -312,6 +378,12 @@ class Server:
             where = ".".join(map(str, fault["loc"]))
             self._reject(peer, kind, tag, f"malformed {name.decode()}: {where}: {fault['msg']}")
             return
+        if peer.running >= _REQUESTS_A_PEER or peer.held + sum(map(len, payload)) > _BYTES_A_PEER:
+            self._reject(peer, kind, tag, "too much is under way for this connection")
+            return
+        if tag in peer.requests:
+            self._reject(peer, kind, tag, "this number is in use")
+            return
         self.served += 1
         request: Request[Any] = Request(self, peer, tag, message, payload)
         if kind == frames.UPLOAD:
@@ -322,6 +394,8 @@ class Server:
         if kind != frames.TELL:
             peer.requests[tag] = request
         self.running += 1
+        peer.running += 1
+        peer.held += request._held
         request._task = self.loop.create_task(self._answer(peer, kind, tag, request, handler))
         self.on_change()
 
@@ -346,7 +420,10 @@ class Server:
         except Exception as error:
             self._crashed(peer, kind, tag, request, error)
         finally:
-            peer.requests.pop(tag, None)
+            if peer.requests.get(tag) is request:
+                del peer.requests[tag]
+            peer.running -= 1
+            request._hold(-request._held)
             self.running -= 1
             self.on_change()
 
@@ -366,19 +443,19 @@ class Server:
             self.send(peer, frames.FAILED, tag, why.encode("utf-8", "replace"))
 
     def _reject(self, peer: _Peer, kind: bytes, tag: bytes, why: str) -> None:
-        self._complain(peer, why)
+        self._complain(peer.caller, why)
         if kind != frames.TELL:
             self.send(peer, frames.FAILED, tag, why.encode())
 
-    def _complain(self, peer: _Peer, why: str) -> None:
+    def _complain(self, caller: Caller, why: str) -> None:
         self.refused += 1
         now = time.monotonic()
-        pid = peer.caller.pid
+        pid = caller.pid
         if now - self._complained.get(pid, -_COMPLAINT_INTERVAL) >= _COMPLAINT_INTERVAL:
             if len(self._complained) > 1000:
                 self._complained.clear()
             self._complained[pid] = now
-            log.warning(f"request refused: {why} (process {pid}, uid {peer.caller.uid})")
+            log.warning(f"request refused: {why} (process {pid}, uid {caller.uid})")
 
     def _abandon(self, request: "Request[Any]") -> None:
         if request._task is not None:

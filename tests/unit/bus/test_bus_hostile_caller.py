@@ -1,0 +1,264 @@
+"""A caller that breaks every rule: it is refused, said to be so once, and nobody else notices."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from tubepost.common.wire import rewrite
+from tubepost.common.wire.base import Message
+from tubepost.common.bus import Bus, Request, Server, frames, server
+from tubepost.common.bus.frames import protocol_of
+
+ASK = rewrite.Rewrite(context="local", address="a@b")
+QUESTION = frames.encode(ASK)
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(600)
+    listener.setblocking(False)
+    return listener
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Turns of the loop until it is so; ``run`` bounds the time."""
+    while not true():  # noqa: ASYNC110 - what is waited for has no event of its own
+        await asyncio.sleep(0.001)
+
+
+class Hostile:
+    """A server, and a DEALER that says what it likes."""
+
+    def __init__(self, handler: Any) -> None:
+        self.bus = Bus()
+        self.honest = Bus()
+        knock, own = _listen("svc"), _listen("svc.0")
+        self.server = Server(
+            self.bus.context,
+            self.bus.loop,
+            program="rewrite",
+            path="svc.0",
+            knock_fd=knock.fileno(),
+            own_fd=own.fileno(),
+            protocol=protocol_of(rewrite.Rewrite),
+            handlers={rewrite.Rewrite: handler},
+            register=None,
+            open_to_all=True,
+        )
+        knock.close()
+        own.close()
+        self.context: zmq.Context[Any] = zmq.Context()
+        self.dealer = self.context.socket(zmq.DEALER)
+        self.dealer.linger = 0
+        self.dealer.sndhwm = 0
+        self.dealer.connect("ipc://svc.0")
+
+    def say(self, kind: bytes, number: int, text: bytes, *payload: bytes) -> None:
+        self.dealer.send_multipart([frames.head(kind, number) + text, *payload])
+
+    async def hear(self) -> bytes:
+        while True:
+            try:
+                return bytes(self.dealer.recv_multipart(zmq.NOBLOCK)[0])
+            except zmq.Again:
+                await asyncio.sleep(0.001)
+
+    async def honest_answer(self) -> str:
+        return (await self.honest.client("svc").call(ASK, rewrite.Rewritten, deadline=5)).address
+
+    def close(self) -> None:
+        self.context.destroy(linger=0)
+        self.honest.close()
+        self.server.close()
+        self.bus.close()
+
+
+def run(
+    work: Callable[[Hostile], Awaitable[None]],
+    handler: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[str]:
+    """Returns what was logged."""
+    lines: list[str] = []
+    monkeypatch.setattr(server.log, "warning", lines.append)
+
+    async def main() -> None:
+        hostile = Hostile(handler)
+        try:
+            await asyncio.wait_for(work(hostile), 20)
+        finally:
+            hostile.close()
+
+    before = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        asyncio.run(main())
+    finally:
+        os.chdir(before)
+    return lines
+
+
+def _echo(request: Request[rewrite.Rewrite]) -> Message:
+    return rewrite.Rewritten(address=request.message.address)
+
+
+class Holding:
+    """A handler that keeps every request."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.done = asyncio.Event()
+
+    def handler(self) -> Any:
+        async def hold(request: Request[rewrite.Rewrite]) -> Message:
+            self.asked += 1
+            await self.done.wait()
+            return rewrite.Rewritten(address="x@y")
+
+        return hold
+
+
+def test_a_flood_leaves_the_loop_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[int] = []
+    monkeypatch.setattr(server, "_TURN", 50)
+
+    async def work(hostile: Hostile) -> None:
+        for number in range(2000):
+            hostile.say(frames.TELL, 1 + number, QUESTION)
+        while hostile.server.served < 2000:
+            served = hostile.server.served
+            await asyncio.sleep(0)
+            turns.append(hostile.server.served - served)
+        assert await hostile.honest_answer() == "a@b"
+
+    run(work, _echo, tmp_path, monkeypatch)
+    # The descriptor and the rest of the turn before may each bring a portion.
+    assert sum(turns) == 2000 and max(turns) <= 150
+
+
+def test_so_many_requests_are_taken_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_REQUESTS_A_PEER", 20)
+    holding = Holding()
+
+    async def work(hostile: Hostile) -> None:
+        for number in range(1, 101):
+            hostile.say(frames.CALL if number % 2 else frames.TELL, number, QUESTION)
+        for _ in range(40):
+            assert (await hostile.hear())[:1] == frames.FAILED
+        assert (holding.asked, hostile.server.running) == (20, 20)
+        holding.done.set()
+        for _ in range(10):
+            assert (await hostile.hear())[:1] == frames.REPLY
+        assert hostile.server.running == 0
+        hostile.say(frames.CALL, 101, QUESTION)
+        assert (await hostile.hear())[:1] == frames.REPLY, "there is room again"
+
+    lines = run(work, holding.handler(), tmp_path, monkeypatch)
+    assert len(lines) == 1 and "too much is under way" in lines[0] and f"process {os.getpid()}" in lines[0]
+
+
+def test_content_that_waits_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_BYTES_A_PEER", 1000)
+    holding = Holding()
+
+    async def work(hostile: Hostile) -> None:
+        hostile.say(frames.CALL, 1, QUESTION, b"x" * 600)
+        hostile.say(frames.CALL, 2, QUESTION, b"x" * 300, b"x" * 300)
+        assert (await hostile.hear())[:9] == frames.head(frames.FAILED, 2)
+        hostile.say(frames.UPLOAD, 3, QUESTION)
+        hostile.say(frames.CHUNK, 3, b"", b"x" * 399)
+        hostile.say(frames.CHUNK, 3, b"", b"x" * 2)  # one byte too many: the upload is given up
+        await until(lambda: not any(b"00000003" in peer.requests for peer in hostile.server._peers.values()))
+        holding.done.set()
+        assert (await hostile.hear())[:9] == frames.head(frames.REPLY, 1)
+        assert [peer.held for peer in hostile.server._peers.values()] == [0]
+
+    lines = run(work, holding.handler(), tmp_path, monkeypatch)
+    assert len(lines) == 1
+
+
+def test_a_number_in_use_cannot_be_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holding = Holding()
+
+    async def work(hostile: Hostile) -> None:
+        hostile.say(frames.CALL, 7, QUESTION)
+        hostile.say(frames.CALL, 7, QUESTION)
+        assert (await hostile.hear())[:9] == frames.head(frames.FAILED, 7)
+        assert holding.asked == 1
+        holding.done.set()
+        assert (await hostile.hear())[:9] == frames.head(frames.REPLY, 7)
+
+    run(work, holding.handler(), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [b""],
+        [b"Q"],
+        [b"\0" * 9],
+        [b"Q0000000" + b"\xff" * 50],
+        [b"Q00000001" + b"rewrite/1 Rewrite\n{"],
+        [b"Q00000001" + b"rewrite/1 Rewrite\n" + b"[" * 100_000],
+        [b"Q00000001" + b"\n" * 1000],
+        [b"C00000001", b"x"],
+        [b"E00000001"],
+        [b"K00000001" + b"9" * 5000],
+        [b"X00000001"],
+        [b"G00000001"],
+        [b"R00000001" + QUESTION],
+        [b"Q00000001" + QUESTION, *[b""] * 5000],
+        [b"x" * 1_000_000] * 3,
+    ],
+)
+def test_what_is_no_request_harms_nobody(said: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(hostile: Hostile) -> None:
+        for _ in range(30):
+            hostile.dealer.send_multipart(said)
+        assert await hostile.honest_answer() == "a@b"
+
+    assert len(run(work, _echo, tmp_path, monkeypatch)) <= 1
+
+
+def test_a_frame_that_is_too_large_ends_the_connection_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_LARGEST_FRAME", 10_000)
+
+    async def work(hostile: Hostile) -> None:
+        assert await hostile.honest_answer() == "a@b"
+        hostile.say(frames.CALL, 1, QUESTION, b"x" * 10_001)
+        hostile.say(frames.CALL, 2, QUESTION)
+        assert (await hostile.hear())[:9] == frames.head(frames.REPLY, 2), "by a connection that was made anew"
+        assert await hostile.honest_answer() == "a@b"
+
+    run(work, _echo, tmp_path, monkeypatch)
+
+
+def test_one_process_has_so_many_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_LINES_A_CALLER", 5)
+
+    async def work(hostile: Hostile) -> None:
+        loop = asyncio.get_running_loop()
+        lines = []
+        for _ in range(9):
+            line = socket.socket(socket.AF_UNIX)
+            line.setblocking(False)
+            await loop.sock_connect(line, "svc")
+            lines.append(line)
+        said = [await loop.sock_recv(line, 64) for line in lines]
+        assert said == [b"svc.0\n"] * 5 + [b""] * 4
+        lines[0].close()
+        await until(lambda: len(hostile.server._lines) < 5)
+        assert await hostile.honest_answer() == "a@b"
+        for line in lines:
+            line.close()
+
+    lines = run(work, _echo, tmp_path, monkeypatch)
+    assert len(lines) == 1 and "more than 5 connections" in lines[0]
