@@ -167,7 +167,7 @@ def _url_fetch(scanner: Scanner) -> UrlFetch:
     while scanner.skip(b" "):
         wanted.append(scanner.keyword())
     scanner.expect(b")")
-    if not wanted or not _URL_ITEMS.issuperset(wanted) or {b"BODY", b"BINARY"}.issubset(wanted):
+    if not _URL_ITEMS.issuperset(wanted) or {b"BODY", b"BINARY"}.issubset(wanted):
         # RFC 5524 3: BODY and BINARY exclude each other.
         raise BadCommand("URLFETCH takes BODYPARTSTRUCTURE, and one of BODY and BINARY")
     return UrlFetch(url, tuple(dict.fromkeys(wanted)))

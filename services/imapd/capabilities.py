@@ -53,6 +53,7 @@ _AFTER = (
     "LIST-METADATA",
     "CATENATE",
     "URLAUTH",
+    "URLAUTH=BINARY",
     "REPLACE",
     "NOTIFY",
     "UIDONLY",

@@ -1,6 +1,7 @@
 """GENURLAUTH, URLFETCH, RESETKEY (RFC 4467), URLFETCH of decoded parts and their structure (RFC 5524)."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import administration
@@ -12,7 +13,8 @@ from tubepost.common.imap.sections import find_part
 from tubepost.common.imap.url import BadUrl, parse
 from tubepost.common.imap.write import string
 
-from tubepost.common.mail.transfer import UnknownEncoding
+from tubepost.common.mail.structure import Part
+from tubepost.common.mail.transfer import IDENTITY, KNOWN, UnknownEncoding, decode_chunks
 
 from tubepost.services.imapd import assembly, content, places, urls
 from tubepost.services.imapd.content import Piece
@@ -58,7 +60,9 @@ async def fetch(session: "Session", command: Command) -> Ok:
             async with assembly.authorized(session, found) as (place, folder):
                 message, attribute = await place.mailbox.quick(assembly.open_url, folder, found)
                 try:
-                    await _send(session, text, _pieces(message, attribute, wanted))
+                    # To look through a large one takes its time.
+                    make = place.mailbox.work if message.is_large else place.mailbox.quick
+                    await _send(session, text, await make(_pieces, message, attribute, wanted))
                 finally:
                     message.close()
         except BadUrl:
@@ -72,7 +76,8 @@ async def _send(session: "Session", text: bytes, pieces: Iterable[Piece]) -> Non
         if isinstance(piece, bytes):
             session.send(piece)
             continue
-        for chunk in piece:
+        chunks = iter(piece)
+        while (chunk := await session.server.mailboxes.in_thread(next, chunks, None)) is not None:
             session.send(chunk)
             await session.drain_out()
     session.send(b"\r\n")
@@ -91,6 +96,8 @@ def _pieces(message: content.Message, attribute: Attribute, wanted: tuple[bytes,
     # RFC 5524 3.2: the structure is of a part, not of a piece of its text.
     if b"BODYPARTSTRUCTURE" in wanted:
         part = find_part(message.root, section.path) if not section.text else None
+        if part is not None and b"BINARY" in wanted:
+            part = _decoded(message, part)
         structure = encode_structure(part, True) if part is not None else b"NIL"
         found.append(b"(BODYPARTSTRUCTURE " + structure + b")")
     item = next((item for item in wanted if item != b"BODYPARTSTRUCTURE"), None)
@@ -99,6 +106,17 @@ def _pieces(message: content.Message, attribute: Attribute, wanted: tuple[bytes,
             found.append(b" ")
         found += [b"(" + item + b" ", *_data(message, attribute, item), b")"]
     return found
+
+
+def _decoded(message: content.Message, part: Part) -> Part:
+    """RFC 5524 3.2, 4: the structure is of what is sent, and that is decoded."""
+    if part.is_multipart or part.message is not None or part.encoding in IDENTITY or part.encoding not in KNOWN:
+        return part
+    size = lines = 0
+    for chunk in decode_chunks(message.data, part.body_start, part.body_end, part.encoding):
+        size += len(chunk)
+        lines += chunk.count(b"\n")
+    return replace(part, encoding=b"binary", size=size, lines=lines)
 
 
 def _data(message: content.Message, attribute: Attribute, item: bytes) -> list[Piece]:

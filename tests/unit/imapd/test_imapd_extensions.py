@@ -231,6 +231,43 @@ def test_urlauth(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_url_fetch_of_decoded_parts(tmp_path: Path) -> None:
+    """RFC 5524 4: the structure tells what is sent."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        assert "URLAUTH=BINARY" in (await alice.ok("capability"))[0].split()
+        message = (
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+            "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORwAA\r\n--b\r\n"
+            "Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\none=0Atwo=\r\n\r\n--b\r\n"
+            "Content-Type: text/plain\r\nContent-Transfer-Encoding: x-none\r\n\r\nx\r\n--b--\r\n"
+        )
+        await alice.append("inbox", message)
+
+        async def fetched(section: str, items: str) -> str:
+            base = "imap://alice%40example.test@mail.example.test/INBOX/;uid=1"
+            (line,) = await alice.ok(f'genurlauth "{base}{section};urlauth=authuser" INTERNAL')
+            (line,) = await alice.ok(f"urlfetch ({line.removeprefix('* GENURLAUTH ')}{items})")
+            return line.partition('" ')[2]
+
+        assert await fetched("/;section=1", " bodypartstructure binary") == (
+            '(BODYPARTSTRUCTURE ("image" "png" NIL NIL NIL "binary" 6 NIL NIL NIL NIL)) (BINARY ~{6}\r\n\udc89PNG\0\0)'
+        )
+        # Without BINARY it is told and sent as it stands.
+        assert await fetched("/;section=1", " bodypartstructure body") == (
+            '(BODYPARTSTRUCTURE ("image" "png" NIL NIL NIL "base64" 8 NIL NIL NIL NIL)) (BODY {8}\r\niVBORwAA)'
+        )
+        assert await fetched("/;section=1", "") == "{8}\r\niVBORwAA"
+        found = await fetched("/;section=2", " bodypartstructure binary")
+        assert '"binary" 7 1 NIL' in found and found.endswith("(BINARY {7}\r\none\ntwo)")
+        # What cannot be decoded is NIL, and its structure is there all the same.
+        found = await fetched("/;section=3", " bodypartstructure binary")
+        assert found.endswith('"x-none" 1 0 NIL NIL NIL NIL)) (BINARY NIL)')
+
+    play(tmp_path, scene)
+
+
 def test_replace(tmp_path: Path) -> None:
     async def scene(server: FakeImapd) -> None:
         alice = await server.log_in("alice")
