@@ -15,6 +15,10 @@ from typing import Protocol
 
 # Octets of what a client has said already that are read before it is turned away, so that it hears why.
 _DRAIN = 4096
+# Of the slots of a process this part may change hands at one moment: 1 / _PORTIONS.
+_PORTIONS = 10
+# By this part the grace is less when the waiting room is full.
+_HASTE = 0.8
 
 
 class Guest(Protocol):
@@ -58,6 +62,35 @@ def pick_victim(guests: Iterable[Guest], now: float, grace: float) -> Guest | No
     if not silent:
         return None
     return min(silent, key=lambda found: (found[0], -held[found[1]], found[2]))[3]
+
+
+class Pace:
+    """How many may be told to make way, and after how long a silence: ``grace`` seconds, less the fuller the room is.
+
+    All slots change hands once in that time at most, a few at each moment: were they all given away at once, whoever
+    came next would find nobody who had been silent for long enough.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._burst = max(1.0, slots / _PORTIONS)
+        self._due = self._burst
+        self._then = 0.0
+
+    def take(self, now: float, grace: float) -> bool:
+        """May one more be told to make way?"""
+        if grace > 0:
+            self._due = min(self._due + (now - self._then) * self._slots / grace, self._burst)
+            self._then = now
+            if self._due < 1:
+                return False
+            self._due -= 1
+        return True
+
+
+def grace_of(grace: float, waiting: int, limit: int) -> float:
+    """How long a silence is borne while so many wait in a room for ``limit``."""
+    return grace * (1 - _HASTE * min(waiting / limit, 1.0))
 
 
 @dataclass(slots=True, eq=False)

@@ -108,6 +108,7 @@ class StreamLoop:
         self._room = crowd.Room(process.config.overload_waiting_limit)
         self._asked: set[crowd.Guest] = set()
         """Sessions that were told to make way, and have not ended yet."""
+        self._pace = crowd.Pace(self._limit)
         self._crowd_timer: asyncio.TimerHandle | None = None
         self._crowd_logged = 0.0
         self._turned_away = self._made_way = 0
@@ -205,11 +206,10 @@ class StreamLoop:
         self._give_slots()
         guests = service.guests
         self._asked.intersection_update(guests)
+        grace = crowd.grace_of(config.overload_grace_time, len(self._room), self._room.limit)
         while len(self._asked) < len(self._room):
-            victim = crowd.pick_victim(
-                (guest for guest in guests if guest not in self._asked), now, config.overload_grace_time
-            )
-            if victim is None:
+            victim = crowd.pick_victim((guest for guest in guests if guest not in self._asked), now, grace)
+            if victim is None or not self._pace.take(now, grace):
                 break
             self._asked.add(victim)
             self._made_way += 1

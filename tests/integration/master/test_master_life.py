@@ -236,7 +236,8 @@ def test_a_program_that_cannot_start_is_throttled_and_recovers() -> None:
 
 
 def test_a_full_service_leaves_clients_in_the_backlog_and_knows_stress() -> None:
-    instance = Instance(main={**QUICK, "smtpd_banner": "stress=${stress?{on}:{off}} ESMTP", "client_limit": "2"})
+    banner_text = "stress=${stress?{on}:{off}} ESMTP"
+    instance = Instance(main={**QUICK, "smtpd_banner": banner_text, "client_limit": "2", "overload_wait_time": "0"})
     path = instance.conf / "master.cf"
     path.write_text(
         re.sub(rf"(?m)^(127\.0\.0\.1:{instance.port}\s+inet(?:\s+\S+){{4}}\s+)\S+", r"\g<1>1", path.read_text())

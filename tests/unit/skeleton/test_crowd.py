@@ -56,6 +56,20 @@ def test_networks(address: str, network: str) -> None:
     assert crowd.network_of(address) == network
 
 
+def test_slots_change_hands_a_few_at_a_time_and_once_in_the_time_of_grace() -> None:
+    pace = crowd.Pace(100)
+    assert sum(pace.take(10.0, 1.0) for _ in range(100)) == 10
+    assert sum(pace.take(10.0625, 1.0) for _ in range(100)) == 6
+    assert sum(pace.take(20.0, 1.0) for _ in range(100)) == 10
+    lonely = crowd.Pace(1)
+    assert sum(lonely.take(10.0, 1.0) for _ in range(5)) == 1, "also where a tenth is less than one"
+    assert all(crowd.Pace(1).take(10.0, 0.0) for _ in range(5)), "no grace, no pace"
+
+
+def test_the_fuller_the_room_the_less_grace() -> None:
+    assert [round(crowd.grace_of(1.0, waiting, 10), 2) for waiting in (0, 5, 10, 20)] == [1.0, 0.6, 0.2, 0.2]
+
+
 def waiting(address: str, came: float = 0.0) -> crowd.Waiting:
     ours, theirs = socket.socketpair()
     theirs.close()
