@@ -24,6 +24,8 @@ _FULL_PAUSE = 0.02
 _FLUSH_PAUSE = 0.005
 # Between two tries to reach a service whose socket is not there, seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+# With nobody there who starts workers one that lives invites within this time, seconds.
+_ABANDONED = 1.0
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -62,6 +64,16 @@ class _Lane:
         self._redial: asyncio.TimerHandle | None = None
         self._pause = _FIRST_PAUSE
         self._dial()
+        if client.abandoned:
+            self.give_up_soon()
+
+    def give_up_soon(self) -> None:
+        """Unless a worker that is still there invites us."""
+        self.loop.call_later(_ABANDONED, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.socket is None and not self.closed:
+            self.fail("no worker is left, and nobody starts one")
 
     def _dial(self) -> None:
         """Knock at the service's socket. With no worker there the master starts one, and we wait in the backlog."""
@@ -290,6 +302,13 @@ class Client:
         self._deadline = deadline
         self._number = 0
         self._sweeper: asyncio.TimerHandle | None = None
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        """Nobody starts workers any more: a call that none takes fails soon, whatever its deadline."""
+        self.abandoned = True
+        for lane in self.lanes:
+            lane.give_up_soon()
 
     @property
     def outstanding(self) -> int:

@@ -15,6 +15,7 @@ class Bus:
         self.context = zmq.Context(io_threads=1)
         self._clients: dict[str, Client] = {}
         self._closed = False
+        self._abandoned = False
 
     def client(self, path: str, *, deadline: float = 3600.0) -> Client:
         """The one shared client for a socket path, relative to the queue directory: ``private/cleanup``.
@@ -24,7 +25,14 @@ class Bus:
         client = self._clients.get(path)
         if client is None:
             client = self._clients[path] = Client(self.context, self.loop, path, deadline)
+            client.abandoned = self._abandoned
         return client
+
+    def abandon(self) -> None:
+        """The master is gone: see Client.abandon."""
+        self._abandoned = True
+        for client in self._clients.values():
+            client.abandon()
 
     def close(self) -> None:
         if not self._closed:

@@ -34,6 +34,9 @@ from tubepost.common.skeleton.process import Process, Service
 
 # A leaving worker waits this long for callers that do not say goodbye.
 _FAREWELL = 10.0
+# A program whose master is gone finishes what it has begun, but those whom it waits for may be gone as well, and nobody
+# starts others: after so many seconds it ends. Nothing that was accepted is in its memory alone.
+_ORPHAN = 20.0
 # With less than this many messages between two collections Python's garbage collector costs more than it frees.
 _GC_THRESHOLD = 20_000
 
@@ -302,7 +305,7 @@ class Life:
         except BlockingIOError:
             pass  # the master is busy: the next heartbeat says the same
         except OSError:
-            self._leave(True)  # the master is gone: finish what is under way, and end
+            self._orphaned()
 
     def _obey(self) -> None:
         assert self._control is not None
@@ -315,7 +318,7 @@ class Life:
                 data = b""
             if not data:
                 self._process.loop.remove_reader(self._control.fileno())
-                self._leave(True)
+                self._orphaned()
                 return
             try:
                 verb = decode_order(data).verb
@@ -333,6 +336,12 @@ class Life:
                 self._process.set_crowded(verb == "crowded")
             else:
                 self._process.set_stress(verb == "stress-on")
+
+    def _orphaned(self) -> None:
+        self._process.hurried.set()
+        self._process.bus.abandon()
+        self._leave(True)
+        self._process.loop.call_later(_ORPHAN, self._done.set)
 
     def _wake(self) -> None:
         if self._waking is not None and not self._waking.done():
