@@ -33,6 +33,8 @@ _FLAGS_OFFSET = len(MAGIC) + 4 * 16 + 9
 # An envelope or recipient line: far above what smtpd lets in (line_length_limit), far below what could hurt.
 _LINE_LIMIT = 65_536
 _CHUNK = 65_536
+# Where the writer has not been yet; NUL where the power failed before the sync, with the size on disk and no content.
+_UNWRITTEN = b" \n\0"
 
 _envelope_json = Envelope.__pydantic_serializer__.to_json
 _recipient_json = Recipient.__pydantic_serializer__.to_json
@@ -186,7 +188,7 @@ def read_queue_file(fd: int) -> QueueFile:
     """The same for a file that is open already; ``fd`` is the caller's when this raises."""
     head = os.pread(fd, PREAMBLE, 0)
     size = os.fstat(fd).st_size
-    if len(head) < PREAMBLE or not head.strip():
+    if len(head) < PREAMBLE or not head.strip(_UNWRITTEN):
         raise Incomplete
     fields = head[len(MAGIC) :].split()
     if not head.startswith(MAGIC) or len(fields) != 6 or not all(field.isdigit() for field in fields[:5]):
@@ -201,6 +203,8 @@ def read_queue_file(fd: int) -> QueueFile:
     line = os.pread(fd, _LINE_LIMIT, envelope_offset)
     end = line.find(b"\n")
     if end < 0:
+        if not line.strip(b"\0"):
+            raise Incomplete
         raise Damaged("the envelope line does not end")
     try:
         envelope = Envelope.model_validate_json(line[:end])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tubepost.common.wire.envelope import Envelope, Origin, Recipient
 from tubepost.common.system.ids import new_queue_id
 from tubepost.common.spool import Damaged, Incomplete, Spool, Writer, encode, open_queue_file
-from tubepost.common.spool.queuefile import EXPIRED, PREAMBLE, WARNED, mark_done, read_queue_file, set_flag
+from tubepost.common.spool.queuefile import EXPIRED, MAGIC, PREAMBLE, WARNED, mark_done, read_queue_file, set_flag
 
 VERSION_1 = Path(__file__).parents[2] / "data" / "queue" / "version-1"
 
@@ -284,3 +284,17 @@ def test_a_scan_sees_queue_files_only(spool: Spool) -> None:
 def test_hashing_spreads(spool: Spool) -> None:
     folders = {os.path.dirname(spool.path("deferred", new_queue_id())) for _ in range(2000)}
     assert len(folders) == 16
+
+
+def test_a_file_whose_size_alone_came_to_the_disk_is_incomplete(tmp_path: Path) -> None:
+    """A power failure before the sync (tests/fault/test_power_cut.py found it): it was never accepted."""
+    path = tmp_path / "file"
+    for size in (PREAMBLE, len(SAMPLE), 100_000):
+        path.write_bytes(bytes(size))
+        with pytest.raises(Incomplete):
+            open_queue_file(str(path))
+    # The first page came to the disk, the last did not.
+    offset = int(SAMPLE[len(MAGIC) :].split()[2])
+    path.write_bytes(SAMPLE[:offset] + bytes(len(SAMPLE) - offset))
+    with pytest.raises(Incomplete):
+        open_queue_file(str(path))
