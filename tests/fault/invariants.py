@@ -1,0 +1,200 @@
+"""What must hold after any fault; every test of this folder asks here.
+
+Each message carries a *mark* (``mark-smtp-17-``) in its content; who got a yes for it wrote that down. Afterwards the
+mark is in a mailbox or in the queue; no file stands where nobody will look; processes are back at their level.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from tubepost.common.system.ids import is_queue_id
+from tubepost.common.spool import Damaged, Incomplete, open_queue_file
+
+from tests.fakes.instance import Instance
+
+_MARK = re.compile(rb"mark-([a-z]+)-(\d+)-")
+_MESSAGES = ("maildrop", "incoming", "active", "deferred", "hold")
+_LOGS = ("bounce", "defer", "trace")
+# common/mailbox/maildir: what may stand beside the messages of an account.
+_ACCOUNT_FILES = re.compile(
+    r"tubepost\.(db|db-wal|db-shm|uidvalidity|pop3)|subscriptions|dovecot-(keywords|uidlist)|maildirsize|maildirfolder"
+    # A version that took nobody's place: the indexer removes it, as what is in tmp.
+    r"|\..+\.[0-9a-f]{12}\.tmp"
+)
+_MESSAGE_FILE = re.compile(r"\d+\.[^/:]+(:2,[A-Za-z]*)?")
+# What the log may never say, whatever happens.
+UNSEEMLY = r"panic|Traceback|Exception in|Task exception|never retrieved|never awaited"
+Mark = tuple[str, int]
+
+
+def marks_in(data: bytes) -> set[Mark]:
+    return {(kind.decode(), int(number)) for kind, number in _MARK.findall(data)}
+
+
+def in_mailboxes(mail: Path) -> Counter[Mark]:
+    """How many files of mailboxes hold each mark. Files that go meanwhile are passed over."""
+    found: Counter[Mark] = Counter()
+    for folder, _, names in os.walk(mail):
+        if os.path.basename(folder) in ("new", "cur"):
+            for name in names:
+                try:
+                    found.update(marks_in(Path(folder, name).read_bytes()))
+                except FileNotFoundError:
+                    continue
+    return found
+
+
+def torn_messages(mail: Path) -> list[str]:
+    """Messages of ours that lack their end, or have a hole (a page that never came to the disk reads as NUL)."""
+    found = []
+    for path in mail.rglob("*"):
+        if path.parent.name in ("new", "cur"):
+            data = path.read_bytes()
+            if b"\0" in data or (_MARK.search(data) and b"\nend" not in data):
+                found.append(str(path))
+    return found
+
+
+def in_queue(spool: Path) -> Counter[Mark]:
+    found: Counter[Mark] = Counter()
+    for queue in _MESSAGES:
+        for path in (spool / queue).rglob("*"):
+            try:
+                found.update(marks_in(path.read_bytes()))
+            except (FileNotFoundError, IsADirectoryError):
+                continue
+    return found
+
+
+def _is_complete(path: Path) -> bool:
+    """An incomplete file was never answered for: qmgr and pickup pass it over, and remove it after a day."""
+    try:
+        open_queue_file(str(path)).close()
+    except Incomplete:
+        return False
+    except (OSError, Damaged):
+        return True
+    return True
+
+
+def waiting(spool: Path, queues: Iterable[str] = ("maildrop", "incoming", "active", "deferred")) -> list[str]:
+    """Complete queue files, as ``deferred/5/ID``."""
+    return [
+        str(path.relative_to(spool))
+        for queue in queues
+        for path in (spool / queue).rglob("*")
+        if not path.is_dir() and (queue not in ("maildrop", "incoming") or _is_complete(path))
+    ]
+
+
+def drain(instance: Instance, wanted: Iterable[Mark], timeout: float = 60.0, *, but: Iterable[str] = ()) -> None:
+    """Until the queue is empty, without anybody's help, or holds only files of the queues ``but``.
+
+    Raises AssertionError with what is left.
+    """
+    wanted = set(wanted)
+    queues = [queue for queue in ("maildrop", "incoming", "active", "deferred") if queue not in but]
+    deadline = time.monotonic() + timeout
+    while left := waiting(instance.spool, queues):
+        if time.monotonic() > deadline:
+            lines = "\n".join(instance.log.lines[-40:])
+            raise AssertionError(f"the queue does not drain: {len(left)} left, {left[:5]}; the log:\n{lines}")
+        time.sleep(0.1)
+
+
+def check_nothing_lost(instance: Instance, accepted: Iterable[Mark]) -> Counter[Mark]:
+    """Each accepted mark is in a mailbox or in the queue. Returns how often each is in mailboxes."""
+    # The queue first: what is delivered between the two looks is then seen twice, not never.
+    queued = in_queue(instance.spool)
+    delivered = in_mailboxes(instance.mail)
+    lost = sorted(set(accepted) - delivered.keys() - queued.keys())
+    assert not lost, f"{len(lost)} accepted messages are lost: {lost[:10]}"
+    return delivered
+
+
+def stray_files(instance: Instance) -> list[str]:
+    """Files of a kind that nothing looks at. To be asked when nothing is under way.
+
+    Not so the unfinished ones in ``tmp`` of a mailbox: the indexer removes them after 36 hours (STATES.md there).
+    """
+    return [*_stray_in_spool(instance.spool), *_stray_in_mail(instance.mail)]
+
+
+def unfinished(instance: Instance) -> list[Path]:
+    """What writers that died left in ``tmp`` of mailboxes."""
+    return [path for path in instance.mail.rglob("tmp/*") if path.is_file()]
+
+
+def _stray_in_spool(spool: Path) -> list[str]:
+    found = []
+    there = {
+        path.name
+        for queue in (*_MESSAGES, "corrupt")
+        for path in (spool / queue).rglob("*")
+        if path.is_file() and is_queue_id(path.name)
+    }
+    for path in spool.rglob("*"):
+        queue, name = path.relative_to(spool).parts[0], path.name
+        if path.is_dir() or path.is_socket() or queue in ("pid", "private", "public", "saved", "flush"):
+            continue
+        if queue == "corrupt" or not is_queue_id(name) or (queue in _LOGS and name not in there):
+            found.append(str(path.relative_to(spool)))
+    return found
+
+
+def _stray_in_mail(mail: Path) -> list[str]:
+    found = []
+    for folder, _, names in os.walk(mail):
+        part = os.path.basename(folder)
+        for name in names if part != "tmp" else ():
+            known = _MESSAGE_FILE.fullmatch(name) if part in ("new", "cur") else _ACCOUNT_FILES.fullmatch(name)
+            if not known:
+                found.append(os.path.relpath(os.path.join(folder, name), mail))
+    return found
+
+
+def check_log(instance: Instance) -> None:
+    bad = [line for line in instance.log.lines if re.search(UNSEEMLY, line)]
+    assert not bad, "the log shows a fault of ours:\n" + "\n".join(bad[:10])
+
+
+class Levels:
+    """Descriptors and memory of the processes that stay, before and after."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._before = self._measure()
+
+    def _measure(self) -> dict[int, tuple[str, int, int]]:
+        found: dict[int, tuple[str, int, int]] = {}
+        rows = [(row["program"], pid) for row in self._instance.status()["services"] for pid in row["pids"]]
+        assert self._instance.process is not None
+        for program, pid in (*rows, ("master", self._instance.process.pid)):
+            try:
+                descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+                memory = int(re.findall(r"Private_Dirty: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())[0])
+            except (OSError, IndexError):
+                continue
+            found[pid] = (program, descriptors, memory)
+        return found
+
+    def check(self, *, descriptors: int = 8, kilobytes: int = 16_384, timeout: float = 20.0) -> None:
+        """Back at the level, but for so many descriptors and so much memory more a process."""
+        deadline = time.monotonic() + timeout
+        while True:
+            now = self._measure()
+            grown = [
+                f"{program}[{pid}]: {self._before[pid][1:]} -> {(files, memory)}"
+                for pid, (program, files, memory) in now.items()
+                if pid in self._before
+                and (files > self._before[pid][1] + descriptors or memory > self._before[pid][2] + kilobytes)
+            ]
+            if not grown:
+                return
+            if time.monotonic() > deadline:
+                raise AssertionError("descriptors, kilobytes did not return to their level: " + "; ".join(grown))
+            time.sleep(0.25)

@@ -1,0 +1,234 @@
+"""Everybody at work at once, and what each was told: the load under which faults are injected.
+
+SMTP to mailboxes, to a destination that is down and to one that bounces; sendmail; LMTP; IMAP (APPEND, STORE, COPY,
+MOVE, EXPUNGE); POP3 (DELE); postsuper; passwords. Each thread notes a message *after* the yes that it got for it.
+"""
+
+import contextlib
+import imaplib
+import itertools
+import os
+import poplib
+import random
+import re
+import secrets
+import smtplib
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+from tests.fakes.instance import Instance, free_port
+from tests.fault.invariants import Mark
+
+# Mail to this domain is deferred: nobody listens there.
+DOWN = "down.test"
+# Mail to this address is returned.
+BOUNCES = "returns@localhost"
+# What was interrupted is tried again while the test runs.
+QUICK = {
+    "minimal_backoff_time": "1s",
+    "maximal_backoff_time": "2s",
+    "queue_run_delay": "1s",
+    "transport_retry_time": "1s",
+    "service_throttle_time": "1s",
+    "in_flow_delay": "0s",
+    "notify_classes": "",
+    "smtpd_client_connection_count_limit": "0",
+}
+_APPENDED = re.compile(rb"APPENDUID (\d+) (\d+)")
+_COPIED = re.compile(rb"COPYUID (\d+) (\d+) (\d+)")
+
+
+def instance(root: str | None = None, main: dict[str, str] | None = None) -> Instance:
+    """An instance with all that the traffic needs."""
+    nowhere, lmtp = free_port(), free_port()
+    made = Instance(
+        root=root,
+        main={**QUICK, "transport_maps": "texthash:$config_directory/transport", **(main or {})},
+        services=("imap", "pop3"),
+        master=(f"127.0.0.1:{lmtp} inet n n n - - lmtpd",),
+    )
+    made.ports["lmtp"] = lmtp
+    made.write_table("transport", f"{DOWN} smtp:[127.0.0.1]:{nowhere}\n")
+    with open(made.conf / "aliases", "a") as file:
+        file.write('returns: "|exit 67"\n')  # EX_NOUSER
+    made.rebuild_aliases()
+    for user in ("carol", "dave", "erin"):
+        done = made.command("tubepost", "user", "add", f"{user}@example.test", "--stdin", input="first\n")
+        assert done.returncode == 0, done.stderr
+        made.credentials[f"{user}@example.test"] = "first"
+    return made
+
+
+class Traffic:
+    """Threads that work until ``stop``. ``accepted``: marks of messages that were answered with a yes."""
+
+    def __init__(
+        self, instance: Instance, kinds: str = "smtp down bounce sendmail lmtp imap pop postsuper password"
+    ) -> None:
+        self.instance = instance
+        self.accepted: list[Mark] = []
+        # What removing it was begun: it may be there or not.
+        self.removed: set[Mark] = set()
+        # (folder, UIDVALIDITY, UID) that a client was told of, and the mark of the message.
+        self.uids: dict[tuple[str, int, int], Mark] = {}
+        # Those of erin: begun to be set, and set.
+        self.passwords_begun: list[str] = ["first"]
+        self.passwords: list[str] = ["first"]
+        self.troubles: list[str] = []
+        self._numbers = itertools.count(1)
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(work,), daemon=True) for work in self._works(kinds.split())
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _works(self, kinds: list[str]) -> Iterator[Callable[[], None]]:
+        table: dict[str, list[Callable[[], None]]] = {
+            "smtp": [lambda: self._smtp("smtp", ["alice@example.test"])] * 2
+            + [lambda: self._smtp("many", ["alice@example.test", "bob@example.test", "carol@example.test"])],
+            "down": [lambda: self._smtp("down", [f"x@{DOWN}", "alice@example.test"], 5)],
+            "bounce": [lambda: self._smtp("bounce", [BOUNCES], 5)],
+            "sendmail": [self._sendmail],
+            "lmtp": [self._lmtp],
+            "imap": [self._imap],
+            "pop": [self._pop],
+            "postsuper": [self._postsuper],
+            "password": [self._password],
+        }
+        return itertools.chain.from_iterable(table[kind] for kind in kinds)
+
+    def stop(self) -> list[Mark]:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+        return self.accepted
+
+    def wait(self, more: int, timeout: float = 40.0) -> None:
+        """Until so many more were accepted."""
+        wanted = len(self.accepted) + more
+        waited = 0.0
+        while len(self.accepted) < wanted:
+            assert waited < timeout, f"no mail is accepted any more: {self.troubles[-5:]}"
+            self._stop.wait(0.05)
+            waited += 0.05
+
+    def _repeat(self, work: Callable[[], None]) -> None:
+        while not self._stop.is_set():
+            try:
+                work()
+            except (OSError, smtplib.SMTPException, imaplib.IMAP4.error, poplib.error_proto) as error:
+                self.troubles.append(f"{type(error).__name__}: {error}")
+                self._stop.wait(0.05)
+
+    def _message(self, kind: str, lines: int = 20) -> tuple[Mark, str]:
+        number = next(self._numbers)
+        text = f"Subject: {kind} {number}\nMessage-ID: <{kind}.{number}@load>\n\nmark-{kind}-{number}-\n"
+        return (kind, number), text + "x" * 70 + "\n" * lines + "end\n"
+
+    # -- mail comes --------------------------------------------------------------------------------------------------
+
+    def _smtp(self, kind: str, recipients: list[str], pause: float = 0) -> None:
+        with smtplib.SMTP("127.0.0.1", self.instance.port, timeout=20) as client:
+            for _ in range(5):
+                if self._stop.wait(pause / 50):
+                    return
+                mark, text = self._message(kind, random.choice((10, 10, 3000)))
+                # The bounces go to bob.
+                refused = client.sendmail("bob@example.test", recipients, text)
+                assert not refused
+                self.accepted.append(mark)
+
+    def _lmtp(self) -> None:
+        with smtplib.LMTP("127.0.0.1", self.instance.ports["lmtp"], timeout=20) as client:
+            for _ in range(5):
+                if self._stop.wait(0.02):
+                    return
+                mark, text = self._message("lmtp")
+                client.sendmail("a@example.org", ["bob@example.test"], text)
+                self.accepted.append(mark)
+
+    def _sendmail(self) -> None:
+        mark, text = self._message("sendmail")
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "tubepost.commands.sendmail", "alice@example.test"],
+            env={**os.environ, "MAIL_CONFIG": str(self.instance.conf)},
+            input=text.encode(),
+            capture_output=True,
+            timeout=60,
+        )
+        if done.returncode == 0:
+            self.accepted.append(mark)
+        self._stop.wait(0.2)
+
+    # -- people and their programs -----------------------------------------------------------------------------------
+
+    def _imap(self) -> None:
+        address = "carol@example.test"
+        with imaplib.IMAP4("127.0.0.1", self.instance.ports["imap"], timeout=20) as client:
+            client.login(address, self.instance.credentials[address])
+            client.create("Box")
+            client.select("INBOX")
+            for _ in range(20):
+                if self._stop.wait(0.01):
+                    return
+                self._imap_step(client)
+
+    def _imap_step(self, client: imaplib.IMAP4) -> None:
+        mark, text = self._message("append")
+        status, answer = client.append("INBOX", r"(\Seen)", "", text.replace("\n", "\r\n").encode())
+        if status != "OK" or not (told := _APPENDED.search(answer[0])):
+            return
+        self.accepted.append(mark)
+        self.uids["INBOX", int(told[1]), int(told[2])] = mark
+        uid = told[2].decode()
+        client.uid("STORE", uid, "+FLAGS", r"(\Flagged $Work)")
+        match random.randrange(4):
+            case 0:
+                self._note_copy(client.uid("COPY", uid, "Box"), mark)
+            case 1:
+                self._note_copy(client.uid("MOVE", uid, "Box"), mark)
+            case 2:
+                self.removed.add(mark)
+                client.uid("STORE", uid, "+FLAGS.SILENT", r"(\Deleted)")
+                client.uid("EXPUNGE", uid)
+
+    def _note_copy(self, answer: tuple[str, list[bytes]], mark: Mark) -> None:
+        for line in answer[1]:
+            if line and (told := _COPIED.search(line)):
+                self.uids["Box", int(told[1]), int(told[3])] = mark
+
+    def _pop(self) -> None:
+        address = "dave@example.test"
+        mark, text = self._message("pop")
+        with smtplib.SMTP("127.0.0.1", self.instance.port, timeout=20) as smtp:
+            smtp.sendmail("a@example.org", [address], text)
+        self.accepted.append(mark)
+        client = poplib.POP3("127.0.0.1", self.instance.ports["pop3"], timeout=20)
+        with contextlib.closing(client):
+            client.user(address)
+            client.pass_(self.instance.credentials[address])
+            for number in range(1, client.stat()[0] + 1):
+                content = b"\n".join(client.retr(number)[1])
+                for found in re.findall(rb"mark-pop-(\d+)-", content):
+                    self.removed.add(("pop", int(found)))
+                client.dele(number)
+            client.quit()
+        self._stop.wait(0.1)
+
+    # -- the administrator -------------------------------------------------------------------------------------------
+
+    def _postsuper(self) -> None:
+        letters = random.choice((["-h", "ALL", "deferred"], ["-r", "ALL", "deferred"], ["-H", "ALL"]))
+        self.instance.command("postsuper", *letters)
+        self._stop.wait(0.5)
+
+    def _password(self) -> None:
+        new = secrets.token_hex(6)
+        self.passwords_begun.append(new)
+        done = self.instance.command("tubepost", "user", "passwd", "erin@example.test", "--stdin", input=new)
+        if done.returncode == 0:
+            self.passwords.append(new)
+        self._stop.wait(0.1)
