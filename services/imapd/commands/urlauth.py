@@ -35,8 +35,8 @@ async def generate(session: "Session", command: Command) -> Ok:
             raise BadCommand(str(error)) from None
         if mechanism != urls.MECHANISM.encode():
             raise BadCommand("That mechanism is not known")
-        if not found.host or not found.access or found.token:
-            # RFC 4467 7: the argument is an absolute URL without the token.
+        if not found.host or not found.user or not found.access or found.token:
+            # RFC 4467 7: the argument is an absolute URL with its owner and without the token.
             raise BadCommand("The URL is not one to be authorized")
         owner = await session.server.user_of_url(found.user, found.host) if found.user else None
         if owner is None or owner.name != session.user.name:
