@@ -14,7 +14,7 @@ Description
     its delivered recipients, and is rewritten anew.
 
     What cleanup refuses for good goes back to the sender through bounce; what it cannot take now stays for the next
-    time. A file that is not complete is being written, and stays (``postsuper -p`` removes it after a day). What is no
+    time. A file that is not complete is being written, and stays (a day later it is removed). What is no
     queue file, has no recipient, or has more than one name in the file system is removed with a line in the log.
 
 Standards

@@ -24,6 +24,8 @@ from tubepost.services.pickup.protocol import Fate
 
 # Messages on their way to cleanup at one time: enough for it to sync several at once.
 _AT_ONCE = 8
+# A file that nobody wrote to for so long has lost its writer, seconds.
+_ABANDONED = 86_400
 
 
 class Pickup(request.Service):
@@ -94,7 +96,10 @@ class Pickup(request.Service):
             file = read_queue_file(fd)
             waiting = [(offset, recipient) for offset, done, recipient, _ in file.recipients() if not done]
         except Incomplete:
-            return False
+            if time.time() - status.st_mtime < _ABANDONED:
+                return False
+            log.info(f"{path}: uid {status.st_uid}: never finished, and nobody was told that it was accepted; removed")
+            return self._remove(path)
         except Damaged as error:
             log.warning(f"{path}: uid {status.st_uid}: {error}; removed")
             return self._remove(path)

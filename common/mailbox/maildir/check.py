@@ -166,7 +166,7 @@ class Check:
             # It is the account's own.
             return
         for name in self._remove_unfinished(directory):
-            yield self._found(folder, f"tmp/{name} was left by a delivery that did not finish")
+            yield self._found(folder, f"{name} was left by a delivery that did not finish")
 
     # Rows
 

@@ -1,6 +1,9 @@
-"""What dead processes left in ``tmp`` of a folder, found and removed: by the indexer as it goes, and by a check."""
+"""What dead processes left in ``tmp`` of a folder, and new versions of small files beside it that took nobody's place:
+found and removed by the indexer as it goes, and by a check.
+"""
 
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -17,9 +20,12 @@ DELETED = "deleted."
 # Seconds after which the process that was to remove it has died: until then it may still put it back.
 _DELETED_AFTER = 600
 
+# As common.system.atomic names a file until it takes the old one's place.
+_VERSION = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+
 
 def leftovers(directory: str, now: float, *, remove: bool) -> list[str]:
-    """Names in ``tmp`` of this Maildir directory that nobody works on any more. ``now``: seconds since the epoch.
+    """Files of this Maildir directory, as ``tmp/NAME``, that nobody works on any more. ``now``: seconds since the epoch.
 
     Raises OSError.
     """
@@ -28,6 +34,8 @@ def leftovers(directory: str, now: float, *, remove: bool) -> list[str]:
         entries = list(os.scandir(f"{directory}/tmp"))
     except FileNotFoundError:
         return []
+    with os.scandir(directory) as beside:
+        entries += [entry for entry in beside if _VERSION.fullmatch(entry.name)]
     for entry in entries:
         try:
             # RFC-less, but every Maildir program keeps to it: neither read nor written for 36 hours.
@@ -42,7 +50,7 @@ def leftovers(directory: str, now: float, *, remove: bool) -> list[str]:
                     shutil.rmtree(entry.path)
                 else:
                     os.unlink(entry.path)
-            found.append(entry.name)
+            found.append(os.path.relpath(entry.path, directory))
         except FileNotFoundError:
             continue
     return found
@@ -53,4 +61,4 @@ def tidy(account: "MaildirAccount", folders: Iterable[str], now: float) -> None:
     directories = {account.root: None} | {account.folder(name).path: None for name in folders}
     for directory in directories:
         for name in leftovers(directory, now, remove=True):
-            log.info(f"{directory}/tmp/{name}: removed, the process that worked on it has died")
+            log.info(f"{directory}/{name}: removed, the process that worked on it has died")

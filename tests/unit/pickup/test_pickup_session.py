@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tubepost.common.wire.base import Done, Refused
 from tubepost.common.wire.bounce import SendOne
 from tubepost.common.wire.cleanup import INLINE_LIMIT, Deposit, Deposited
 from tubepost.common.wire.envelope import Envelope, Recipient
+from tubepost.common.system.ids import new_queue_id
 from tubepost.common.bus.errors import Refusal, Unavailable
 from tubepost.common.config import from_text
 from tubepost.common.spool import Spool, encode
@@ -275,3 +277,15 @@ def test_nothing_is_posted_where_there_is_no_maildrop(tmp_path: Path, monkeypatc
     with pytest.raises(FileNotFoundError):
         Drop(Spool("."), 0)
     assert os.listdir() == []
+
+
+def test_what_was_never_finished_is_removed_after_a_day(spool: Spool) -> None:
+    now = time.time()
+    for queue_id, age, data in ((new_queue_id(), 86_460, bytes(300)), (kept := new_queue_id(), 86_300, b"")):
+        path = spool.path("maildrop", queue_id)
+        Path(path).write_bytes(data)
+        os.utime(path, (now - age, now - age))
+    process = FakeProcess()
+    wake(process)
+    assert left() == [kept]
+    assert process.cleanup.asked == []
