@@ -43,6 +43,10 @@ class Intake:
         self._pump = pump
         self._apart = is_apart(process.config)
         self._queue_run_delay = process.config.queue_run_delay
+        # next_try adds a tenth of jitter, _finish the least pause of a report.
+        self._longest = 1.2 * max(process.config.maximal_backoff_time, process.config.minimal_backoff_time, 60.0)
+        self._set_back = 0.0
+        """In this scan of deferred: by so many seconds times of the future are moved, as the clock was set back."""
         self._told: deque[str] = deque()
         self._incoming: Iterator[os.DirEntry[str]] | None = None
         self._deferred: Iterator[os.DirEntry[str]] | None = None
@@ -93,11 +97,11 @@ class Intake:
     def woken(self) -> None:
         self._incoming_again = True
         # The master's clock and ours may differ by a little.
-        self.look_at_deferred(time.time() + 1)
+        self.look_at_deferred(time.monotonic() + 1)
         self.feed_soon()
 
     def look_at_deferred(self, now: float) -> None:
-        """Scan it when the last scan is queue_run_delay ago."""
+        """Scan it when the last scan is queue_run_delay ago. ``now``: monotonic."""
         if now - self._last_deferred_scan >= self._queue_run_delay:
             self.scan("deferred")
 
@@ -115,6 +119,12 @@ class Intake:
         self._incoming_again = True
         self.scan("deferred")
 
+    def clock_set_back(self, seconds: float) -> None:
+        """The times of the next tries were written by the clock of before: move them along."""
+        self._set_back += seconds
+        self._incoming_again = True
+        self.scan("deferred")
+
     def flush_message(self, queue_id: str) -> bool:
         """False when there is none of this id in incoming or deferred."""
         for queue in ("deferred", "incoming"):
@@ -124,7 +134,7 @@ class Intake:
         return False
 
     def _start_deferred_scan(self) -> None:
-        self._last_deferred_scan = time.time()
+        self._last_deferred_scan = time.monotonic()
         self._deferred = self._spool.scan("deferred")
 
     def _look_again(self) -> None:
@@ -153,6 +163,7 @@ class Intake:
                 if self._deferred is not None and self._queue.room and not self._next_deferred():
                     self._deferred = None
                     self._everything_due = False
+                    self._set_back = 0.0
                 looked += 1
                 if looked % _SLICE == 0:
                     self._pump()
@@ -181,7 +192,8 @@ class Intake:
         if entry.name in self._queue.messages:
             return
         try:
-            young = time.time() - entry.stat(follow_symlinks=False).st_mtime < _YOUNG
+            # A file of the future is one that was written before the clock was set back.
+            young = -_YOUNG < time.time() - entry.stat(follow_symlinks=False).st_mtime < _YOUNG
         except FileNotFoundError:
             return
         if not young:
@@ -202,13 +214,25 @@ class Intake:
             if entry.name in self._queue.messages:
                 continue
             try:
-                due = self._everything_due or entry.stat(follow_symlinks=False).st_mtime <= now
-            except FileNotFoundError:
-                continue
+                due = self._everything_due or self._is_due(entry, now)
+            except OSError:
+                continue  # moved meanwhile; what cannot be looked at is tried by the next scan
             if due:
                 self._take(entry.name, "deferred", flushed=self._everything_due)
                 return True
         return True
+
+    def _is_due(self, entry: "os.DirEntry[str]", now: float) -> bool:
+        """Raises FileNotFoundError."""
+        when = entry.stat(follow_symlinks=False).st_mtime
+        if when <= now:
+            return True
+        if self._set_back:
+            when -= self._set_back
+            os.utime(entry.path, (when, when))
+            return when <= now
+        # No try is ever put off for longer: that was written before the clock was set back, with nobody to see it.
+        return when > now + self._longest
 
     def _fill_flow(self) -> None:
         """Incoming is empty: nobody who brings mail need wait (Postfix: mail_flow_put)."""

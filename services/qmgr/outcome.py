@@ -24,6 +24,7 @@ from tubepost.common.skeleton import deliveries
 from tubepost.common.skeleton.process import Process
 
 from tubepost.services.qmgr.backoff import Lifetimes, expired, next_try, warning_due
+from tubepost.services.qmgr.clock import Clock
 from tubepost.services.qmgr.message import ActiveMessage, Result, wants
 
 _ACTIONS = {"sent": "delivered", "expanded": "expanded", "bounced": "failed", "deferred": "delayed"}
@@ -40,9 +41,10 @@ _SITES = 100
 class Outcome:
     """``released`` is called when a message has left the active queue."""
 
-    def __init__(self, process: Process, spool: Spool, released: Callable[[ActiveMessage], None]) -> None:
+    def __init__(self, process: Process, spool: Spool, clock: Clock, released: Callable[[ActiveMessage], None]) -> None:
         self._process = process
         self._spool = spool
+        self._clock = clock
         self._released = released
         config = process.config
         self._config = config
@@ -158,9 +160,14 @@ class Outcome:
     def _gives_up(self, message: ActiveMessage) -> bool:
         """Only mail that has just been tried in vain comes here: the last try is after the end of its time."""
         message.given_up = message.forced_expire or expired(
-            message.envelope.arrival_time, time.time(), message.sender, self._lifetimes
+            self._arrival(message), time.time(), message.sender, self._lifetimes
         )
         return message.given_up
+
+    def _arrival(self, message: ActiveMessage) -> float:
+        """By the clock of now, whatever it showed then."""
+        self._clock.look(time.time(), time.monotonic())
+        return self._clock.arrival(message.envelope.arrival_time)
 
     def _mark(self, message: ActiveMessage, offsets: Collection[int]) -> None:
         if not offsets:
@@ -258,7 +265,7 @@ class Outcome:
                 await self._send("success", message)
             self.remove(message)
             return
-        arrival = message.envelope.arrival_time
+        arrival = self._arrival(message)
         if warning_due(arrival, now, message.sender, message.warned, self._lifetimes):
             await self._send("delay", message)
             self._set_warned(message)

@@ -1,6 +1,7 @@
 """Drives the queue: resolves, hands out deliveries. ``intake`` takes messages up, ``outcome`` writes the ends."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -22,6 +23,8 @@ from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
 
+from tubepost.services.qmgr import leftovers
+from tubepost.services.qmgr.clock import Clock
 from tubepost.services.qmgr.intake import Intake
 from tubepost.services.qmgr.limits import deliveries_at_once, limits_of
 from tubepost.services.qmgr.message import ActiveMessage, ActiveQueue, Result
@@ -59,10 +62,12 @@ class QueueManager(request.Service):
         """Deliveries, and outcomes that are being written down."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._clog_warned = 0.0
+        self._clog_warned = -math.inf
         self._environment = table_environment(process)
         self._intake = Intake(process, self._spool, self._queue, self._enter, self._pump_all)
-        self._outcome = Outcome(process, self._spool, self._released)
+        self._clock = Clock(time.time(), time.monotonic())
+        self._outcome = Outcome(process, self._spool, self._clock, self._released)
+        self._swept = -math.inf
 
     async def open(self) -> None:
         config = self.config
@@ -154,7 +159,7 @@ class QueueManager(request.Service):
         return Done()
 
     def _forgive(self) -> None:
-        now = time.time()
+        now = time.monotonic()
         for transport in self._transports.values():
             transport.blocked_until = 0.0
             for destination in transport.destinations.values():
@@ -187,7 +192,7 @@ class QueueManager(request.Service):
             if route is not None:
                 transport = self._assign(message, queued, route.transport, route.nexthop, route.error, route.recipient)
                 if transport is not None:
-                    self._pump(transport, time.time())
+                    self._pump(transport, time.monotonic())
                 return
         self.process.spawn(asyncio.create_task(self._resolve(message, list(recipients))))
 
@@ -239,7 +244,7 @@ class QueueManager(request.Service):
             transport = self._assign(message, queued, transport_name, nexthop, route.error, route.recipient)
             if transport is not None:
                 touched.add(transport)
-        now = time.time()
+        now = time.monotonic()
         for transport in touched:
             self._pump(transport, now)
 
@@ -280,7 +285,7 @@ class QueueManager(request.Service):
         if transport is None:
             limits = limits_of(self.config, name, self._at_once.get(name, 0))
             transport = self._transports[name] = Transport(name, limits)
-        now = time.time()
+        now = time.monotonic()
         if name in self.config.defer_transports and not message.flushed:
             self._fail(message, queued, "4.3.2", "deferred transport", "deferred")
             return None
@@ -320,7 +325,7 @@ class QueueManager(request.Service):
     # -- deliveries --------------------------------------------------------------------------------------------------
 
     def _pump_all(self) -> None:
-        now = time.time()
+        now = time.monotonic()
         for transport in self._transports.values():
             if transport.jobs:
                 self._pump(transport, now)
@@ -341,7 +346,7 @@ class QueueManager(request.Service):
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self.process.loop.call_later(max(at - time.time(), 0.001), self._ring)
+        self._timer = self.process.loop.call_later(max(at - time.monotonic(), 0.001), self._ring)
 
     def _ring(self) -> None:
         self._timer = None
@@ -367,7 +372,7 @@ class QueueManager(request.Service):
 
     def _delivered(self, transport: Transport, entry: Entry, answer: "asyncio.Future[Report]") -> None:
         self._under_way -= 1
-        now = time.time()
+        now = time.monotonic()
         transport.finished(entry, now)
         trouble = answer.exception()
         if trouble is not None:
@@ -384,7 +389,7 @@ class QueueManager(request.Service):
             offset=-1, status="deferred", dsn="4.3.0", text="mail transport unavailable", relay="none"
         )
         self._fail_all(entry.job.message, entry.recipients, why)
-        now = time.time()
+        now = time.monotonic()
         transport.block(now + min(self.config.transport_retry_time, _RETRY_PAUSE), why)
         self._alarm(transport.blocked_until)
 
@@ -474,11 +479,22 @@ class QueueManager(request.Service):
         """Now and then: forget idle destinations, warn of one that clogs the queue, look at deferred mail."""
         while True:
             await asyncio.sleep(min(_CLEAN_INTERVAL, self.config.queue_run_delay))
-            now = time.time()
+            wall, now = time.time(), time.monotonic()
+            if forward := self._clock.look(wall, now):
+                self._clock_was_set(forward)
             for transport in self._transports.values():
                 transport.clean(now)
             self._intake.look_at_deferred(now)
             self._warn_of_clog(now)
+            if now - self._swept >= leftovers.INTERVAL:
+                self._swept = now
+                self.process.spawn(asyncio.create_task(leftovers.remove(self._spool, wall)))
+
+    def _clock_was_set(self, forward: float) -> None:
+        way = "forward" if forward > 0 else "back"
+        log.warning(f"the clock was set {way} by {abs(forward):.0f} s: mail is tried and given up as if it were not")
+        if forward < 0:
+            self._intake.clock_set_back(-forward)
 
     def _warn_of_clog(self, now: float) -> None:
         config = self.config

@@ -25,7 +25,7 @@ _VERSION = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
 def leftovers(directory: str, now: float, *, remove: bool) -> list[str]:
-    """Files of this Maildir directory, as ``tmp/NAME``, that nobody works on any more. ``now``: seconds since the epoch.
+    """Files of this Maildir, as ``tmp/NAME``, that nobody works on any more. ``now``: seconds since the epoch.
 
     Raises OSError.
     """

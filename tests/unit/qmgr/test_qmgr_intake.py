@@ -39,7 +39,13 @@ class Home:
         self.spool = Spool(str(self.root), (), 0)
         self.queue = ActiveQueue(self.limit, 1000, 2, 5)
         self.process = SimpleNamespace(
-            config=SimpleNamespace(queue_run_delay=300.0, mail_owner="tubepost", protocol_owner=self.apart),
+            config=SimpleNamespace(
+                queue_run_delay=300.0,
+                minimal_backoff_time=300.0,
+                maximal_backoff_time=4000.0,
+                mail_owner="tubepost",
+                protocol_owner=self.apart,
+            ),
             stopping=asyncio.Event(),
             birth=SimpleNamespace(flow=(-1, -1)),
             outflow=lambda tokens: None,
@@ -264,3 +270,40 @@ def test_what_cannot_be_read_is_put_aside_and_what_is_being_written_is_left(tmp_
         assert home.spool.find(short.queue_id) == "incoming"
 
     run(work())
+
+
+def taken(home: Home, work: Callable[[], None]) -> list[str]:
+    """What is taken up when ``work`` was done."""
+    before = len(home.entered)
+
+    async def whole() -> None:
+        work()
+        await quiet()
+
+    run(whole())
+    return home.ids()[before:]
+
+
+def test_a_clock_that_was_set_back_moves_the_next_tries_along(tmp_path: Path) -> None:
+    home = Home(tmp_path, limit=10)
+    in_a_minute, by_now = home.put("deferred", age=-3660.0), home.put("deferred", age=-3500.0)
+    assert taken(home, lambda: home.intake.clock_set_back(3600.0)) == [by_now.queue_id]
+    left = os.stat(home.spool.path("deferred", in_a_minute.queue_id)).st_mtime - time.time()
+    assert 55 < left < 65
+    assert taken(home, lambda: home.intake.scan("deferred")) == []
+    again = os.stat(home.spool.path("deferred", in_a_minute.queue_id)).st_mtime - time.time()
+    assert abs(left - again) < 5, "moved once, not at each scan"
+
+
+def test_a_time_that_nobody_sets_is_of_another_clock(tmp_path: Path) -> None:
+    """The clock was set back while no queue manager was there to see it."""
+    home = Home(tmp_path, limit=10)
+    home.put("deferred", age=-4300.0)
+    far = home.put("deferred", age=-90_000.0)
+    assert taken(home, lambda: home.intake.scan("deferred")) == [far.queue_id]
+
+
+def test_a_file_of_the_future_in_incoming_is_not_thought_young(tmp_path: Path) -> None:
+    home = Home(tmp_path, limit=10)
+    arrived = home.put("incoming", age=-3600.0)
+    assert taken(home, lambda: home.intake.scan("incoming")) == [arrived.queue_id]

@@ -21,6 +21,7 @@ from tubepost.common.config import load
 from tubepost.common.spool import Spool, open_queue_file
 from tubepost.common.spool.queuefile import encode
 
+from tubepost.services.qmgr.clock import Clock
 from tubepost.services.qmgr.message import ActiveMessage, Result
 from tubepost.services.qmgr.outcome import Outcome
 
@@ -60,7 +61,8 @@ class Home:
         self.path = Path(self.spool.path("active", self.queue_id))
         self.path.write_bytes(b"".join(buffers))
         self.message = ActiveMessage(self.queue_id, self.envelope, 128, length, 3, 0.0)
-        self.outcome = Outcome(self, self.spool, self.released.append)  # type: ignore[arg-type]
+        clock = Clock(time.time(), time.monotonic())
+        self.outcome = Outcome(self, self.spool, clock, self.released.append)  # type: ignore[arg-type]
 
     def client(self, service: str) -> "Home":
         return self
