@@ -20,6 +20,7 @@ HELP = (
 )
 # An atom, a set, or something with parentheses or quotes of its own.
 _AS_IT_IS = re.compile(r"[!#$&'*+,\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~\\]+")
+_LARGEST = (1 << 32) - 1
 _WORDS = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s()"]+|[\s()]+|"')
 
 
@@ -67,4 +68,4 @@ def find(folder: Folder, key: Key) -> list[int]:
     """UIDs of the messages that match, ascending. Raises OSError, sqlite3.Error."""
     folder.sync()
     recent = folder.status().recent
-    return list(Evaluation(folder, key, Context(now=time.time(), recent=recent)).run())
+    return list(Evaluation(folder, key, Context(now=time.time(), recent=[(recent, _LARGEST)])).run())

@@ -78,7 +78,7 @@ async def tell(session: "Session", selected: Selected) -> None:
         return
     for context in tuple(selected.contexts.values()):
         reporter = searching.Reporter(session)
-        about = Context(time(), selected.view.uids, (), selected.recent, among)
+        about = Context(time(), selected.view.uids, (), selected.recents, among)
         found = set(await searching.find(selected.mailbox, selected.folder, context.key, about, reporter))
         if context.criteria:
             _remove_sorted(session, selected, context, news - found)

@@ -127,7 +127,7 @@ async def highest_modseq(mailbox: Mailbox, folder: Folder, uids: Sequence[int], 
 
 def context_of(selected: Selected) -> Context:
     """Of the selected mailbox; under the lock of the account."""
-    return Context(time(), selected.view.uids[:], selected.saved, selected.recent)
+    return Context(time(), selected.view.uids[:], selected.saved, selected.recents)
 
 
 def numbers_of(view: View, uids: Sequence[int]) -> list[int]:

@@ -106,6 +106,11 @@ class Selected:
         """No UID below this one is \\Recent here."""
         return self._recents[0][0] if self._recents else 1 << 32
 
+    @property
+    def recents(self) -> Sequence[tuple[int, int]]:
+        """First and last of each run of UIDs that may be."""
+        return tuple(self._recents)
+
     def is_recent(self, uid: int) -> bool:
         return any(low <= uid <= high for low, high in self._recents)
 
@@ -120,7 +125,8 @@ class Selected:
     def count_recent(self) -> int:
         if not self.is_loaded:
             # At SELECT: the same without reading the list.
-            return self.folder.count_from(self.recent) if self._recents else 0
+            count = self.folder.count_from
+            return sum(count(low) - count(high + 1) for low, high in self._recents)
         return sum(len(self.view.span(low, high)) for low, high in self._recents)
 
     @property

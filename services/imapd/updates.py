@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tubepost.common.imap.write import compact
 
-from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder
 
 from tubepost.services.imapd import contexts
@@ -239,14 +238,9 @@ async def claim_recent(session: "Session", selected: Selected) -> None:
     async with selected.mailbox.lock:
         if not _is_unclaimed(session, selected):
             return
-    low, high = await selected.mailbox.quick(_settle, selected.folder)
-    selected.add_recent(low, high)
+    low, end = await selected.mailbox.quick(selected.folder.settle_new)
+    selected.add_recent(low, end - 1)
     session.server.flush_soon(selected)
-
-
-def _settle(folder: Folder) -> tuple[int, int]:
-    """The UIDs that nobody had before, from and to."""
-    return folder.settle_new(), folder.status().recent - 1
 
 
 def tell_keywords(session: "Session", selected: Selected) -> None:

@@ -131,19 +131,22 @@ class Folder:
         return scan.flush(self)
 
     @as_owner
-    def settle_new(self) -> int:
-        """A session has seen what is in ``new``: it belongs into ``cur``. Returns the first UID that is \\Recent."""
+    def settle_new(self) -> tuple[int, int]:
+        """A session has seen what is in ``new``: it belongs into ``cur``.
+
+        Returns the first UID that is \\Recent there and nowhere else, and the first behind them.
+        """
         status = self.status()
         if status.recent < status.uidnext:
             with self.database.transaction() as connection:
-                row = self.database.one("SELECT recent FROM folder WHERE id=?", self.id)
+                row = self.database.one("SELECT recent, uidnext FROM folder WHERE id=?", self.id)
                 if row is None:
                     raise NoSuchFolder(self.name)
                 connection.execute("UPDATE folder SET recent=uidnext WHERE id=?", (self.id,))
                 connection.execute("UPDATE message SET dirty=1 WHERE folder=? AND place=0", (self.id,))
             self.account.generation += 1
-            return int(row[0])
-        return status.uidnext
+            return int(row[0]), int(row[1])
+        return status.uidnext, status.uidnext
 
     def uids(self) -> list[tuple[int, int]]:
         """(uid, flagset) of all messages, ascending."""

@@ -52,13 +52,13 @@ _HEADER_START = 65536
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a session knows and the folder does not. ``uids``: ascending, those that it sees, None for all there are;
-    message numbers are places in it. ``saved``: what ``$`` stands for. ``recent``: the first \\Recent UID (0: nothing
-    is recent). ``now`` in seconds since the epoch. ``among``: look at these UIDs only, ascending."""
+    message numbers are places in it. ``saved``: what ``$`` stands for. ``recent``: first and last UIDs of runs that are
+    \\Recent, ascending. ``now`` in seconds since the epoch. ``among``: look at these UIDs only, ascending."""
 
     now: float
     uids: Sequence[int] | None = None
     saved: Sequence[int] = ()
-    recent: int = 0
+    recent: Sequence[tuple[int, int]] = ()
     among: Sequence[int] | None = None
 
 
@@ -361,8 +361,8 @@ class Evaluation:
             case keys.Numbers(numbers, uid):
                 return self._numbers(numbers, uid)
             case keys.Within(older, seconds):
-                # RFC 5032 3: the server's time less the interval.
-                return Condition(f"m.internal{'<' if older else '>='}?", (int(context.now) - seconds,))
+                # RFC 5032 2: the server's time less the interval, and that second itself for both.
+                return Condition(f"m.internal{'<=' if older else '>='}?", (int(context.now) - seconds,))
             case keys.Modseq(value):
                 return Condition("m.modseq>=?", (value,))
             case keys.ObjectId(name, value):
@@ -372,7 +372,7 @@ class Evaluation:
     def _flag(self, flag: bytes) -> Condition:
         name = flag.decode("ascii", "replace").lower()
         if name == "\\recent":
-            return Condition("m.uid>=?", (self._context.recent,)) if self._context.recent else _FALSE
+            return self._in_ranges(self._context.recent)
         # RFC 9051 2.3.2: keywords are compared without case.
         sets = self._folder.account.flagsets.all()
         found = [number for number, flags in sets.items() if any(name == known.lower() for known in flags)]
@@ -394,7 +394,13 @@ class Evaluation:
         else:
             # RFC 7377 2: a number beyond the last is no error, and matches nothing.
             ranges = [(uids[start], uids[stop - 1]) for start, stop in numbers.positions(len(uids))]
+        return self._in_ranges(ranges)
+
+    def _in_ranges(self, ranges: Sequence[tuple[int, int]]) -> Condition:
         if len(ranges) > _RANGES:
+            uids = self._context.uids
+            if uids is None:
+                uids = [uid for uid, _ in self._folder.uids()]
             return _among("m.uid", [one for low, high in ranges for one in _between(uids, low, high)])
         # Spelled out: a command may have more of them than a statement has parameters.
         return _join("OR", [Condition(f"m.uid BETWEEN {low} AND {high}") for low, high in ranges])

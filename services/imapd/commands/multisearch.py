@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SELECTED = (notification.Mailboxes(b"SELECTED"),)
 _SUBTREES = (b"SUBTREE", b"SUBTREE-ONE")
 _ALL = frozenset({b"ALL"})
+_LARGEST = (1 << 32) - 1
 
 
 async def multisearch(session: "Session", command: Command) -> Ok:
@@ -154,7 +155,7 @@ class _Task:
             folder = await place.mailbox.up_to_date(place.folder)
             async with place.mailbox.lock:
                 recent = folder.status().recent
-            await self._search(place.mailbox, folder, name, Context(time(), None, (), recent))
+            await self._search(place.mailbox, folder, name, Context(time(), None, (), [(recent, _LARGEST)]))
         except NoSuchFolder:
             return
         finally:

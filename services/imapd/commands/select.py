@@ -52,7 +52,9 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
             selected = Selected(
                 place.mailbox, folder, request.mailbox, read_only, place.rights, user.name, place.owner.name
             )
-            selected.add_recent(folder.status().recent if recent is None else recent, selected.uidnext - 1)
+            # What came since is claimed with the next news: another session may have been quicker.
+            low, end = recent or (folder.status().recent, selected.uidnext)
+            selected.add_recent(low, end - 1)
             session.selected = selected
             _describe(session, selected)
             if request.resync is not None:

@@ -228,7 +228,7 @@ def test_a_disk_that_is_full_ends_no_session(tmp_path: Path, monkeypatch: pytest
         await alice.ok("select inbox")
         await other.append("inbox")
 
-        def full(_: Folder) -> int:
+        def full(_: Folder) -> tuple[int, int]:
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
             raise error

@@ -16,7 +16,7 @@ from tubepost.common.imap.parse import Scanner
 from tubepost.common.imap.search import Key, parse_search
 
 from tubepost.common.mail.crlf import Data
-from tubepost.common.mailbox.maildir import fulltext, reading
+from tubepost.common.mailbox.maildir import fulltext, reading, search
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.search import Context, Evaluation
@@ -169,7 +169,7 @@ OTHERS = ["SEEN", "5:20", "UID 1:9,30:*", "LARGER 700", "SENTBEFORE 9-Nov-2025",
     )
 )
 def test_keys_together_are_what_they_are_alone(box: Box, tree: Key) -> None:
-    context = {"saved": box.uids[10:14], "recent": box.uids[35]}
+    context = {"saved": box.uids[10:14], "recent": [(box.uids[35], 1 << 31)]}
     known: dict[Key, set[int]] = {}
 
     def naive(key: Key) -> set[int]:
@@ -236,9 +236,20 @@ def test_a_word_is_found_in_some_and_not_in_all(box: Box) -> None:
     ],
 )
 def test_keys(box: Box, text: str, expected: "list[int] | range") -> None:
-    recent = box.uids[38]
+    recent = [(box.uids[38], 1 << 31)]
     found = box.ask(text, recent=recent, saved=[box.uids[1], box.uids[3], 9999])
     assert found == [box.uids[number] for number in expected]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("step", [2, 9])
+def test_recent_in_runs(box: Box, seen: bool, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another session has claimed in between is not recent here."""
+    monkeypatch.setattr(search, "_RANGES", 10)
+    runs = [(uid, uid) for uid in box.uids[::step]]
+    assert box.ask("RECENT", recent=runs, uids=box.uids if seen else None) == box.uids[::step]
+    assert box.ask("OLD", recent=runs) == [uid for uid in box.uids if uid not in box.uids[::step]]
+    assert box.ask("NEW", recent=()) == []
 
 
 def test_internal_dates(tmp_path: Path) -> None:
@@ -261,7 +272,8 @@ def test_internal_dates(tmp_path: Path) -> None:
     # No Date field: neither before nor after anything.
     assert ask(keys.Or(keys.On("SENT", "<", 30_000), keys.On("SENT", ">", 0))) == []
     # RFC 5032: at any time each message is either older or younger.
-    assert ask(keys.Within(True, 86400), day + 86400) == [1]
+    # RFC 5032 2: that second itself is of both.
+    assert ask(keys.Within(True, 86400), day + 86400) == [1, 2]
     assert ask(keys.Within(False, 86400), day + 86400) == [2, 3, 4]
 
 
