@@ -5,6 +5,7 @@ import email.policy
 import re
 from email.message import EmailMessage
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,3 +181,51 @@ def test_verp_puts_the_recipient_into_the_sender() -> None:
     who = Recipient(address="new@z", original="user@example.net")
     assert verp_sender("list-owner@example.com", "+=", who) == "list-owner+user=example.net@example.com"
     assert verp_sender("owner@x", "+=", Recipient(address="local")) == "owner+local@x"
+
+
+# RFC 3461 10.6 to 10.9, the reports that its example leads to: recipient, original one, action, status, what is added.
+EXAMPLES = [
+    ("10.6", "success", "Bob@Example.COM", "Bob@Example.COM", "delivered", "2.0.0", {}),
+    (
+        "10.7",
+        "failure",
+        "Carol@Ivory.EDU",
+        "Carol@Ivory.EDU",
+        "failed",
+        "5.0.0",
+        {"remote_mta": "Ivory.EDU", "diagnostic_type": "smtp", "diagnostic": "550 error - no such recipient"},
+    ),
+    ("10.8", "success", "Dana@Ivory.EDU", "Dana@Ivory.EDU", "relayed", "2.0.0", {}),
+    ("10.9", "failure", "Sam@Boondoggle.GOV", "George@Tax-ME.GOV", "failed", "4.2.2", {}),
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example[0])
+def test_the_examples_of_rfc_3461(example: tuple[str, str, str, str, str, str, dict[str, str]]) -> None:
+    _, kind, recipient, original, action, status, added = example
+    envelope = Envelope.model_validate(
+        {"sender": "Alice@Example.ORG", "arrival_time": 0.0, "envid": "QQ314159", "ret": "HDRS"}
+    )
+    about = facts(
+        kind=kind,
+        to="Alice@Example.ORG",
+        envelope=envelope,
+        template=BUILT_IN[f"{kind}_template"],
+        myhostname="mail.Example.COM",
+    )
+    found = entry(recipient, "text", action=action, dsn=status, orcpt=f"rfc822;{original}", **added)
+    message, [_, told, headers] = parts(compose([found], about, Original(HEAD, None)))
+    assert (message["To"], message["Auto-Submitted"]) == ("Alice@Example.ORG", "auto-replied")
+    assert message.get_content_type() == "multipart/report"
+    assert message.get_param("report-type") == "delivery-status"
+    whole, one = fields(told)
+    assert whole["Reporting-MTA"] == "dns; mail.Example.COM"
+    assert whole["Original-Envelope-Id"] == "QQ314159"
+    assert one["Original-Recipient"] == f"rfc822;{original}"
+    assert one["Final-Recipient"] == f"rfc822; {recipient}"
+    assert (one["Action"], one["Status"]) == (action, status)
+    if added:
+        assert one["Diagnostic-Code"] == "smtp; 550 error - no such recipient"
+        assert one["Remote-MTA"] == "dns; Ivory.EDU"
+    # RET=HDRS: what is returned ends where the header does.
+    assert headers.get_content_type() in ("message/rfc822-headers", "text/rfc822-headers")
