@@ -14,7 +14,7 @@ from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.parse import Scanner
 from tubepost.common.imap.reader import Command, LiteralBegin, LiteralData, Reader
 
-from tests.fuzz.driver import Harness
+from tests.fuzz.driver import Harness, one_by_one
 
 WORDS = [
     b"a ", b"UID ", b"FETCH ", b"SEARCH ", b"SORT ", b"THREAD ", b"STORE ", b"APPEND x ", b"REPLACE 1 x ", b"LIST ",
@@ -56,7 +56,7 @@ def play(data: bytes, whole: bool, seed: int) -> list[object]:
     reader = Reader(line_limit=256, literal_limit=300, literals_limit=4, swallow_limit=1000)
     events: list[object] = []
     count = 0
-    for piece in [data] if whole else [data[i : i + 1] for i in range(len(data))]:
+    for piece in [data] if whole else one_by_one(data):
         reader.feed(piece)
         while (event := reader.next_event()) is not None:
             if isinstance(event, LiteralData) and isinstance(events[-1], LiteralData):
@@ -91,7 +91,7 @@ def replies(data: bytes, whole: bool) -> list[object]:
     reader = client.ResponseReader(stream=True, limit=2000)
     events: list[object] = []
     try:
-        for piece in [data] if whole else [data[i : i + 1] for i in range(len(data))]:
+        for piece in [data] if whole else one_by_one(data):
             reader.feed(piece)
             while (found := reader.next_event()) is not None:
                 if isinstance(found, client.LiteralData) and isinstance(events[-1], client.LiteralData):

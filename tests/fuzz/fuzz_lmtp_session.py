@@ -9,7 +9,7 @@ whether the bytes came whole or one by one.
 
 import re
 
-from tests.fuzz.driver import Harness, transcripts
+from tests.fuzz.driver import Harness, one_by_one, transcripts
 from tubepost.services.lmtpd import events
 from tubepost.services.lmtpd.protocol import Machine, Settings
 
@@ -62,7 +62,7 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, bytes, bool]:
     replies, content, coming = machine.output.pop(), b"", b""
     ended = False
     count = 0
-    for piece in [data] if whole else [data[i : i + 1] for i in range(len(data))]:
+    for piece in [data] if whole else one_by_one(data):
         machine.receive(piece)
         while (event := machine.next_event()) is not None:
             match event:

@@ -90,7 +90,7 @@ def left_behind(data: bytes) -> None:
     found = migration.read_uidlist(_DIRECTORY)
     if found is not None:
         uids = list(found.uids.values())
-        assert uids == sorted(set(uids)) and all(0 < uid < found.uidnext for uid in uids)
+        assert len(uids) == len(set(uids)) and all(0 < uid < found.uidnext for uid in uids)
         assert 0 < found.uidvalidity <= 0xFFFFFFFF and 0 < found.uidnext <= 0xFFFFFFFF
     for letter, keyword in migration.read_keywords(_DIRECTORY).items():
         assert letter in names.KEYWORD_LETTERS and keyword

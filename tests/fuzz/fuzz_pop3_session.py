@@ -8,7 +8,7 @@ line of commands, removes only what was marked, and comes to the same end whethe
 
 import re
 
-from tests.fuzz.driver import Harness, transcripts
+from tests.fuzz.driver import Harness, one_by_one, transcripts
 from tubepost.services.pop3d import events
 from tubepost.services.pop3d.maildrop import Maildrop, uidl_format
 from tubepost.services.pop3d.protocol import Machine, Settings
@@ -60,7 +60,7 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, tuple[int, ...], b
     removed: tuple[int, ...] = ()
     ended = False
     count = 0
-    for piece in [data] if whole else [data[i : i + 1] for i in range(len(data))]:
+    for piece in [data] if whole else one_by_one(data):
         machine.receive(piece)
         while (event := machine.next_event()) is not None:
             match event:

@@ -11,7 +11,7 @@ import re
 
 from tubepost.common.wire.envelope import Envelope, Recipient
 
-from tests.fuzz.driver import Harness
+from tests.fuzz.driver import Harness, one_by_one
 from tubepost.services.smtp.protocol import Conversation, Mail, Phase, Sent
 from tubepost.services.smtp.server import Manner, Server
 
@@ -68,7 +68,7 @@ def check(settings: int, data: bytes) -> None:
         # A transaction is begun when the caller sees that it may be: greeting and EHLO come by themselves.
         start = list(_START)
         whole = play([*start, data], settings & ~8, False)
-        pieces = play([*start, *(data[place : place + 1] for place in range(len(data)))], settings & ~8, False)
+        pieces = play([*start, *one_by_one(data)], settings & ~8, False)
         assert whole == pieces, f"{whole} != {pieces}"
     play([data], settings, True)
     play([data[place : place + 3] for place in range(0, len(data), 3)], settings, True)

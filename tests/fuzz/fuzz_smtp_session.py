@@ -10,7 +10,7 @@ Improper pipelining is a matter of timing by nature, so it is only noted here, n
 
 import re
 
-from tests.fuzz.driver import Harness, transcripts
+from tests.fuzz.driver import Harness, one_by_one, transcripts
 from tubepost.services.smtpd import events
 from tubepost.services.smtpd.protocol import Machine
 from tubepost.services.smtpd.settings import Settings
@@ -77,7 +77,7 @@ def play(data: bytes, whole: bool, seed: int) -> tuple[bytes, bytes, bool]:
     replies = content = b""
     ended = False
     count = 0
-    for piece in [data] if whole else [data[i : i + 1] for i in range(len(data))]:
+    for piece in [data] if whole else one_by_one(data):
         machine.receive(piece)
         while (event := machine.next_event()) is not None:
             if isinstance(event, events.Content):

@@ -74,6 +74,8 @@ def test_what_takes_too_long_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_pieces_are_the_whole() -> None:
-    for pieces in driver.split(b"abcdefghijklm", 3):
-        assert b"".join(pieces) == b"abcdefghijklm"
+    for size in (0, 1, 999, 1000, 5000):
+        pieces = driver.one_by_one(bytes(size))
+        assert b"".join(pieces) == bytes(size)
+        assert len(pieces) == min(size, len(pieces)) <= 1000
     assert driver.spell([b"one ", b"two "], b"\0\1z") == b"one two z"
