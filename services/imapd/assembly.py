@@ -129,10 +129,8 @@ async def authorized(session: "Session", found: url.Url) -> AsyncIterator[tuple[
     """Where a URL leads by its token, whatever rights the user has (RFC 4467). Raises BadUrl, always with the same
     words: why not is no business of who asks."""
     refused = url.BadUrl("That URL cannot be used")
-    if not found.token or not urls.may_use(session, found):
-        raise refused
-    owner = await session.server.user_of_url(found.user, found.host)
-    if owner is None:
+    owner = await session.server.user_of_url(found.user, found.host) if found.token else None
+    if owner is None or not urls.may_use(session, found, owner.name):
         raise refused
     try:
         mailbox = await session.server.mailboxes.open(owner)

@@ -62,8 +62,9 @@ def forget_key(account: MaildirAccount, folder: int) -> None:
     account.annotate(folder, _KEY, None)
 
 
-def may_use(session: "Session", found: Url) -> bool:
-    """Does the access identifier let this user in (RFC 4467 3)?
+def may_use(session: "Session", found: Url, owner: str) -> bool:
+    """Does the access identifier let this user in (RFC 4467 3)? ``owner``: whose mailbox it is; a user whom it names
+    without a domain is one of the owner's.
 
     ``submit+…`` is for a submission server that asks for the user, and there is none here that does.
     """
@@ -73,7 +74,8 @@ def may_use(session: "Session", found: Url) -> bool:
         case "anonymous" | "authuser":
             return True
         case "user":
-            return name == session.user.name or name == session.user.name.partition("@")[0]
+            user = session.user.name
+            return user in (name, f"{name}@{owner.partition('@')[2]}")
         case _:
             return False
 

@@ -231,6 +231,24 @@ def test_urlauth(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_a_url_for_a_user_without_a_domain_is_for_one_of_the_owners(tmp_path: Path) -> None:
+    """RFC 4467 3: not for whoever has that name in another domain."""
+
+    async def scene(server: FakeImapd) -> None:
+        stranger = server.users["carol@example.test"].model_copy(update={"name": "bob@elsewhere.example"})
+        server.users["bob@elsewhere.example"] = stranger
+        alice, bob, other = await server.log_in("alice"), await server.log_in("bob"), await server.connect()
+        await other.ok("login bob@elsewhere.example secret")
+        await alice.append("inbox")
+        base = "imap://alice%40example.test@mail.example.test/INBOX/;uid=1"
+        (line,) = await alice.ok(f'genurlauth "{base};urlauth=user+bob" INTERNAL')
+        url = line.removeprefix("* GENURLAUTH ")
+        assert (await bob.ok(f"urlfetch {url}"))[0].endswith("body\r\n")
+        assert (await other.ok(f"urlfetch {url}"))[0].endswith(" NIL")
+
+    play(tmp_path, scene)
+
+
 def test_url_fetch_of_decoded_parts(tmp_path: Path) -> None:
     """RFC 5524 4: the structure tells what is sent."""
 
