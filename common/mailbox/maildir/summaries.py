@@ -141,14 +141,15 @@ def _values(content: int, thread: str, headers: bytes, summary: Summary) -> tupl
         summary.cc_mailbox,
         _text(summary.message_id),
         _text(summary.in_reply_to),
-        _text(b" ".join(summary.references)),
+        " ".join(map(_text, summary.references)),
         summary.attachments,
         content,
     )
 
 
 def _text(value: bytes) -> str:
-    return value.decode("latin-1")
+    """An id, in which there may be a space (within quotes): references are kept side by side, with spaces between."""
+    return value.decode("latin-1").replace(" ", "\x1f")
 
 
 def _thread(folder: "Folder", emailid: str, summary: Summary) -> str:

@@ -434,3 +434,22 @@ def test_all_of_it_is_announced(tmp_path: Path) -> None:
         }  # fmt: skip
 
     play(tmp_path, scene)
+
+
+def test_threads_of_ids_with_spaces(tmp_path: Path) -> None:
+    """RFC 5322 3.6.4: within quotes the left part of a message-id may have some."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        await alice.append("inbox", 'Subject: one\r\nMessage-ID: <"a b"@x.example>\r\n\r\n')
+        await alice.append("inbox", "Subject: two\r\nMessage-ID: <b@x.example>\r\n\r\n")
+        await alice.append(
+            "inbox", 'Subject: three\r\nMessage-ID: <3@x.example>\r\nReferences: <"a b"@x.example>\r\n\r\n'
+        )
+        await alice.append("inbox", 'Message-ID: <4@x.example>\r\nIn-Reply-To: <"a b"@x.example>\r\n\r\n')
+        await alice.ok("select inbox")
+        assert await alice.ok("thread references us-ascii all") == ["* THREAD (1 (3)(4))(2)"]
+        ids = [line.rpartition("THREADID (")[2] for line in await alice.ok("fetch 1:4 threadid")]
+        assert ids[0] == ids[2] == ids[3] != ids[1]
+
+    play(tmp_path, scene)
