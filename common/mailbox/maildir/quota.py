@@ -86,7 +86,7 @@ def used(root: str, coming: dict[str, int] | None = None) -> tuple[int, int]:
         octets, messages = _counted(root, coming)
     else:
         octets, messages, known = indexed
-        for entry in os.scandir(f"{root}/new"):
+        for entry in _entries(f"{root}/new"):
             if entry.name not in known and not entry.name.startswith("."):
                 octets += _size(entry)
                 messages += 1
@@ -123,16 +123,20 @@ def _counted(root: str, coming: dict[str, int]) -> tuple[int, int]:
     folders += [entry.path for entry in os.scandir(root) if folder_of(entry.name) is not None and entry.is_dir()]
     for folder in folders:
         for part in ("new", "cur"):
-            try:
-                entries = os.scandir(f"{folder}/{part}")
-            except FileNotFoundError:
-                continue
-            for entry in entries:
+            for entry in _entries(f"{folder}/{part}"):
                 if not entry.name.startswith("."):
                     octets += _size(entry)
                     messages += 1
                     coming.pop(entry.name, None)
     return octets, messages
+
+
+def _entries(directory: str) -> list["os.DirEntry[str]"]:
+    """None where there is no directory: copies and backups lose those that are empty."""
+    try:
+        return list(os.scandir(directory))
+    except FileNotFoundError:
+        return []
 
 
 def _size(entry: "os.DirEntry[str]") -> int:

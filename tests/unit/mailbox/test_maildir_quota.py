@@ -45,6 +45,18 @@ def test_the_index_and_what_came_since(root: Path) -> None:
     assert used(str(root)) == (15, 2)
 
 
+def test_a_directory_that_was_lost_makes_no_mailbox_empty(root: Path) -> None:
+    """As copies and backups lose those that have no files: what the index knows is used all the same."""
+    _put(root, "1.a:2,", 10, "cur")
+    account = MaildirAccount(str(root))
+    account.folder("INBOX").sync()
+    account.close()
+    (root / "new").rmdir()
+    assert used(str(root)) == (10, 1)
+    with pytest.raises(DeliveryError):
+        check(str(root), Limit(12, 0), 10, {}, OWN)
+
+
 def test_a_broken_index_is_passed_over(root: Path) -> None:
     _put(root, "1.a", 10)
     (root / "tubepost.db").write_bytes(b"no database" * 100)
