@@ -167,10 +167,15 @@ def _write(database: Database, found: Sequence[tuple[int, int, str, str]], vocab
         )
 
 
-def wasteful(account: "MaildirAccount", least: int = 5000) -> bool:
-    """Is more than half of the index of messages that are gone? ``least``: of so many at least."""
+def wasteful(account: "MaildirAccount", least: int = 5000, words: int = 500_000) -> bool:
+    """Is more than half of the index of messages that are gone? ``least``: of so many at least, or with so many
+    different ``words``: a message may have a hundred thousand."""
     row = account.database.one("SELECT value FROM account WHERE key='words'")
-    if row is None or row[0] < least:
+    if row is None:
+        return False
+    # Numbers of words only grow, also from one beginning to the next.
+    count = account.database.one("SELECT (SELECT max(id) FROM vocabulary) - (SELECT min(id) FROM vocabulary)")[0]
+    if row[0] < least and (count or 0) < words:
         return False
     return bool(row[0] > 2 * account.database.one("SELECT count(*) FROM content")[0])
 

@@ -169,6 +169,8 @@ def test_wasteful(root: Path, account: MaildirAccount) -> None:
     folder.remove([3])
     assert fulltext.wasteful(account, 1)
     assert not fulltext.wasteful(account)
+    # Few messages, of which each has very many words.
+    assert fulltext.wasteful(account, words=1)
     # What the index still knows is not found.
     assert find(folder, "text") == [4, 5]
 
