@@ -1,10 +1,12 @@
 """CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 9051 6.3.4 to 6.3.8, RFC 6154)."""
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
 from tubepost.common.imap.names import is_below
 from tubepost.common.imap.reader import Command
+from tubepost.common.imap.write import mailbox
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 async def create(session: "Session", command: Command) -> Ok:
     request = arguments.create(session.scanner(command))
     # RFC 9051 6.3.4: a separator at the end says that there will be names below it.
-    name = request.mailbox.removesuffix(SEPARATOR)
+    given = request.mailbox.removesuffix(SEPARATOR)
+    name = unicodedata.normalize("NFC", given)
     uses = []
     for raw in request.uses:
         use = SPECIAL_USES.get(raw.decode("ascii", "replace").lower())
@@ -37,10 +40,22 @@ async def create(session: "Session", command: Command) -> Ok:
             raise No(f"There are {limit} mailboxes already", b"LIMIT")
         folder = await place.mailbox.work(_create, place, uses)
         session.server.changed(place.mailbox, (folder.id, folder.name))
+        if name != given:
+            _tell_name(session, name, given)
         # RFC 8474 4.1
         return Ok("", f"MAILBOXID ({folder.mailboxid})".encode())
     finally:
         place.release()
+
+
+def _tell_name(session: "Session", name: str, old: str) -> None:
+    """RFC 9051 6.3.4: a name that is no Net-Unicode MUST be converted (or refused); the client SHOULD be told.
+
+    Those of IMAP4rev1 do not expect what an extended LIST has.
+    """
+    if b"IMAP4REV2" in session.enabled:
+        names = (mailbox(name, utf8=session.utf8), mailbox(old, utf8=session.utf8))
+        session.send(b'* LIST () "/" %b ("OLDNAME" (%b))\r\n' % names)
 
 
 def _create(place: places.Place, uses: list[str]) -> Folder:
@@ -80,10 +95,13 @@ async def delete(session: "Session", command: Command) -> Ok:
 
 
 async def rename(session: "Session", command: Command) -> Ok:
-    old, new = arguments.two_mailboxes(session.scanner(command))
+    old, given = arguments.two_mailboxes(session.scanner(command))
+    given = given.removesuffix(SEPARATOR)
+    # RFC 9051 6.3.6
+    new = unicodedata.normalize("NFC", given)
     place = await places.find(session, old, "x")
     try:
-        target = await places.find(session, new.removesuffix(SEPARATOR), "k")
+        target = await places.find(session, new, "k")
     except BaseException:
         place.release()
         raise
@@ -93,6 +111,8 @@ async def rename(session: "Session", command: Command) -> Ok:
         await place.mailbox.work(place.mailbox.account.rename, place.folder, target.folder)
         # A name that only has names below it is renamed with them, and is no mailbox before and after.
         session.server.changed(place.mailbox, (0, target.folder))
+        if new != given:
+            _tell_name(session, new, old)
         return Ok()
     finally:
         place.release()
