@@ -72,7 +72,8 @@ def _flow(line: str, words: tuple[str, ...], fold: bool) -> list[str]:
             length = LINE_LIMIT
             shown = f"{shown} {_brace(value)}"
         if length > len(INDENT):
-            if not fold or length + 1 + len(word) < LINE_LIMIT:
+            # A line that begins with # would be a comment.
+            if not fold or length + 1 + len(word) < LINE_LIMIT or shown[0] == "#":
                 line += " "
                 length += 1
             else:
@@ -87,8 +88,7 @@ def _flow(line: str, words: tuple[str, ...], fold: bool) -> list[str]:
 
 
 def _needs_brace(word: str) -> bool:
-    # A line that begins with # is a comment.
-    return not word or word[0] in "{#" or any(character in word for character in " \t\r\n\v\f")
+    return not word or word[0] == "{" or any(character in word for character in " \t\r\n\v\f")
 
 
 def _brace(word: str) -> str:
