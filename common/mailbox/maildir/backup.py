@@ -12,8 +12,11 @@ What is restored is a Maildir: put the copy in the place of the account's direct
 
 import errno
 import os
+import shutil
 import sqlite3
 import stat
+import tempfile
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from tubepost.common.mailbox.maildir.database import FILE
@@ -29,6 +32,7 @@ _BESIDE = frozenset(
     ("dovecot-keywords", "dovecot-uidlist", "maildirfolder", "subscriptions", "courierimapsubscribed", "maildirsize")
 )
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -60,21 +64,25 @@ class Backup:
         for info in self._account.folders():
             # What was delivered so far has its UID before it is copied.
             self._account.folder(info.name).sync()
-        self._pass()
-        with database.transaction():
-            self._pass()
-            self._copy_index()
+        top = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._pass(top)
+            with database.transaction():
+                self._pass(top)
+                self._copy_index(top)
+        finally:
+            os.close(top)
         return Copied(self._messages, self._fresh, self._gone, self._octets)
 
-    def _pass(self) -> None:
+    def _pass(self, top: int) -> None:
         self._messages = 0
         wanted = [""]
         wanted += [name for name in self._list_root() if folder_of(name) is not None and self._is_folder(name)]
         for directory in wanted:
-            self._copy_folder(directory)
-        for entry in os.scandir(self._target):
-            if folder_of(entry.name) is not None and entry.name not in wanted and entry.is_dir(follow_symlinks=False):
-                self._gone += _remove_folder(entry.path)
+            self._copy_folder(top, directory)
+        for name in os.listdir(top):
+            if folder_of(name) is not None and name not in wanted:
+                self._gone += _remove_folder(top, name)
 
     @as_owner
     def _list_root(self) -> list[str]:
@@ -90,61 +98,58 @@ class Backup:
         """A directory of the mailbox. Whoever owns it may have put a link there: none is followed."""
         return os.open(path, _DIRECTORY)
 
-    def _copy_folder(self, directory: str) -> None:
+    def _copy_folder(self, top: int, directory: str) -> None:
         source = f"{self._account.root}/{directory}" if directory else self._account.root
-        target = f"{self._target}/{directory}" if directory else self._target
-        for part in ("tmp", "new", "cur"):
-            os.makedirs(f"{target}/{part}", 0o700, exist_ok=True)
-        self._own(source, target)
-        # new before cur: what a reader moves meanwhile is seen in one of them.
-        names: dict[str, str] = {}
-        fds = {}
-        try:
+        owner = self._status(source)
+        with ExitStack() as stack:
+
+            def keep(fd: int) -> int:
+                stack.callback(os.close, fd)
+                return fd
+
+            target = keep(_directory(top, directory, owner)) if directory else top
+            if not directory:
+                _own(top, owner)
+            targets = {part: keep(_directory(target, part, owner)) for part in ("tmp", "new", "cur")}
+            # new before cur: what a reader moves meanwhile is seen in one of them.
+            names: dict[str, str] = {}
+            sources = {}
             for part in ("new", "cur"):
-                fds[part] = self._open(f"{source}/{part}")
-                _note(names, part, os.listdir(fds[part]))
+                sources[part] = keep(self._open(f"{source}/{part}"))
+                _note(names, part, os.listdir(sources[part]))
             there: dict[str, str] = {}
             for part in ("new", "cur"):
-                _note(there, part, os.listdir(f"{target}/{part}"))
+                _note(there, part, os.listdir(targets[part]))
             for file, place in names.items():
                 self._messages += 1
                 known = there.pop(file, None)
                 if known is None:
-                    self._bring(fds, place, target)
+                    part, _, name = place.partition("/")
+                    self._bring(sources[part], name, targets[part])
                 elif known != place:
-                    os.rename(f"{target}/{known}", f"{target}/{place}")
+                    (old_part, _, old), (part, _, name) = known.partition("/"), place.partition("/")
+                    os.rename(old, name, src_dir_fd=targets[old_part], dst_dir_fd=targets[part])
             for place in there.values():
-                os.unlink(f"{target}/{place}")
+                part, _, name = place.partition("/")
+                os.unlink(name, dir_fd=targets[part])
                 self._gone += 1
-        finally:
-            for fd in fds.values():
-                os.close(fd)
-        fd = self._open(source)
-        try:
+            fd = keep(self._open(source))
             for name in os.listdir(fd):
                 if name in _BESIDE:
-                    self._copy(fd, name, f"{target}/{name}")
-        finally:
-            os.close(fd)
+                    self._copy(fd, name, target)
 
     @as_owner
     def _status(self, path: str) -> os.stat_result:
         return os.lstat(path)
 
-    def _own(self, source: str, target: str) -> None:
-        if os.geteuid() == 0:
-            found = self._status(source)
-            for path in (target, *(f"{target}/{part}" for part in ("tmp", "new", "cur"))):
-                os.chown(path, found.st_uid, found.st_gid)
-
-    def _bring(self, fds: dict[str, int], place: str, target: str) -> None:
-        part, _, name = place.partition("/")
+    def _bring(self, source: int, name: str, target: int) -> None:
+        """A message from one directory to another."""
         if self._link:
             try:
-                if not stat.S_ISREG(os.stat(name, dir_fd=fds[part], follow_symlinks=False).st_mode):
+                if not stat.S_ISREG(os.stat(name, dir_fd=source, follow_symlinks=False).st_mode):
                     self._messages -= 1
                     return
-                os.link(name, f"{target}/{place}", src_dir_fd=fds[part], follow_symlinks=False)
+                os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
                 self._fresh += 1
                 return
             except FileNotFoundError:
@@ -154,7 +159,7 @@ class Backup:
             except OSError:
                 # Another file system, or one without links.
                 pass
-        if self._copy(fds[part], name, f"{target}/{place}"):
+        if self._copy(source, name, target):
             self._fresh += 1
         else:
             self._messages -= 1
@@ -163,7 +168,7 @@ class Backup:
     def _open_file(self, directory: int, name: str) -> int:
         return os.open(name, _READ, dir_fd=directory)
 
-    def _copy(self, directory: int, name: str, target: str) -> bool:
+    def _copy(self, directory: int, name: str, target: int) -> bool:
         """A regular file, as a whole or not at all. False: there is none (any more)."""
         try:
             source = self._open_file(directory, name)
@@ -171,68 +176,61 @@ class Backup:
             if isinstance(error, FileNotFoundError) or error.errno in (errno.ELOOP, errno.ENXIO):
                 return False
             raise
-        temporary = f"{os.path.dirname(target)}/.copying.{os.getpid()}"
+        temporary = f".copying.{os.getpid()}"
         try:
             found = os.fstat(source)
             if not stat.S_ISREG(found.st_mode):
                 return False
-            copy = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            _unlink(temporary, target)
+            copy = os.open(temporary, _WRITE, 0o600, dir_fd=target)
             try:
                 while data := os.read(source, _PIECE):
                     self._octets += len(data)
                     view = memoryview(data)
                     while view:
                         view = view[os.write(copy, view) :]
+                _own(copy, found)
                 os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
-                if os.geteuid() == 0:
-                    os.fchown(copy, found.st_uid, found.st_gid)
                 os.fsync(copy)
             finally:
                 os.close(copy)
-            os.rename(temporary, target)
+            os.rename(temporary, name, src_dir_fd=target, dst_dir_fd=target)
             return True
         except BaseException:
-            try:
-                os.unlink(temporary)
-            except FileNotFoundError:
-                pass
+            _unlink(temporary, target)
             raise
         finally:
             os.close(source)
 
-    def _copy_index(self) -> None:
-        """While the transaction of another connection keeps it as it is: readers are not kept out (WAL)."""
-        temporary = f"{self._target}/.{FILE}.copying"
-        try:
-            os.unlink(temporary)
-        except FileNotFoundError:
-            pass
-        source = self._connect()
-        try:
-            target = sqlite3.connect(temporary)
+    def _copy_index(self, top: int) -> None:
+        """While the transaction of another connection keeps it as it is: readers are not kept out (WAL).
+
+        It is made in a directory of our own: SQLite opens files by their names, and follows links.
+        """
+        beside = os.path.dirname(os.path.realpath(self._target))
+        with tempfile.TemporaryDirectory(prefix=".tubepost-copying.", dir=beside) as directory:
+            temporary = f"{directory}/{FILE}"
+            source = self._connect()
             try:
-                source.backup(target)
-                # One file, without a log beside it.
-                target.execute("PRAGMA journal_mode=DELETE")
+                target = sqlite3.connect(temporary)
+                try:
+                    source.backup(target)
+                    # One file, without a log beside it.
+                    target.execute("PRAGMA journal_mode=DELETE")
+                finally:
+                    target.close()
             finally:
-                target.close()
-        finally:
-            source.close()
-        if os.geteuid() == 0:
-            found = self._status(self._account.database.path)
-            os.chown(temporary, found.st_uid, found.st_gid)
-        os.chmod(temporary, 0o600)
-        fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        for suffix in ("-wal", "-shm"):
+                source.close()
+            fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                os.unlink(f"{self._target}/{FILE}{suffix}")
-            except FileNotFoundError:
-                pass
-        os.rename(temporary, f"{self._target}/{FILE}")
+                os.fchmod(fd, 0o600)
+                _own(fd, self._status(self._account.database.path))
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            for suffix in ("-wal", "-shm"):
+                _unlink(FILE + suffix, top)
+            os.rename(temporary, FILE, dst_dir_fd=top)
 
     @as_owner
     def _connect(self) -> sqlite3.Connection:
@@ -254,19 +252,45 @@ def _note(found: dict[str, str], part: str, names: list[str]) -> None:
             found[file if file not in found else name] = f"{part}/{name}"
 
 
-def _remove_folder(path: str) -> int:
+def _directory(parent: int, name: str, owner: os.stat_result) -> int:
+    """A directory of the copy, made where it is missing. The mailbox's owner has it, and may have put a link in its
+    place: none is followed, here and wherever something is written."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        pass
+    fd = os.open(name, _DIRECTORY, dir_fd=parent)
+    _own(fd, owner)
+    return fd
+
+
+def _own(fd: int, owner: os.stat_result) -> None:
+    if os.geteuid() == 0:
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def _unlink(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+
+
+def _remove_folder(top: int, name: str) -> int:
     """Of the copy. Returns how many messages it had."""
+    if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
+        return 0
     count = 0
-    for part in ("new", "cur", "tmp"):
-        try:
-            names = os.listdir(f"{path}/{part}")
-        except FileNotFoundError:
-            continue
-        for name in names:
-            os.unlink(f"{path}/{part}/{name}")
-            count += part != "tmp"
-        os.rmdir(f"{path}/{part}")
-    for name in os.listdir(path):
-        os.unlink(f"{path}/{name}")
-    os.rmdir(path)
+    folder = os.open(name, _DIRECTORY, dir_fd=top)
+    try:
+        for part in ("new", "cur"):
+            try:
+                fd = os.open(part, _DIRECTORY, dir_fd=folder)
+            except OSError:
+                continue
+            count += len(os.listdir(fd))
+            os.close(fd)
+    finally:
+        os.close(folder)
+    shutil.rmtree(name, dir_fd=top)
     return count
