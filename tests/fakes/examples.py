@@ -23,6 +23,8 @@ from tests.fakes.imap import Client, FakeImapd, play
 
 FOLDER = Path(__file__).parents[1] / "transcripts" / "rfc"
 _PLACE = re.compile(r"<([a-z][a-z0-9]*|\*)>")
+_MESSAGE = "Subject: number 1\r\n\r\nbody\r\n"
+_LITERAL = f" {{{len(_MESSAGE)}+}}\r\n{_MESSAGE}"
 _STATUS = re.compile(r"(\S+ (?:OK|NO|BAD|BYE|PREAUTH))(?: (\[[^\]]*\]))?(?: .*)?\Z", re.DOTALL)
 
 
@@ -183,9 +185,12 @@ class _Player:
         elif words[0] == "quota":
             self.server.limit(words[1], quota_bytes=int(words[2]), quota_messages=int(words[3]))
         elif words[0] == "mail":
-            other = await self.other("alice")
-            for number in range(int(words[2])):
-                await other.append(words[1], f"Subject: number {number + 1}\r\n\r\nbody\r\n")
+            # Many at once (RFC 3502).
+            left = int(words[2])
+            while left > 0:
+                some = min(left, int(self.scene.settings.get("imapd_message_limit", "50")))
+                await (await self.other("alice")).ok(f"append {words[1]}" + _LITERAL * some)
+                left -= some
         elif words[0] == "append":
             head, _, message = text.partition("\r\n")
             _, mailbox, *flags = head.split(" ", 2)
