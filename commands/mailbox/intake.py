@@ -10,6 +10,7 @@ from tubepost.common.mail.structure import header_block, scan_fields
 from tubepost.common.mail.summary import message_ids
 from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.maildir.summaries import id_text
 from tubepost.common.mailbox.store import NoSuchMessage
 
 # What is on its way at once: messages (each is an open file), octets.
@@ -70,7 +71,7 @@ def message_id_of(header: bytes) -> str:
     for name, value in scan_fields(header, 0, len(header)):
         if name == b"message-id":
             found = message_ids(value)
-            return found[0].decode("latin-1") if found else ""
+            return id_text(found[0]) if found else ""
     return ""
 
 

@@ -20,7 +20,7 @@ from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.commands.mailbox.intake import HEADER, Item, SourceFolder, message_id_of
 
 _FROM = re.compile(
-    rb"From (?P<sender>[^\r\n]*?) +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?P<month>[A-Z][a-z][a-z]) +(?P<day>[0-9]{1,2})"
+    rb"From (?P<sender>[^\r\n]*?) ++(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?P<month>[A-Z][a-z][a-z]) +(?P<day>[0-9]{1,2})"
     rb" (?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?(?: [A-Za-z][A-Za-z ]*)?"
     rb"(?: (?P<early>[+-][0-9]{4}))? (?P<year>[0-9]{4})(?: (?P<late>[+-][0-9]{4}))?[^\r\n]*"
 )

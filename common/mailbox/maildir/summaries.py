@@ -139,22 +139,23 @@ def _values(content: int, thread: str, headers: bytes, summary: Summary) -> tupl
         summary.from_mailbox,
         summary.to_mailbox,
         summary.cc_mailbox,
-        _text(summary.message_id),
-        _text(summary.in_reply_to),
-        " ".join(map(_text, summary.references)),
+        id_text(summary.message_id),
+        id_text(summary.in_reply_to),
+        " ".join(map(id_text, summary.references)),
         summary.attachments,
         content,
     )
 
 
-def _text(value: bytes) -> str:
-    """An id, in which there may be a space (within quotes): references are kept side by side, with spaces between."""
+def id_text(value: bytes) -> str:
+    """A message-id as the index has it: there may be a space in one (within quotes), and references are kept side by
+    side with spaces between."""
     return value.decode("latin-1").replace(" ", "\x1f")
 
 
 def _thread(folder: "Folder", emailid: str, summary: Summary) -> str:
     """RFC 8474 5.2: messages that refer to one another share it. What was once told does not change."""
-    names = [_text(name) for name in (*summary.references, summary.in_reply_to, summary.message_id) if name]
+    names = [id_text(name) for name in (*summary.references, summary.in_reply_to, summary.message_id) if name]
     if not names:
         return f"T{emailid[1:]}"
     database = folder.database

@@ -17,7 +17,7 @@ from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.commands.mailbox import mbox
 from tubepost.commands.mailbox.address import parse_address
 from tubepost.commands.mailbox.exporting import Writer, _export, _Maildir, _Mbox
-from tubepost.commands.mailbox.intake import Intake, Item, Known, Source, batches, transfer
+from tubepost.commands.mailbox.intake import Intake, Item, Known, Source, batches, message_id_of, transfer
 from tubepost.commands.mailbox.maildir import MaildirSource
 from tubepost.commands.mailbox.places import matches
 from tubepost.commands.mailbox.query import parse
@@ -263,6 +263,20 @@ def test_known_by_id_and_size_or_date(tmp_path: Path) -> None:
     assert not known.take(Item(6, "", len(b"A: b\r\n\r\n"), 401, ()))
     assert known.take(Item(7, "", len(b"A: b\r\n\r\n"), 400, ()))
     assert not known.take(Item(8, "", len(b"A: b\r\n\r\n"), 400, ()))
+
+
+def test_an_id_with_a_space_is_known_again(tmp_path: Path) -> None:
+    account = MaildirAccount(str(tmp_path / "m"))
+    folder = account.folder("INBOX")
+    header = b'Message-ID: <"a b"@x.example>\n'
+    draft = folder.draft()
+    draft.write(header + b"\nx\n")
+    draft.finish()
+    draft.set((), 1_700_000_000)
+    folder.append([draft])
+    # The size is not right: it is known by its id and date.
+    assert Known(folder).take(Item(1, message_id_of(header), 999, 1_700_000_000, ()))
+    account.close()
 
 
 def test_batches_are_bounded() -> None:
