@@ -1,29 +1,26 @@
 """Octets in and out: events of the reader one at a time, output gathered, compression below (RFC 4978)."""
 
-import asyncio
 import zlib
 
 from tubepost.common.imap.reader import Event, Reader
 
-from tubepost.common.net.streams import Channel
+from tubepost.common.skeleton.conversation import Conversation, Gone, Host
+from tubepost.common.skeleton.stream import Peer
 
-from tubepost.services.imapd.gone import Gone
-
-# Input that waits while a command runs; a client that sends more is not read from.
-_AHEAD = 128 * 1024
 # Output that is gathered before it is written.
 _GATHER = 64 * 1024
 # What one piece of compressed input may become at a time.
 _INFLATE = 256 * 1024
 
 
-class Connection(Channel):
-    """What a session sits on. ``leaving``: the program is to end; ``compressed``: COMPRESS is in use."""
+class Connection(Conversation):
+    """What a session sits on. ``compressed``: COMPRESS is in use."""
 
-    def __init__(self, reader: Reader) -> None:
-        super().__init__()
+    ahead = 128 * 1024
+
+    def __init__(self, server: Host, peer: Peer, reader: Reader) -> None:
+        super().__init__(server, peer)
         self.reader = reader
-        self.leaving = False
         self.compressed = False
         self._deflate: zlib._Compress | None = None
         self._inflate: zlib._Decompress | None = None
@@ -32,10 +29,7 @@ class Connection(Channel):
         self._out: list[bytes] = []
         self._out_size = 0
         self._flushes = 0
-        self._input: asyncio.Future[None] | None = None
         self._woken = False
-        self._reading = True
-        self._timed_out = False
         self._sent = self._received = 0
 
     # Input
@@ -47,11 +41,9 @@ class Connection(Channel):
             self._unpack()
         else:
             self.reader.feed(data)
-        full = self._packed or self.reader.waiting > _AHEAD
-        if full and self._input is None and self._reading and self._transport is not None:
-            self._reading = False
-            self._transport.pause_reading()
-        self._wake_reader()
+        if self._packed or self.reader.waiting > self.ahead:
+            self.hold_input()
+        self.wake_up()
 
     def _unpack_more(self) -> None:
         assert self._inflate is not None
@@ -65,30 +57,20 @@ class Connection(Channel):
 
     def _unpack(self) -> None:
         """RFC 4978 4: what is read is bounded, whatever the few octets sent would become; the rest has to wait."""
-        while self._packed and not self.closed and self.reader.waiting <= _AHEAD:
+        while self._packed and not self.closed and self.reader.waiting <= self.ahead:
             self._unpack_more()
 
     def forget_input(self) -> None:
         self.reader.take_rest()
 
     def lost(self, timed_out: bool) -> None:
-        self._timed_out = timed_out
         if timed_out and self._input is not None and self._transport is not None and not self._paused:
             # RFC 9051 7.1.5: between two commands the client is told why.
             farewell = b"* BYE Autologout; idle for too long\r\n"
             if self._deflate is not None:
                 farewell = self._deflate.compress(farewell) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
             self._transport.write(farewell)
-        self._wake_reader()
-
-    def _wake_reader(self) -> None:
-        if self._input is not None and not self._input.done():
-            self._input.set_result(None)
-
-    def leave(self) -> None:
-        """The program is to end: say so between two commands."""
-        self.leaving = True
-        self._wake_reader()
+        super().lost(timed_out)
 
     async def next_event(self, *, wakeable: bool = False) -> Event | None:
         """What the client sent next; None when there is news (only if ``wakeable``). Raises Gone."""
@@ -100,18 +82,11 @@ class Connection(Channel):
                 # What is there is not enough, however much it is (a literal that is kept in memory).
                 self._unpack_more()
                 continue
-            if not self._reading and self._transport is not None:
-                self._reading = True
-                self._transport.resume_reading()
             if self.closed or self.leaving:
                 raise Gone
             if wakeable and self._woken:
                 return None
-            self._input = self.loop.create_future()
-            try:
-                await self._input
-            finally:
-                self._input = None
+            await self.more_input()
 
     # Output
 
@@ -151,10 +126,7 @@ class Connection(Channel):
     async def drain_out(self) -> None:
         """Write, and wait while the client is slow. Raises Gone."""
         self.flush()
-        try:
-            await self.drain()
-        except ConnectionError:
-            raise Gone from None
+        await self.drained()
 
     def compress(self) -> None:
         """From the next octet on, in both directions (RFC 4978)."""

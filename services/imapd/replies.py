@@ -23,6 +23,10 @@ class No(Exception):
         self.code = code
 
 
+class Answered(Exception):
+    """The tagged answer was sent by the command itself."""
+
+
 class UidRequired(BadCommand):
     """A message number where only UIDs may be used (RFC 9586 3)."""
 

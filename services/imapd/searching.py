@@ -14,10 +14,10 @@ from tubepost.common.mailbox.maildir import summaries
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.search import Context, Evaluation, Progress
 from tubepost.common.mailbox.view import View, ranges
+from tubepost.common.skeleton.conversation import Gone
 from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd import relevance
-from tubepost.services.imapd.gone import Gone
 from tubepost.services.imapd.relevance import Loosened
 from tubepost.services.imapd.selected import Selected
 

@@ -86,8 +86,12 @@ class Selected:
             self._view = await self.mailbox.work(self._load)
 
     async def check_rights(self) -> None:
-        """RFC 4314 4: what a command takes is asked of the list as it is now, not as it was at SELECT."""
+        """RFC 4314 4: what a command takes is asked of the list as it is now, not as it was at SELECT.
+
+        Raises NoSuchFolder when another client has renamed or removed the mailbox.
+        """
         async with self.mailbox.lock:
+            self.folder.status()
             self.refresh_rights()
 
     def refresh_rights(self) -> None:

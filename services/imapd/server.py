@@ -3,17 +3,17 @@
 import asyncio
 import contextlib
 import os
-import ssl
 from typing import Protocol
 
 from tubepost.common.wire import auth, notify
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
 from tubepost.common.bus.errors import BusError, Refusal
-from tubepost.common.skeleton import stream
 from tubepost.common.skeleton.authentication import Authenticator
+from tubepost.common.skeleton.conversation import Server
 from tubepost.common.skeleton.mailboxes import Mailbox, Mailboxes
 from tubepost.common.skeleton.process import Process
+from tubepost.common.skeleton.stream import Peer
 from tubepost.common.skeleton.tls import ServerTls
 
 from tubepost.services.imapd.commands.uses import parse_folders
@@ -37,23 +37,19 @@ class Listener(Protocol):
     def wake(self) -> None: ...
 
 
-class Imapd(stream.Service):
+class Imapd(Server[Session]):
     """One process, many sessions."""
 
-    tls: ServerTls
     auth: Authenticator
 
     def __init__(self, process: Process) -> None:
         super().__init__(process)
-        self.sessions: set[Session] = set()
         self._by_folder: dict[tuple[str, int], set[Listener]] = {}
         self._by_user: dict[str, int] = {}
         self._closing = asyncio.Event()
-        self._flushes: set[asyncio.Task[None]] = set()
         self._subscription: asyncio.Task[None] | None = None
         self.noticing: set[Session] = set()
         """Those that want to hear of more than the selected mailbox (NOTIFY)."""
-        self._stopping: asyncio.Task[None] | None = None
         self._known: dict[str, tuple[float, User | None]] = {}
 
     async def open(self) -> None:
@@ -66,51 +62,31 @@ class Imapd(stream.Service):
         self.auto_folders = parse_folders(config.imapd_auto_folders)
         self._notify = self.process.client(config.notify_service_name)
         self._subscription = self.process.loop.create_task(self._listen())
-        self._stopping = self.process.loop.create_task(self._await_stop())
+        # Sessions last for hours: they are ended when the program is to go, not waited for.
+        self.end_sessions(self.process.stopping)
 
     async def close(self) -> None:
-        for task in (self._subscription, self._stopping):
-            if task is not None:
-                task.cancel()
+        if self._subscription is not None:
+            self._subscription.cancel()
         self.watch.close()
         self._closing.set()
-        if self._flushes:
-            await asyncio.wait(self._flushes)
+        await super().close()
         self.mailboxes.close()
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._flushes)
-
-    @property
-    def guests(self) -> set[Session]:
-        return self.sessions
 
     @property
     def farewell(self) -> bytes:
         # Before TLS nothing can be said, and there is no slot for that. RFC 9051 7.1.5, RFC 5530 3
         return b"" if self.tls.wrapper else TOO_MANY
 
-    def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
-        return self.tls.wrapping()
-
-    def connected(self, peer: stream.Peer) -> asyncio.Protocol:
-        session = Session(self, peer)
-        self.sessions.add(session)
-        return session
+    def session(self, peer: Peer) -> Session:
+        return Session(self, peer)
 
     def forget(self, session: Session) -> None:
-        """The session is over."""
         self.logged_out(session)
-        self.sessions.discard(session)
-        self.ended()
+        super().forget(session)
 
-    async def _await_stop(self) -> None:
-        """IMAP sessions last for hours: they are ended when the program is to go, not waited for."""
-        await self.process.stopping.wait()
+    def ending(self) -> None:
         self._closing.set()
-        for session in tuple(self.sessions):
-            session.leave()
 
     # Users
 
@@ -239,6 +215,4 @@ class Imapd(stream.Service):
                 mailbox.flushing.discard(folder.id)
                 self.mailboxes.release(mailbox)
 
-        task = self.process.loop.create_task(work())
-        self._flushes.add(task)
-        task.add_done_callback(self._flushes.discard)
+        self.in_background(work())

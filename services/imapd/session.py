@@ -31,8 +31,9 @@ from tubepost.common.system import log
 from tubepost.common.mailbox.maildir.database import is_busy
 from tubepost.common.mailbox.maildir.names import BadName
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage, OverQuota
-from tubepost.common.net.tls import Agreed, HandshakeError
+from tubepost.common.net.tls import Agreed
 from tubepost.common.skeleton.authentication import Asker
+from tubepost.common.skeleton.conversation import Gone
 from tubepost.common.skeleton.mailboxes import Mailbox
 from tubepost.common.skeleton.stream import Peer
 
@@ -41,9 +42,8 @@ from tubepost.services.imapd.capabilities import capabilities
 from tubepost.services.imapd.commands import COMMANDS, Updates
 from tubepost.services.imapd.commands.fetch import tell_arrived
 from tubepost.services.imapd.connection import Connection
-from tubepost.services.imapd.gone import Answered, Gone
 from tubepost.services.imapd.notification import Watching
-from tubepost.services.imapd.replies import No, UidRequired, nonexistent
+from tubepost.services.imapd.replies import Answered, No, UidRequired, nonexistent
 from tubepost.services.imapd.selected import Selected
 from tubepost.services.imapd.upload import Upload
 
@@ -74,16 +74,18 @@ _LITERAL_BEFORE_LOGIN = 8192
 class Session(Connection):
     """Commands use: ``send``, ``flush``, ``user``, ``mailbox``, ``selected``, ``enabled``, ``scanner``."""
 
+    server: "Imapd"
+
     def __init__(self, server: "Imapd", peer: Peer) -> None:
         super().__init__(
+            server,
+            peer,
             Reader(
                 line_limit=server.config.imapd_line_length_limit,
                 literal_limit=_LITERAL_BEFORE_LOGIN,
                 verbs=COMMANDS,
-            )
+            ),
         )
-        self.server = server
-        self.peer = peer
         self.asker = Asker(address=peer.address, local=peer.local_address)
         self.user: User | None = None
         self.mailbox: Mailbox | None = None
@@ -103,85 +105,52 @@ class Session(Connection):
         self.extra: dict[str, object] = {}
         """What a command keeps for later ones, by the command's name."""
         self._patience: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
         self._failures = 0
-        self._crowded_out = False
-        self._silent_since = self.loop.time()
 
     # The connection
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if self._task is None:
-            self._task = self.loop.create_task(self._live())
-            self.server.process.spawn(self._task)
-
-    def handshake_failed(self, error: HandshakeError) -> None:
-        """TLS from the beginning did not come about."""
-        self.server.tls.failed(self.client, error)
-        self.server.forget(self)
-
     @property
-    def address(self) -> str:
-        return self.peer.address
+    def has_proven(self) -> bool:
+        return self.user is not None
 
-    @property
-    def idle(self) -> tuple[int, float] | None:
-        """See ``crowd.Guest``."""
-        waits = self._input is not None or self._handshaking or self._transport is None
-        if not waits or self.closed or self._crowded_out or self.user is not None:
-            return None
-        return 0, self._silent_since
-
-    def make_way(self) -> None:
-        """All slots are taken."""
-        self._crowded_out = True
-        if self._input is not None and not self.is_crowded:
-            self.leave()
-        elif self._transport is not None:
-            self._transport.abort()
+    def say_full(self) -> None:
+        self.leave()
 
     def wake(self) -> None:
         """Something has changed in a mailbox that this session looks at."""
         self._woken = True
         if self.idling or self.notifying:
-            self._wake_reader()
+            self.wake_up()
 
     # Life
 
-    async def _live(self) -> None:
+    async def converse(self) -> str:
         try:
             await self._converse()
         except Gone:
             self._say_bye()
-        except Exception as error:
-            log.panic(f"{self.who}: {type(error).__name__}: {error}")
-            self.send(b"* BYE [UNAVAILABLE] Internal error; it was logged\r\n")
-        finally:
-            self.flush()
-            if not self.closed:
-                self.finish()
-            if self.upload is not None:
-                self.upload.discard()
-            self.unselect()
-            self.stop_notifying()
-            if self.mailbox is not None:
-                self.server.mailboxes.release(self.mailbox)
-                log.info(f"{self.who}: logged out, in={self._received} out={self._sent}")
-            self.server.forget(self)
+            raise
+        return ""
+
+    def break_down(self) -> None:
+        self.send(b"* BYE [UNAVAILABLE] Internal error; it was logged\r\n")
+
+    def settle(self, reason: str) -> None:
+        if self.upload is not None:
+            self.upload.discard()
+        self.unselect()
+        self.stop_notifying()
+        if self.mailbox is not None:
+            self.server.mailboxes.release(self.mailbox)
+            log.info(f"{self.who}: logged out, in={self._received} out={self._sent}")
 
     def _say_bye(self) -> None:
-        if self._crowded_out and not self.closed:
+        if self.crowded_out and not self.closed:
             self.send(TOO_MANY)
         elif self.leaving and not self.closed:
             self.send(b"* BYE Server is going down; please come again\r\n")
-        elif self._timed_out:
+        elif self.timed_out:
             log.info(f"{self.who}: disconnected for inactivity")
-
-    @property
-    def client(self) -> str:
-        """For the log lines of TLS."""
-        return f"unknown[{self.peer.address}]"
 
     @property
     def who(self) -> str:
@@ -326,7 +295,7 @@ class Session(Connection):
                 raise UidRequired("Only UIDs can be used now")
             expunges = found.updates
             if self.selected is not None and found.state == "selected" and command.verb not in _LEAVING:
-                await self.selected.prepare()
+                await updates.prepare(self, self.selected)
             if self.watching is not None and self.watching.pending and command.verb in _NAMING:
                 await self.watching.tell()
             answer = await found.run(self, command)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, NoReturn
 from tubepost.common.imap.write import compact
 
 from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.skeleton.conversation import Gone
 
 from tubepost.services.imapd import contexts
 from tubepost.services.imapd.commands.table import Updates
-from tubepost.services.imapd.gone import Gone
 from tubepost.services.imapd.rights import permitted
 from tubepost.services.imapd.selected import Selected
 
@@ -37,16 +37,18 @@ async def announce(session: "Session", expunges: Updates) -> None:
 
 async def _look(session: "Session", selected: Selected, expunges: Updates) -> None:
     mailbox = selected.mailbox
-    if await mailbox.quick(_is_stale, session, selected):
-        await mailbox.work(selected.folder.sync)
     async with mailbox.lock:
-        unclaimed = _is_unclaimed(session, selected)
-        if not unclaimed:
-            _compare(session, selected, expunges)
-    if unclaimed:
+        stale = _is_stale(session, selected)
+        state = mailbox.account.state()
+        complete = not stale and (state == selected.state or not _is_unclaimed(session, selected))
+        if complete:
+            _compare(session, selected, expunges, state)
+    if not complete:
+        if stale:
+            await mailbox.work(selected.folder.sync)
         await claim_recent(session, selected)
         async with mailbox.lock:
-            _compare(session, selected, expunges)
+            _compare(session, selected, expunges, mailbox.account.state())
     if selected.context_news:
         await contexts.tell(session, selected)
 
@@ -59,9 +61,8 @@ def _is_stale(session: "Session", selected: Selected) -> bool:
     return folder.stale()
 
 
-def _compare(session: "Session", selected: Selected, expunges: Updates) -> None:
-    """Under the lock of the account."""
-    state = selected.mailbox.account.state()
+def _compare(session: "Session", selected: Selected, expunges: Updates, state: tuple[int, int]) -> None:
+    """With the account as it is now; under its lock."""
     selected.refresh_rights()
     if "r" not in selected.rights:
         # RFC 4314 4: who may not read it any more hears no more of it.
@@ -70,7 +71,21 @@ def _compare(session: "Session", selected: Selected, expunges: Updates) -> None:
     pending = pending or selected.skipped or bool(selected.untold)
     if state != selected.state or pending:
         tell(session, selected, expunges)
-        selected.state = state
+        # What came after ``claim_recent`` is to be claimed the next time.
+        selected.state = state if not _is_unclaimed(session, selected) else None
+
+
+async def prepare(session: "Session", selected: Selected) -> None:
+    """Before a command. A mailbox that was renamed meanwhile stays selected (RFC 2180 3.4); raises what
+    ``Selected.prepare`` raises."""
+    try:
+        await selected.prepare()
+    except NoSuchFolder:
+        try:
+            await _follow(session, selected)
+            await selected.prepare()
+        except NoSuchFolder:
+            _part(session, "The selected mailbox was deleted")
 
 
 def _part(session: "Session", text: str) -> NoReturn:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from tubepost.common.mail.lines import Input
 from tubepost.common.smtp import command, extensions
 from tubepost.common.smtp.command import AddressError, CommandError
 from tubepost.common.smtp.content import ChunkContent, DataContent, Skipped, worth_skipping
@@ -57,10 +58,11 @@ class Settings:
     policy: str = "normalize"
 
 
-class Machine:
+class Machine(Input):
     """One session."""
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.line_limit)
         self.settings = settings
         self.state = State.NEW
         self.name = ""
@@ -74,9 +76,6 @@ class Machine:
         self.tls_required = False
         self.output: list[bytes] = []
         self._ready: deque[Event] = deque()
-        self._buffer = b""
-        self._position = 0
-        self._dropping = False
         self._asked: Event | None = None
         self._errors = 0
         self._data: DataContent | None = None
@@ -89,24 +88,8 @@ class Machine:
 
     def receive(self, data: bytes) -> None:
         """Take in what the client sent."""
-        if self.state is State.CLOSED:
-            return
-        if self._position < len(self._buffer):
-            self._buffer = self._buffer[self._position :] + data
-        else:
-            self._buffer = data
-        self._position = 0
-
-    @property
-    def waiting_input(self) -> int:
-        """Octets received and not looked at yet."""
-        return len(self._buffer) - self._position
-
-    def forget_input(self) -> None:
-        """TLS begins: what came in the clear is nobody's (RFC 3207 4.2)."""
-        self._buffer = b""
-        self._position = 0
-        self._dropping = False
+        if self.state is not State.CLOSED:
+            super().receive(data)
 
     def reply(self, text: str) -> None:
         self.output.append(f"{text}\r\n".encode())
@@ -127,7 +110,7 @@ class Machine:
             elif self.state is State.CHUNK:
                 self._take_chunk()
             else:
-                line = self._next_line()
+                line = self.next_line()
                 if line is None:
                     return None
                 self._obey(line)
@@ -135,31 +118,6 @@ class Machine:
         if isinstance(event, events.Recipient | events.End | events.StartTls):
             self._asked = event
         return event
-
-    def _rest(self) -> bytes:
-        data = self._buffer[self._position :] if self._position else self._buffer
-        self._buffer = b""
-        self._position = 0
-        return data
-
-    def _next_line(self) -> bytes | None:
-        buffer, start, limit = self._buffer, self._position, self.settings.line_limit
-        newline = buffer.find(b"\n", start)
-        if newline < 0:
-            if self._dropping or len(buffer) - start > limit:
-                self._dropping = True
-                self.forget_rest()
-            return None
-        self._position = newline + 1
-        if self._dropping or newline - start > limit:
-            self._dropping = False
-            return b"\0"
-        return buffer[start : newline - 1 if newline > start and buffer[newline - 1] == 13 else newline]
-
-    def forget_rest(self) -> None:
-        """Throw away what is in the buffer; a line that began in it goes on being thrown away."""
-        self._buffer = b""
-        self._position = 0
 
     def _obey(self, line: bytes) -> None:
         try:
@@ -414,7 +372,7 @@ class Machine:
     def _take_content(self) -> None:
         content = self._data
         assert content is not None
-        data, rest = content.feed(self._rest())
+        data, rest = content.feed(self.take_rest())
         if data:
             self._ready.append(events.Content(data))
         if not content.finished:
@@ -432,7 +390,7 @@ class Machine:
     def _take_chunk(self) -> None:
         chunk = self._chunk
         assert chunk is not None
-        data, self._buffer = chunk.feed(self._rest())
+        data, self._buffer = chunk.feed(self.take_rest())
         if data:
             self._ready.append(events.Content(data))
         if chunk.left:
@@ -454,7 +412,7 @@ class Machine:
             self.reply(f"250 2.0.0 Ok: {chunk.received} bytes so far")
 
     def _take_skipped(self, skipped: Skipped) -> None:
-        self._buffer = skipped.feed(self._rest())
+        self._buffer = skipped.feed(self.take_rest())
         if not skipped.left:
             self._skipped = None
             self._wrong(self._skip_reply)

@@ -1,8 +1,6 @@
 """The program: what all its sessions share."""
 
-import asyncio
 import os
-import ssl
 
 from tubepost.common.wire import auth
 from tubepost.common.wire.auth import User
@@ -11,9 +9,10 @@ from tubepost.common.system.commit import GroupCommit
 from tubepost.common.mailbox.maildir import MaildirStore
 from tubepost.common.tables import TableError
 from tubepost.common.tables.match import HostList
-from tubepost.common.skeleton import stream
+from tubepost.common.skeleton.conversation import Server
 from tubepost.common.skeleton.notices import Notices
 from tubepost.common.skeleton.process import Process
+from tubepost.common.skeleton.stream import Peer
 from tubepost.common.skeleton.tables import table_environment
 from tubepost.common.skeleton.tls import ServerTls
 
@@ -21,17 +20,13 @@ from tubepost.services.lmtpd.protocol import Settings
 from tubepost.services.lmtpd.session import Session
 
 
-class Lmtpd(stream.Service):
+class Lmtpd(Server[Session]):
     """One process, many sessions."""
-
-    tls: ServerTls
 
     def __init__(self, process: Process) -> None:
         super().__init__(process)
-        self.sessions: set[Session] = set()
         self.acts = os.geteuid() == 0
         """Mailboxes may belong to others than this process."""
-        self._hurry: asyncio.Task[None] | None = None
         self._tables = table_environment(process)
         self._clients = HostList("lmtpd_authorized_clients", self.config.lmtpd_authorized_clients, self._tables)
         self._take_config()
@@ -56,18 +51,13 @@ class Lmtpd(stream.Service):
         self._notices = Notices(self.process)
         self.store = MaildirStore(self.config.virtual_mailbox_base, self._commit, self._notices.tell)
         self._auth = self.process.client(self.config.auth_service_name)
-        self._hurry = self.process.loop.create_task(self._watch())
+        self.end_sessions(self.process.hurried)
 
     async def close(self) -> None:
-        if self._hurry is not None:
-            self._hurry.cancel()
+        await super().close()
         self._commit.close()
         self._notices.close()
         self._tables.close()
-
-    @property
-    def guests(self) -> set[Session]:
-        return self.sessions
 
     @property
     def farewell(self) -> bytes:
@@ -76,23 +66,8 @@ class Lmtpd(stream.Service):
             return b""
         return f"421 4.3.2 {self.config.myhostname} Error: too many clients, come again later\r\n".encode()
 
-    def wrapping(self) -> tuple[ssl.SSLContext | None, float] | None:
-        return self.tls.wrapping()
-
-    def connected(self, peer: stream.Peer) -> asyncio.Protocol:
-        session = Session(self, peer)
-        self.sessions.add(session)
-        return session
-
-    def forget(self, session: Session) -> None:
-        """The session is over."""
-        self.sessions.discard(session)
-        self.ended()
-
-    async def _watch(self) -> None:
-        await self.process.hurried.wait()
-        for session in tuple(self.sessions):
-            session.leave()
+    def session(self, peer: Peer) -> Session:
+        return Session(self, peer)
 
     async def may_connect(self, address: str) -> bool:
         """Over TCP."""

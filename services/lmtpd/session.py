@@ -12,8 +12,8 @@ from tubepost.common.system import ids, log
 from tubepost.common.bus.errors import BusError, Refusal
 from tubepost.common.mailbox import Content, DeliveryError
 from tubepost.common.mailbox.maildir.quota import Limit
-from tubepost.common.net.streams import Channel
 from tubepost.common.net.tls import HandshakeError
+from tubepost.common.skeleton.conversation import Conversation, Gone
 from tubepost.common.skeleton.stream import Peer
 
 from tubepost.services.lmtpd import events
@@ -24,88 +24,38 @@ from tubepost.services.lmtpd.protocol import Machine
 if TYPE_CHECKING:
     from tubepost.services.lmtpd.server import Lmtpd
 
-# Input that waits while something is done; a client that sends more is not read from.
-_AHEAD = 256 * 1024
 
+class Session(Conversation):
+    ahead = 256 * 1024
+    server: "Lmtpd"
 
-class Gone(Exception):
-    """The client is."""
-
-
-class Session(Channel):
     def __init__(self, server: "Lmtpd", peer: Peer) -> None:
-        super().__init__()
-        self.server = server
-        self.peer = peer
+        super().__init__(server, peer)
         self.machine = Machine(server.settings)
         self._users: list[User] = []
         self._incoming: Incoming | None = None
         self._failure = ""
         self._security = ""
-        self._input: asyncio.Future[None] | None = None
-        self._reading = True
-        self._leaving = False
-        self._crowded_out = False
-        self._silent_since = self.loop.time()
-        self._timed_out = False
 
     # The connection
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        first = self.transport is None
-        super().connection_made(transport)
-        if first:
-            self.server.process.spawn(self.loop.create_task(self._live()))
-
-    def handshake_failed(self, error: HandshakeError) -> None:
-        """TLS from the beginning did not come about."""
-        self.server.tls.failed(self.client, error)
-        self.server.forget(self)
-
     def received(self, data: bytes) -> None:
         self.machine.receive(data)
-        if self._reading and self.machine.waiting_input > _AHEAD and self._transport is not None:
-            self._reading = False
-            self._transport.pause_reading()
-        self._wake()
+        if self.machine.waiting_input > self.ahead:
+            self.hold_input()
+        self.wake_up()
 
     def forget_input(self) -> None:
         self.machine.forget_input()
 
-    def lost(self, timed_out: bool) -> None:
-        self._timed_out = timed_out
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._input is not None and not self._input.done():
-            self._input.set_result(None)
-
     @property
-    def address(self) -> str:
-        return self.peer.address
+    def has_proven(self) -> bool:
+        return bool(self._users) or self.machine.in_content
 
-    @property
-    def idle(self) -> tuple[int, float] | None:
-        """See ``crowd.Guest``."""
-        waits = self._input is not None or self._handshaking or self._transport is None
-        if not waits or self.closed or self._crowded_out or self._users or self.machine.in_content:
-            return None
-        return 0, self._silent_since
-
-    def make_way(self) -> None:
-        """All slots are taken."""
-        self._crowded_out = True
-        if self._input is not None and not self._paused:
-            host = self.server.config.myhostname
-            self.machine.hang_up(f"421 4.3.2 {host} Error: too many clients, come again later", "too many clients")
-            self._wake()
-        elif self._transport is not None:
-            self._transport.abort()
-
-    def leave(self) -> None:
-        """The program is to end at once: between two messages."""
-        self._leaving = True
-        self._wake()
+    def say_full(self) -> None:
+        host = self.server.config.myhostname
+        self.machine.hang_up(f"421 4.3.2 {host} Error: too many clients, come again later", "too many clients")
+        self.wake_up()
 
     async def _next_event(self) -> events.Event:
         """Raises Gone."""
@@ -113,28 +63,18 @@ class Session(Channel):
         while True:
             if self.closed:
                 raise Gone
-            if self._leaving and not machine.in_content:
+            if self.leaving and not machine.in_content:
                 machine.leave()
             event = machine.next_event()
             if event is not None:
                 self._silent_since = self.loop.time()
                 return event
-            self._flush()
-            try:
-                await self.drain()
-            except ConnectionError:
-                raise Gone from None
-            if not self._reading and self._transport is not None:
-                self._reading = True
-                self._transport.resume_reading()
+            self.flush()
+            await self.drained()
             self.expect_by(self.server.config.lmtpd_timeout)
-            self._input = self.loop.create_future()
-            try:
-                await self._input
-            finally:
-                self._input = None
+            await self.more_input()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         output = self.machine.output
         if output:
             self.write(b"".join(output))
@@ -147,27 +87,15 @@ class Session(Channel):
         """For the log."""
         return f"unknown[{self.peer.address}]" if self.peer.address else "local"
 
-    async def _live(self) -> None:
-        reason = ""
-        try:
-            reason = await self._converse()
-        except Gone:
-            reason = "timeout" if self._timed_out else "lost connection"
-        except Exception as error:
-            log.panic(f"{self.client}: {type(error).__name__}: {error}")
-            self.machine.output.clear()
-            self.machine.reply(f"421 4.3.0 {self.server.config.myhostname} Internal error; it was logged")
-            reason = "internal error"
-        finally:
-            self._flush()
-            if not self.closed:
-                self.finish()
-            self._forget_mail()
-            log.info(f"disconnect from {self.client}{f': {reason}' if reason else ''}")
-            self.server.forget(self)
+    def break_down(self) -> None:
+        self.machine.output.clear()
+        self.machine.reply(f"421 4.3.0 {self.server.config.myhostname} Internal error; it was logged")
 
-    async def _converse(self) -> str:
-        """Why it ended; empty: as the client wished."""
+    def settle(self, reason: str) -> None:
+        self._forget_mail()
+        log.info(f"disconnect from {self.client}{f': {reason}' if reason else ''}")
+
+    async def converse(self) -> str:
         server, machine = self.server, self.machine
         self.expect_by(server.config.lmtpd_timeout)
         log.info(f"connect from {self.client}")
@@ -217,7 +145,7 @@ class Session(Channel):
         if self.server.tls.context() is None:
             self.machine.refuse("454 4.7.0 TLS not available due to local problem")
             return
-        self._flush()
+        self.flush()
         try:
             agreed = await self.server.tls.upgrade_channel(self, self.client, b"220 2.0.0 Ready to start TLS\r\n")
         except HandshakeError:

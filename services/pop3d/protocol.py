@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from tubepost.common.mail.lines import Input
+
 from tubepost.services.pop3d import events
 from tubepost.services.pop3d.events import Event
 from tubepost.services.pop3d.maildrop import Maildrop
@@ -65,10 +67,11 @@ class Settings:
 Nothing = Event | None
 
 
-class Machine:
+class Machine(Input):
     """One session."""
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.line_limit)
         self.settings = settings
         self.state = State.AUTHORIZATION
         self.mechanisms: tuple[str, ...] = ()
@@ -82,9 +85,6 @@ class Machine:
         self.commands = 0
         """How many lines were understood as such so far: who sends none is idle."""
         self.output: list[bytes] = []
-        self._buffer = b""
-        self._position = 0
-        self._dropping = False
         self._said = 0
         self._name: str | None = None
         self._errors = 0
@@ -95,24 +95,8 @@ class Machine:
 
     def receive(self, data: bytes) -> None:
         """Take in what the client sent."""
-        if self.state is State.CLOSED:
-            return
-        if self._position < len(self._buffer):
-            self._buffer = self._buffer[self._position :] + data
-        else:
-            self._buffer = data
-        self._position = 0
-
-    @property
-    def waiting_input(self) -> int:
-        """Octets received and not looked at yet."""
-        return len(self._buffer) - self._position
-
-    def forget_input(self) -> None:
-        """TLS begins: what came in the clear is nobody's (RFC 2595 4)."""
-        self._buffer = b""
-        self._position = 0
-        self._dropping = False
+        if self.state is not State.CLOSED:
+            super().receive(data)
 
     def take_output(self) -> bytes:
         data = b"".join(self.output)
@@ -138,29 +122,13 @@ class Machine:
                 return events.Full()
             if self.state is _CLOSED or self._position >= len(self._buffer):
                 return None
-            line = self._next_line()
+            line = self.next_line()
             if line is None:
                 return None
             self.commands += 1
             event = self._respond(line) if self.state is _RESPONSE else self._obey(line)
             if event is not None:
                 return event
-
-    def _next_line(self) -> bytes | None:
-        buffer, start, limit = self._buffer, self._position, self.settings.line_limit
-        newline = buffer.find(b"\n", start)
-        if newline < 0:
-            if self._dropping or len(buffer) - start > limit:
-                self._dropping = True
-                self._buffer = b""
-                self._position = 0
-            return None
-        self._position = newline + 1
-        if self._dropping or newline - start > limit:
-            self._dropping = False
-            # Too long is no command, and no response.
-            return b"\0"
-        return buffer[start : newline - 1 if newline > start and buffer[newline - 1] == 13 else newline]
 
     def _obey(self, line: bytes) -> Event | None:
         try:

@@ -1,6 +1,5 @@
 """One connection: bytes in and out, TLS below, one deadline; what the machine's events ask for."""
 
-import asyncio
 import mmap
 import os
 import sqlite3
@@ -15,9 +14,9 @@ from tubepost.common.system import log
 from tubepost.common.mailbox.maildir.exclusive import InUse, MaildropLock
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
-from tubepost.common.net.streams import Channel
 from tubepost.common.net.tls import Agreed, HandshakeError
 from tubepost.common.skeleton.authentication import Answer, Asker, Exchange
+from tubepost.common.skeleton.conversation import Conversation, Gone
 from tubepost.common.skeleton.mailboxes import Mailbox
 from tubepost.common.skeleton.stream import Peer
 
@@ -28,8 +27,6 @@ from tubepost.services.pop3d.protocol import Machine
 if TYPE_CHECKING:
     from tubepost.services.pop3d.server import Pop3d
 
-# Input that waits while a command runs; a client that sends more is not read from.
-_AHEAD = 64 * 1024
 # Replies to pipelined commands are written together, up to so much.
 _GATHER = 128 * 1024
 # Up to this size a message is read at once, above it is mapped and sent in pieces.
@@ -42,10 +39,6 @@ _AHEAD_FILES = 500
 _CODES: dict[str, str] = {"delayed": "SYS/TEMP", "temporary": "SYS/TEMP", "protocol": "", "mechanism": ""}
 
 
-class Gone(Exception):
-    """The client is."""
-
-
 class Refused(Exception):
     """The maildrop cannot be opened. ``code``: the response code."""
 
@@ -54,11 +47,11 @@ class Refused(Exception):
         self.code = code
 
 
-class Session(Channel):
+class Session(Conversation):
+    server: "Pop3d"
+
     def __init__(self, server: "Pop3d", peer: Peer) -> None:
-        super().__init__()
-        self.server = server
-        self.peer = peer
+        super().__init__(server, peer)
         self.asker = Asker(address=peer.address, local=peer.local_address)
         self.machine = Machine(server.settings)
         self.user: User | None = None
@@ -69,39 +62,21 @@ class Session(Channel):
         self._success: auth.Success | None = None
         self._method = ""
         self._out_size = 0
-        self._input: asyncio.Future[None] | None = None
         self._event: events.Event | None = None
         self._paths: dict[int, str] = {}
-        self._reading = True
-        self._leaving = False
-        self._crowded_out = False
-        self._silent_since = self.loop.time()
-        self._timed_out = False
         self._obeyed = 0
         self._tops = self._retrievals = self._sent = 0
 
     # The connection
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        first = self.transport is None
-        super().connection_made(transport)
-        if first:
-            self.server.process.spawn(self.loop.create_task(self._live()))
-
-    def handshake_failed(self, error: HandshakeError) -> None:
-        """TLS from the beginning did not come about."""
-        self.server.tls.failed(self.client, error)
-        self.server.forget(self)
-
     def received(self, data: bytes) -> None:
         self.machine.receive(data)
-        if self._reading and self.machine.waiting_input > _AHEAD and self._transport is not None:
-            self._reading = False
-            self._transport.pause_reading()
-        if self._input is not None and self._folder is not None and not self._leaving:
+        if self.machine.waiting_input > self.ahead:
+            self.hold_input()
+        if self._input is not None and self._folder is not None and not self.leaving:
             self._serve()
         else:
-            self._wake()
+            self.wake_up()
 
     def _serve(self) -> None:
         """While the session waits for input: what can be answered at once is, without waking its task."""
@@ -112,15 +87,15 @@ class Session(Channel):
                 if machine.commands != self._obeyed:
                     self._obeyed = machine.commands
                     self.expect_by(self.server.config.pop3d_timeout)
-                self._flush()
+                self.flush()
                 if not self._paused and self._reading:
                     return
                 break
             if event.__class__ is not events.Retrieve or self._paused or not self._answer_now(event):
                 self._event = event
             elif self._out_size > _GATHER:
-                self._flush()
-        self._wake()
+                self.flush()
+        self.wake_up()
 
     def _answer_now(self, event: events.Event) -> bool:
         """RETR of a small message whose file is where it was. False: nothing was done."""
@@ -153,39 +128,13 @@ class Session(Channel):
     def forget_input(self) -> None:
         self.machine.forget_input()
 
-    def lost(self, timed_out: bool) -> None:
-        self._timed_out = timed_out
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._input is not None and not self._input.done():
-            self._input.set_result(None)
-
     @property
-    def address(self) -> str:
-        return self.peer.address
+    def has_proven(self) -> bool:
+        return self.user is not None
 
-    @property
-    def idle(self) -> tuple[int, float] | None:
-        """See ``crowd.Guest``."""
-        waits = self._input is not None or self._handshaking or self._transport is None
-        if not waits or self.closed or self._crowded_out or self.user is not None:
-            return None
-        return 0, self._silent_since
-
-    def make_way(self) -> None:
-        """All slots are taken."""
-        self._crowded_out = True
-        if self._input is not None and not self._paused:
-            self.write(self.server.farewell or b"-ERR [SYS/TEMP] Too many clients, come again later\r\n")
-            self.leave()
-        elif self._transport is not None:
-            self._transport.abort()
-
-    def leave(self) -> None:
-        """The program is to end at once: between two commands."""
-        self._leaving = True
-        self._wake()
+    def say_full(self) -> None:
+        self.write(self.server.farewell or b"-ERR [SYS/TEMP] Too many clients, come again later\r\n")
+        self.leave()
 
     async def _next_event(self) -> events.Event:
         """Raises Gone."""
@@ -193,7 +142,7 @@ class Session(Channel):
         while True:
             if self.closed:
                 raise Gone
-            if self._leaving:
+            if self.leaving:
                 machine.leave()
             event, self._event = self._event, None
             if event is None:
@@ -205,19 +154,11 @@ class Session(Channel):
             if event is not None:
                 self._silent_since = self.loop.time()
                 return event
-            self._flush()
+            self.flush()
             await self._drain()
-            if not self._reading and self._transport is not None:
-                self._reading = True
-                self._transport.resume_reading()
-            self._input = self.loop.create_future()
-            try:
-                if not self.closed:
-                    await self._input
-            finally:
-                self._input = None
+            await self.more_input()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         output = self.machine.output
         if output:
             data = b"".join(output)
@@ -233,41 +174,16 @@ class Session(Channel):
         if self.user is not None:
             # It has the time of one command for each portion.
             self.expect_by(self.server.config.pop3d_timeout)
-        try:
-            await self.drain()
-        except ConnectionError:
-            raise Gone from None
+        await self.drained()
 
     # Life
-
-    @property
-    def client(self) -> str:
-        """For the log lines of TLS."""
-        return f"unknown[{self.peer.address}]"
 
     @property
     def who(self) -> str:
         """For the log."""
         return f"{self.user.name} [{self.peer.address}]" if self.user is not None else f"[{self.peer.address}]"
 
-    async def _live(self) -> None:
-        reason = ""
-        try:
-            reason = await self._converse()
-        except Gone:
-            # RFC 1939 3: whoever is silent too long is left without a word, and nothing is removed.
-            reason = "timeout" if self._timed_out else "lost connection"
-        except Exception as error:
-            log.panic(f"{self.who}: {type(error).__name__}: {error}")
-            reason = "internal error"
-        finally:
-            self._flush()
-            if not self.closed:
-                self.finish()
-            self._settle(reason)
-            self.server.forget(self)
-
-    def _settle(self, reason: str) -> None:
+    def settle(self, reason: str) -> None:
         if self._exchange is not None:
             self._exchange.abandon()
         if self._lock is not None:
@@ -281,11 +197,10 @@ class Session(Channel):
                 f"retr={self._retrievals} del={removed}/{messages} out={self._sent}"
             )
             self.server.mailboxes.release(self.mailbox)
-        elif reason and not self._leaving:
+        elif reason and not self.leaving:
             log.debug(f"{self.who}: {reason} before login")
 
-    async def _converse(self) -> str:
-        """Why it ended; empty: as the client wished."""
+    async def converse(self) -> str:
         server, machine = self.server, self.machine
         self.expect_by(server.config.pop3d_login_timeout)
         if server.tls.wrapper and self.transport is not None:
@@ -299,7 +214,7 @@ class Session(Channel):
                 case events.Retrieve():
                     await self._retrieve(event)
                 case events.Full():
-                    self._flush()
+                    self.flush()
                     await self._drain()
                 case events.Hangup():
                     return event.reason
@@ -330,7 +245,7 @@ class Session(Channel):
         self.asker.binding = self.server.tls.binding(self.transport)
 
     async def _start_tls(self) -> None:
-        self._flush()
+        self.flush()
         try:
             agreed = await self.server.tls.upgrade_channel(self, self.client, b"+OK Begin TLS negotiation now\r\n")
         except HandshakeError:
@@ -353,7 +268,7 @@ class Session(Channel):
     # Login
 
     async def _log_in(self, mechanism: str, initial: bytes | None, method: str) -> None:
-        self._flush()
+        self.flush()
         self._method = method
         self._exchange = self.server.auth.exchange(self.asker)
         await self._answered(await self._exchange.begin(mechanism, initial))
@@ -510,7 +425,7 @@ class Session(Channel):
     async def _pressed(self) -> None:
         """Write when enough was gathered. Raises Gone."""
         if self._out_size > _GATHER:
-            self._flush()
+            self.flush()
             await self._drain()
 
     async def _stream(self, pieces: Iterator[bytes]) -> None:
@@ -527,7 +442,7 @@ class Session(Channel):
         machine, mailbox = self.machine, self.mailbox
         drop = machine.maildrop
         assert drop is not None and mailbox is not None
-        self._flush()
+        self.flush()
         removed = True
         if drop.deleted:
             try:

@@ -96,14 +96,14 @@ class Contents(Lines):
         if self._data is not None:
             if not self._buffered():
                 return False
-            content, rest = self._data.feed(self._take_buffer())
+            content, rest = self._data.feed(self.take_rest())
             finished = self._data.finished
         else:
             chunk = self._chunk
             assert chunk is not None
             if chunk.left and not self._buffered():
                 return False
-            content, rest = chunk.feed(self._take_buffer())
+            content, rest = chunk.feed(self.take_rest())
             finished = not chunk.left
         self._buffer = rest
         self._position = 0
@@ -123,7 +123,7 @@ class Contents(Lines):
         assert skipped is not None
         if skipped.left and not self._buffered():
             return False
-        self._buffer = skipped.feed(self._take_buffer())
+        self._buffer = skipped.feed(self.take_rest())
         if skipped.left:
             return True
         self._skipped = None

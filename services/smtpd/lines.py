@@ -1,5 +1,7 @@
 """What a session has received, cut into command lines (RFC 5321 2.3.8, 4.5.3.1.4). Pure."""
 
+from tubepost.common.mail.lines import Input
+
 from tubepost.services.smtpd import authentication
 from tubepost.services.smtpd.ledger import Ledger
 from tubepost.services.smtpd.settings import Settings
@@ -9,39 +11,27 @@ from tubepost.services.smtpd.tables import State
 _CLOSED, _AUTH = State.CLOSED, State.AUTH
 
 
-class Lines(Ledger):
+class Lines(Ledger, Input):
     """The input of ``protocol.Machine``: what came in and was not looked at yet, and its next line."""
 
     def __init__(self, settings: Settings, client: str) -> None:
-        super().__init__(settings, client)
+        Ledger.__init__(self, settings, client)
+        Input.__init__(self, settings.line_length_limit)
         self.auth_active = False
         """AUTH may be used by this client."""
         self.bare_newline_policy = settings.forbid_bare_newline
         self.pipelined_wrongly = False
-        self._buffer = b""
-        self._position = 0
-        self._dropping = False
 
     def receive(self, data: bytes) -> None:
         """Take in what the client sent."""
-        if self.state is _CLOSED:
-            return
-        if self._position < len(self._buffer):
-            self._buffer = self._buffer[self._position :] + data if self._position else self._buffer + data
-        else:
-            self._buffer = data
-        self._position = 0
+        if self.state is not _CLOSED:
+            Input.receive(self, data)
 
     def close(self, reason: str = "") -> None:
         """No further input counts."""
         self._buffer = b""
         self._position = 0
         super().close(reason)
-
-    @property
-    def waiting_input(self) -> int:
-        """Bytes received and not looked at yet."""
-        return len(self._buffer) - self._position
 
     def _buffered(self) -> bool:
         return self._position < len(self._buffer)
@@ -113,14 +103,3 @@ class Lines(Ledger):
         self.reply("554 5.5.0 Error: SMTP protocol synchronization")
         self.close()
         return True
-
-    def _take_buffer(self) -> bytes:
-        data = self._buffer[self._position :] if self._position else self._buffer
-        self._buffer = b""
-        self._position = 0
-        return data
-
-    def _forget_input(self) -> None:
-        self._buffer = b""
-        self._position = 0
-        self._dropping = False

@@ -157,7 +157,7 @@ class Machine(Contents):
             case events.StartTls():
                 self.count("STARTTLS", 1, 0)
                 # RFC 3207 4.2, CVE-2011-0411: what came in the clear behind the command is not read any more.
-                self._forget_input()
+                self.forget_input()
                 # Not by ``ok``: after errors that would hold the reply back.
                 self.output.append("220 2.0.0 Ready to start TLS\r\n")
             case _:

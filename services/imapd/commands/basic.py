@@ -12,8 +12,7 @@ from tubepost.common.system import log
 
 from tubepost.services.imapd.capabilities import ENABLED, capabilities
 from tubepost.services.imapd.commands.notify import METADATA_GROUP, watch
-from tubepost.services.imapd.gone import Answered
-from tubepost.services.imapd.replies import No, Ok
+from tubepost.services.imapd.replies import Answered, No, Ok
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session

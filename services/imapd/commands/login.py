@@ -9,11 +9,11 @@ from tubepost.common.imap.reader import Command
 from tubepost.common.wire import auth
 from tubepost.common.system import log
 from tubepost.common.net.tls import HandshakeError
+from tubepost.common.skeleton.conversation import Gone
 
 from tubepost.services.imapd.capabilities import capabilities, may_login
 from tubepost.services.imapd.commands.uses import make_folders
-from tubepost.services.imapd.gone import Answered, Gone
-from tubepost.services.imapd.replies import No, Ok
+from tubepost.services.imapd.replies import Answered, No, Ok
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session

