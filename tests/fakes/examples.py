@@ -16,6 +16,7 @@ must be the same wherever the name comes again, in ``C:`` too.
 """
 
 import re
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,13 +174,13 @@ class _Player:
         ``do COMMAND``          another client of alice does this; ``NAME do COMMAND`` one of somebody else.
                                 ``{N}`` stands for a literal's announcement and CRLF is written ``\\r\\n``
         ``quota NAME BYTES MESSAGES``
-        ``lose``                the client of the example is gone, another comes
+        ``deflate``             from here on all is compressed, both ways
         """
         words = text.split()
-        if words[0] == "connect":
+        if words[0] == "deflate":
+            self.deflate(await self.example())
+        elif words[0] == "connect":
             self.client = await self.server.connect()
-        elif words[0] == "lose":
-            self.client = None
         elif words[0] == "login":
             self.client = await self.server.log_in(words[1], *words[2:])
         elif words[0] == "quota":
@@ -201,6 +202,14 @@ class _Player:
             await self.do(words[0], text.partition(" do ")[2])
         else:
             raise ValueError(f"{self.scene.where}: what is {text!r}?")
+
+    @staticmethod
+    def deflate(client: Client) -> None:
+        pack, unpack = zlib.compressobj(wbits=-15), zlib.decompressobj(wbits=-15)
+        write, transport = client.write, client.transport
+        sent = transport.write
+        client.write = lambda data: write(pack.compress(data) + pack.flush(zlib.Z_SYNC_FLUSH))  # type: ignore[method-assign]
+        transport.write = lambda data: sent(unpack.decompress(bytes(data)))  # type: ignore[method-assign]
 
     async def do(self, name: str, command: str) -> None:
         await (await self.other(name)).ok(
