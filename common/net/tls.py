@@ -15,7 +15,7 @@ from typing import cast
 
 from tubepost.common.system import log
 from tubepost.common.config import Config
-from tubepost.common.net import certificates
+from tubepost.common.net import certificates, clientcerts
 from tubepost.common.net.certificates import PeerCertificate, ServerCertificates
 from tubepost.common.net.servernames import Find, ServerNames
 
@@ -231,6 +231,8 @@ def server_certificates(
         if settings.asks:
             context.verify_mode = ssl.CERT_REQUIRED if settings.requires else ssl.CERT_OPTIONAL
             load_authorities(context, authorities, path, default=config.tls_append_default_CA)
+            if not settings.requires:
+                clientcerts.accept_any(context)
         return context
 
     try:
@@ -313,7 +315,7 @@ def agreed(transport: asyncio.BaseTransport, digest: str = "sha256", *, verified
     der = tls.getpeercert(binary_form=True)
     certificate = None
     if der:
-        trusted = tls.context.verify_mode != ssl.CERT_NONE if verified is None else verified
+        trusted = clientcerts.is_verified(tls) if verified is None else verified
         certificate = certificates.describe(der, digest, verified=trusted)
     return Agreed(tls.version() or "unknown", name, bits, bool(tls.session_reused), certificate)
 

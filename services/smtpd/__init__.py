@@ -46,10 +46,10 @@ FILES
     standalone.py   one session on standard input and output; posting.py puts its messages into maildrop
 
 BUGS
-    A client certificate that cannot be verified by smtpd_tls_CAfile ends the handshake (Python's ssl has no way to look
-    at it), so with smtpd_tls_ask_ccert relay_clientcerts finds certificates of known authorities only. There is no
-    tls_server_sni_maps, and with certificates of several kinds no channel binding. Over TLS a client that closes its
-    sending side gets no further replies.
+    With certificates of several kinds there is no channel binding. tls_server_sni_maps takes tables of this machine
+    only. With a Python that is not CPython 3.11 to 3.13 with a shared libssl a client certificate that
+    smtpd_tls_CAfile does not verify ends the handshake, so that relay_clientcerts finds those of known authorities
+    only. Over TLS a client that closes its sending side gets no further replies.
     An action (HOLD, FILTER …) of smtpd_end_of_data_restrictions comes too late for a message that is streamed already
     (more than INLINE_LIMIT bytes); a refusal does not. smtpd_command_filter and smtpd_reject_footer_maps take tables of
     this machine only.

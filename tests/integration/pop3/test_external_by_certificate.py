@@ -66,3 +66,24 @@ def test_imap(instance: Instance) -> None:
         assert "AUTH=EXTERNAL" in client.capabilities
         client.authenticate("EXTERNAL", lambda _: b"")
         assert client.select()[0] == "OK"
+
+
+@pytest.mark.parametrize("service", ["imaps", "pop3s"])
+def test_a_certificate_of_ones_own_making_logs_nobody_in(instance: Instance, service: str) -> None:
+    """It says the same name, and is not known."""
+    path = instance.root / "forged.pem"
+    path.write_bytes(b"".join(selfsigned.make([ALICE])))
+    context = _context(instance, shown=False)
+    context.load_cert_chain(path)
+    if service == "imaps":
+        with imaplib.IMAP4_SSL("127.0.0.1", instance.ports["imaps"], ssl_context=context, timeout=PATIENCE) as imap:
+            assert "AUTH=EXTERNAL" not in imap.capabilities
+            assert imap._simple_command("AUTHENTICATE", "EXTERNAL", "=")[0] == "NO"  # type: ignore[attr-defined]
+            with pytest.raises(imaplib.IMAP4.error):
+                imap._simple_command("SELECT", "INBOX")  # type: ignore[attr-defined]
+        return
+    pop = poplib.POP3_SSL("127.0.0.1", instance.ports["pop3s"], context=context, timeout=PATIENCE)
+    assert "EXTERNAL" not in pop.capa()["SASL"]
+    with pytest.raises(poplib.error_proto, match="not offered"):
+        pop._shortcmd("AUTH EXTERNAL =")  # type: ignore[attr-defined]
+    pop.quit()
