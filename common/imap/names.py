@@ -6,7 +6,7 @@ matters. On the wire it is modified UTF-7 (RFC 3501 5.1.3) or, when the client e
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tubepost.common.imap.errors import BadName
 
@@ -122,33 +122,137 @@ def is_below(name: str, above: str, separator: str = "/") -> bool:
 class Pattern:
     """A LIST pattern: ``*`` stands for anything, ``%`` for anything without the separator (RFC 9051 6.3.9).
 
-    All places where the pattern may stand are held as the bits of one number that each character of the name moves:
-    time is linear in the name whatever the pattern.
+    What stands between two ``*`` is looked for from the left, each piece at the first place where it can be: no later
+    one could serve better, so nothing is tried twice. Time is at most that of the name's length by itself, whatever the
+    pattern, and most names are turned down by one look.
     """
 
-    __slots__ = ("_accept", "_any", "_folded", "_level", "_masks", "_plain", "_start", "_wild", "separator", "text")
+    __slots__ = ("_exact", "_least", "_levels", "_segments", "separator", "text")
 
     def __init__(self, text: str, separator: str = "/") -> None:
         self.text = text
         self.separator = separator
-        self._plain = "*" not in text and "%" not in text
+        self._exact: _Places | None = None
+        self._levels = [level.split("%") for level in text.split(separator)] if "*" not in text else []
+        self._segments: _Segments | None = None
+        # A name that is shorter than what is literal cannot match.
+        self._least = len(text) - text.count("*") - text.count("%")
+
+    def match(self, name: str) -> bool:
+        """Whether the whole name matches; INBOX, alone or as first level, in whatever case."""
+        if self.text == "*":
+            return True
+        if len(name) < self._least:
+            return False
+        if name[:5] == INBOX and (len(name) == 5 or name.startswith(self.separator, 5)):
+            if self._exact is None:
+                self._exact = _Places(self.text, self.separator)
+            return self._exact.match(name)
+        if self._levels:
+            return self._in_levels(name)
+        if self._segments is None:
+            self._segments = _Segments(self.text.split("*"), self.separator)
+        return self._segments.match(name)
+
+    def _in_levels(self, name: str) -> bool:
+        """Without ``*`` each level stands for one level."""
+        levels = name.split(self.separator)
+        return len(levels) == len(self._levels) and all(map(_is_level, levels, self._levels))
+
+
+class _Segments:
+    """What stands between the ``*`` of a pattern: literal pieces, with ``%`` between them."""
+
+    __slots__ = ("_first", "_last", "_middle", "_separator")
+
+    def __init__(self, segments: Sequence[str], separator: str) -> None:
+        self._separator = separator
+        self._first = segments[0].split("%")
+        # Looked for from the end of the name.
+        self._last = segments[-1][::-1].split("%")
+        self._middle = [segment.split("%") for segment in segments[1:-1] if segment]
+
+    def match(self, name: str) -> bool:
+        place = self._at_start(self._first, name)
+        last = self._at_start(self._last, name[::-1]) if place >= 0 else -1
+        if last < 0:
+            return False
+        end = len(name) - last
+        for pieces in self._middle:
+            place = self._find(pieces, name, place, end)
+            if place < 0:
+                return False
+        return place <= end
+
+    def _at_start(self, pieces: Sequence[str], name: str) -> int:
+        """Where they end that begin with the name, -1 when they do not."""
+        if not name.startswith(pieces[0]):
+            return -1
+        return self._follow(pieces, name, len(pieces[0]), len(name))[0]
+
+    def _find(self, pieces: Sequence[str], name: str, place: int, end: int) -> int:
+        """Where they end that begin at the first possible place, -1 when there is none."""
+        first = pieces[0]
+        while (start := name.find(first, place, end)) >= 0:
+            after, barrier = self._follow(pieces, name, start + len(first), end)
+            if after >= 0 or barrier < 0:
+                return after
+            # What was missing before this separator is missing for each beginning before it.
+            place = max(start + 1, barrier + 1 - len(first))
+        return -1
+
+    def _follow(self, pieces: Sequence[str], name: str, place: int, end: int) -> tuple[int, int]:
+        """Where the other pieces end; or -1, and the separator (-1: the end) before which one is missing."""
+        for piece in pieces[1:]:
+            barrier = name.find(self._separator, place, end)
+            found = name.find(piece, place, end if barrier < 0 else min(end, barrier + len(piece)))
+            if found < 0:
+                return -1, barrier
+            place = found + len(piece)
+        return place, -1
+
+
+def _is_level(level: str, pieces: Sequence[str]) -> bool:
+    if len(pieces) == 1:
+        return level == pieces[0]
+    place, end = len(pieces[0]), len(level) - len(pieces[-1])
+    if place > end or not level.startswith(pieces[0]) or not level.endswith(pieces[-1]):
+        return False
+    for piece in pieces[1:-1]:
+        place = level.find(piece, place, end)
+        if place < 0:
+            return False
+        place += len(piece)
+    return True
+
+
+class _Places:
+    """The same for names below INBOX, where some letters are compared without case.
+
+    All places where the pattern may stand are held as the bits of one number that each character of the name moves.
+    """
+
+    __slots__ = ("_accept", "_any", "_folded", "_masks", "_separator", "_start", "_wild")
+
+    def __init__(self, text: str, separator: str) -> None:
+        self._separator = separator
         self._masks: dict[str, int] = {}
         self._folded: dict[str, int] = {}
-        self._any = self._level = 0
+        self._any = level = 0
         bit = 1
         for character in text:
             if character == "*":
                 self._any |= bit
             elif character == "%":
                 # "%" beside "*" adds nothing, and neither does a second "%" beside the first: both stay as they are.
-                self._level |= bit
+                level |= bit
             else:
                 self._masks[character] = self._masks.get(character, 0) | bit
                 folded = character.upper() if character.isascii() else character
                 self._folded[folded] = self._folded.get(folded, 0) | bit
             bit <<= 1
         self._accept = bit
-        self._wild = self._any | self._level
+        self._wild = self._any | level
         self._start = self._spread(1)
 
     def _spread(self, places: int) -> int:
@@ -157,26 +261,17 @@ class Pattern:
         return places | (((places & self._wild) + self._wild) ^ self._wild)
 
     def match(self, name: str) -> bool:
-        """Whether the whole name matches; INBOX, alone or as first level, in whatever case."""
-        inbox = name[:5] == INBOX and (len(name) == 5 or name.startswith(self.separator, 5))
-        if self._plain and not inbox:
-            return name == self.text
-        if self.text == "*":
-            return True
-        return self._run(name, inbox) & self._accept != 0
-
-    def _run(self, name: str, inbox: bool) -> int:
         places = self._start
-        masks = self._folded if inbox else self._masks
+        masks = self._folded
         for index, character in enumerate(name):
             if index == 5:
                 masks = self._masks
-            stay = self._any if character == self.separator else self._wild
+            stay = self._any if character == self._separator else self._wild
             places = (places & stay) | ((places & masks.get(character, 0)) << 1)
             if not places:
-                return 0
+                return False
             places = self._spread(places)
-        return places
+        return places & self._accept != 0
 
 
 def join_reference(reference: str, pattern: str) -> str:

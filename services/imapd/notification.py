@@ -29,6 +29,8 @@ _SELECTED = (b"SELECTED", b"SELECTED-DELAYED")
 _MOST = 5000
 # Of one NOTIFY: each mailbox is held against each of them.
 _GROUPS = 100
+# Accounts of others that it keeps open.
+_ACCOUNTS = 50
 
 
 class Known(NamedTuple):
@@ -148,6 +150,8 @@ class Watching:
             return
         if owner.mailbox.rstrip("/") in self._trees:
             return
+        if len(self._trees) > _ACCOUNTS:
+            raise No("Those are the mailboxes of too many users", b"NOTIFICATIONOVERFLOW")
         try:
             box = await session.server.mailboxes.open(owner)
         except OSError:

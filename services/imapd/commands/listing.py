@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _LISTINGS = 32
 # Of one LIST: each mailbox is held against each of them.
 _PATTERNS = 100
+# Names held against patterns in less than some milliseconds.
+_QUICK = 5000
+# Accounts of others that one command looks into, all of them open at one time.
+_ACCOUNTS = 500
 _CHANGING = frozenset({b"STATUS", b"METADATA", b"MYRIGHTS"})
 
 
@@ -71,7 +75,9 @@ async def list_mailboxes(session: "Session", command: Command) -> Ok:
     try:
         listed = await visible(session, patterns, subscribed, opened)
         answer = _Answer(session, request, patterns, listed, subscribed)
-        for name in answer.names():
+        # Held against many patterns, many names take their time.
+        many = len(listed) * len(patterns) > _QUICK
+        for name in await session.server.mailboxes.in_thread(answer.names) if many else answer.names():
             await answer.tell(name)
             if session.is_crowded:
                 await session.drain_out()
@@ -106,7 +112,7 @@ async def visible(
             # The directory was lost, or the list is older than it.
             shares.note(directory, user.name, True)
         public = frozenset(shares.owners(directory, session.server.config.imapd_shares_limit))
-        sharing = {**dict.fromkeys(public, ""), **sharing}
+        sharing |= dict.fromkeys(public, "")
     else:
         public = frozenset()
     for owner in _owners(session, patterns, subscribed, sharing):
@@ -160,7 +166,7 @@ def _owners(
             found.update(dict.fromkeys(sharing))
             found.update((places.split(session, name)[0], None) for name in subscribed if name.startswith(prefix))
     found.pop("", None)
-    return list(found)
+    return list(found)[:_ACCOUNTS]
 
 
 class _Answer:

@@ -1,9 +1,10 @@
 """Mailbox names, LIST patterns and sequence sets."""
 
 import re
+from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tubepost.common.imap import names, sets
 from tubepost.common.imap.errors import BadCommand, BadName
@@ -74,7 +75,8 @@ def slow_match(pattern: str, name: str) -> bool:
     return re.fullmatch("".join(parts.get(c, re.escape(c)) for c in pattern), name, re.DOTALL) is not None
 
 
-@given(st.text("ab/*%", max_size=8), st.text("ab/", max_size=10))
+@settings(max_examples=2000)
+@given(st.text("ab/*%", max_size=12), st.text("ab/", max_size=14))
 def test_patterns_are_what_a_regular_expression_says(pattern: str, name: str) -> None:
     assert names.Pattern(pattern).match(name) == slow_match(pattern, name)
 
@@ -86,6 +88,16 @@ def test_patterns() -> None:
     assert not names.Pattern("FOO").match("foo")
     # Linear, where a regular expression would take for ever.
     assert not names.Pattern("*a" * 200 + "b").match("a" * 2000)
+    assert not names.Pattern("*a%b" * 200).match("a" * 2000)
+    assert not names.Pattern("%a" * 200 + "b").match("a" * 2000)
+
+
+@given(st.text("nN/*%b", max_size=8), st.sampled_from(("INBOX", "INBOX/n", "INBOX/N/b", "INBOXn")))
+def test_patterns_of_inbox(pattern: str, name: str) -> None:
+    """Its first level is compared without case, and what is below it with."""
+    below = name[:5] == "INBOX" and name[5:6] in ("", "/")
+    spellings = ["".join(letters) for letters in product(*zip("INBOX", "inbox", strict=True))] if below else ["INBOX"]
+    assert names.Pattern(pattern).match(name) == any(slow_match(pattern, one + name[5:]) for one in spellings)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.imap import FakeImapd, play
-from tubepost.services.imapd import shares
+from tubepost.services.imapd import notification, shares
+from tubepost.services.imapd.commands import listing
 
 BOB = "user/bob@example.test"
 
@@ -93,6 +94,36 @@ def test_bounds(tmp_path: Path, settings: dict[str, str]) -> None:
         assert names(await alice.ok(f'list "" "{BOB}"')) == [BOB]
 
     play(tmp_path, scene, **{"imapd_shares_directory": str(tmp_path / "shares"), **settings})
+
+
+def test_who_shares_with_a_user_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_ACCOUNTS", 1)
+    # And many names are held against patterns in a thread.
+    monkeypatch.setattr(listing, "_QUICK", 0)
+
+    async def scene(server: FakeImapd) -> None:
+        bob, alice, carol = [await server.log_in(name) for name in ("bob", "alice", "carol")]
+        await bob.ok("setacl inbox anyone l")
+        assert BOB in names(await alice.ok('list "" "*"'))
+        await carol.ok("setacl inbox alice l")
+        assert names(await alice.ok('list "" "*"')) == ["INBOX", "user", "user/carol@example.test"]
+
+    play(tmp_path, scene, imapd_shares_directory=str(tmp_path / "shares"))
+
+
+def test_a_notify_keeps_few_accounts_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notification, "_ACCOUNTS", 1)
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        events = "(messagenew messageexpunge)"
+        await alice.ok(f"notify set (mailboxes ({BOB} {BOB}/Work) {events})")
+        answer = await alice.no(f"notify set (mailboxes ({BOB} user/carol@example.test) {events})")
+        assert answer.startswith("NO [NOTIFICATIONOVERFLOW]")
+        # What was watched before is watched still.
+        assert alice.session.watching is not None and alice.session.notifying
+
+    play(tmp_path, scene)
 
 
 def test_only_so_many_are_looked_at(tmp_path: Path) -> None:
