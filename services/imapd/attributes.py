@@ -54,6 +54,7 @@ class Plan:
         names = [item.name for item in request.attributes]
         self.files = any(_needs_file(item) for item in request.attributes)
         self.tells_flags = b"FLAGS" in names
+        self.tells_modseq = b"MODSEQ" in names or request.changed_since is not None
         self.marks = any(item.sets_seen for item in request.attributes)
         self.uid_only = b"UIDONLY" in session.enabled
         self.is_flags_only = set(names) <= {b"UID", b"FLAGS"} and b"FLAGS" in names

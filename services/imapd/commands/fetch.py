@@ -92,6 +92,8 @@ async def _send(
     """A response for each message; returns how many of them are no more. ``backwards``: the highest UID first."""
     step = _FILES if plan.files else _ROWS
     missing = 0
+    # RFC 9051 6.4.5: FLAGS in the same response as the body have \Seen, and are not told again (but for MODSEQ).
+    told = plan.marks and plan.tells_flags and (plan.tells_modseq or b"CONDSTORE" not in session.enabled)
     starts = range(0, len(uids), step)
     for start in reversed(starts) if backwards else starts:
         some = uids[start : start + step]
@@ -106,6 +108,8 @@ async def _send(
         for number, row in reversed(pairs) if backwards else pairs:
             if not plan.files:
                 session.send(plan.line(number, row))
+                if told:
+                    selected.view.flag(row[0], row[1])
                 continue
             try:
                 await _send_content(session, selected, plan, number, row)
@@ -114,6 +118,9 @@ async def _send(
             except UnknownEncoding as error:
                 # RFC 3516 4.3
                 raise No(str(error), b"UNKNOWN-CTE") from None
+            else:
+                if told:
+                    selected.view.flag(row[0], row[1])
         if len(uids) > step:
             await session.drain_out()
             await asyncio.sleep(0)
