@@ -330,9 +330,13 @@ class MaildirAccount:
             found.setdefault(folder, {})[entry] = value
         return found
 
-    def annotated_octets(self) -> int:
-        """What all annotations together take."""
-        return int(self.database.one("SELECT coalesce(sum(length(entry)+length(value)),0) FROM annotation")[0])
+    def annotated_octets(self) -> tuple[int, int]:
+        """What all annotations together take, and what those of other users do, whose entries begin with no slash."""
+        octets, others = self.database.one(
+            "SELECT coalesce(sum(length(entry)+length(value)),0), coalesce(sum(length(entry)+length(value)) FILTER"
+            " (WHERE entry NOT LIKE '/%'),0) FROM annotation"
+        )
+        return int(octets), int(others)
 
     def annotate(self, folder: int, entry: str, value: bytes | None) -> None:
         """None removes the entry."""

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 _PRIVATE = "/private/"
-# Octets that the annotations of an account may take: they are no mail, and count for no quota.
+# Octets that the annotations of an account may take: they are no mail, and count for no quota. And those of others who
+# see its mailboxes: they are not to take all of it.
 _TOTAL = 16 << 20
+_OF_OTHERS = 4 << 20
 # RFC 6154 4: the special use of a mailbox as an annotation.
 _USE = "/private/specialuse"
 # RFC 5464 6.2.1.2
@@ -194,13 +196,23 @@ def _use_of(value: bytes | None) -> list[str]:
 
 def _check_size(account: MaildirAccount, changes: Mapping[str, bytes | None]) -> None:
     more = sum(len(value) for value in changes.values() if value is not None)
-    if more and account.annotated_octets() + more > _TOTAL:
+    octets, others = account.annotated_octets() if more else (0, 0)
+    foreign = any(not entry.startswith("/") for entry in changes)
+    if more and (octets + more > _TOTAL or (foreign and others + more > _OF_OTHERS)):
         raise No("The annotations of this account take too much room", b"METADATA TOOMANY")
 
 
 def _check_count(session: "Session", known: Mapping[str, bytes], changes: Mapping[str, bytes | None]) -> None:
-    after = known.keys() | {entry for entry, value in changes.items() if value is not None}
+    """Each user has as many of a mailbox: nobody keeps its owner from having some."""
+    owners = set(map(_owner_of, changes))
+    mine = {entry for entry in known if _owner_of(entry) in owners}
+    after = mine | {entry for entry, value in changes.items() if value is not None}
     after -= {entry for entry, value in changes.items() if value is None}
-    if len(after) > max(len(known), session.server.config.imapd_metadata_count_limit):
+    if len(after) > max(len(mine), session.server.config.imapd_metadata_count_limit):
         # RFC 5464 4.3
         raise No("There are too many annotations", b"METADATA TOOMANY")
+
+
+def _owner_of(entry: str) -> str:
+    """Of an entry as it is kept; empty for the owner's own and those for all."""
+    return "" if entry.startswith("/") else entry.partition(":/")[0]

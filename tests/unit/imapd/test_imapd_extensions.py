@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.imap import FakeImapd, play
+from tubepost.services.imapd.commands import metadata
 
 
 def test_quota(tmp_path: Path) -> None:
@@ -90,6 +91,27 @@ def test_metadata(tmp_path: Path) -> None:
         assert (await alice.no('setmetadata X (/private/specialuse "\\\\Nonsense")')).startswith("NO [USEATTR]")
 
     play(tmp_path, scene, imapd_metadata_count_limit="15")
+
+
+def test_annotations_of_others_leave_room_for_the_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "_OF_OTHERS", 400)
+    monkeypatch.setattr(metadata, "_TOTAL", 1200)
+    ten = " ".join(f'/private/v/{number} "x"' for number in range(10))
+
+    async def scene(server: FakeImapd) -> None:
+        bob, alice = await server.log_in("bob"), await server.log_in("alice")
+        await bob.ok("setacl inbox anyone lr")
+        box = "user/bob@example.test"
+        await alice.ok(f"setmetadata {box} ({ten})")
+        assert (await alice.no(f'setmetadata {box} (/private/v/more "x")')).startswith("NO [METADATA TOOMANY]")
+        await bob.ok(f"setmetadata inbox ({ten})")
+        assert (await bob.no('setmetadata inbox (/private/v/more "x")')).startswith("NO [METADATA TOOMANY]")
+        # Nor do they take all the room.
+        answer = await alice.no(f'setmetadata {box} (/private/v/1 "{"x" * 300}")')
+        assert answer.startswith("NO [METADATA TOOMANY]")
+        await bob.ok(f'setmetadata inbox (/private/v/1 "{"x" * 300}")')
+
+    play(tmp_path, scene, imapd_metadata_count_limit="10")
 
 
 def test_private_metadata_is_private(tmp_path: Path) -> None:
