@@ -103,6 +103,8 @@ class Evaluation:
         self._context = context
         self._leaves: dict[Key, _Leaf] = {}
         self._summaries = self._words = False
+        self._made: dict[int, Condition] = {}
+        """By the identity of keys: those that have others within."""
         self._count = 0
         self._survey(key)
         # A program of many keys takes fewer messages a step.
@@ -134,6 +136,7 @@ class Evaluation:
             self._begun_anew = True
             for leaf in self._leaves.values():
                 leaf.found.clear()
+            self._made.clear()
             del self.found[:]
             self._steps = self._run()
             return Progress(0, 0)
@@ -184,6 +187,7 @@ class Evaluation:
             yield from self._index()
         for leaf in self._leaves.values():
             yield from self._decide(leaf)
+        yield from self._prepare(self._key)
         condition = self._condition(self._key)
         for low, high in self._windows():
             self.found.extend(self._select("m.uid", condition, low, high))
@@ -269,6 +273,9 @@ class Evaluation:
         """Read the texts of what is in this folder, and was left over by the keys that cost less."""
         if possible is None or len(possible) > _FEW:
             scope: set[int] = set()
+            for key in _side_by_side(self._key):
+                if not self._needs_text(key):
+                    yield from self._prepare(key)
             condition = self._cheap()
             for low, high in self._windows():
                 scope.update(self._select("m.content", condition, low, high))
@@ -321,14 +328,34 @@ class Evaluation:
 
     # Conditions
 
-    def _condition(self, key: Key) -> Condition:
+    def _prepare(self, key: Key) -> Iterator[Progress]:
+        """Make the conditions of a key and of all within; what lies too deep is asked first, step by step.
+
+        Once the texts within are decided.
+        """
+        match key:
+            case keys.And(inner):
+                for one in inner:
+                    yield from self._prepare(one)
+            case keys.Or(first, second):
+                yield from self._prepare(first)
+                yield from self._prepare(second)
+            case keys.Not(inner) | keys.Fuzzy(inner):
+                yield from self._prepare(inner)
+            case _:
+                return
         condition = self._translate(key)
-        if condition.depth <= _DEPTH:
-            return condition
-        found: list[int] = []
-        for low, high in self._windows():
-            found += self._select("m.uid", condition, low, high)
-        return _among("m.uid", found)
+        if condition.depth > _DEPTH:
+            found: list[int] = []
+            for low, high in self._windows():
+                found += self._select("m.uid", condition, low, high)
+                yield Progress(0, 0)
+            condition = _among("m.uid", found)
+        self._made[id(key)] = condition
+
+    def _condition(self, key: Key) -> Condition:
+        """After ``_prepare``."""
+        return self._made.get(id(key)) or self._translate(key)
 
     def _translate(self, key: Key) -> Condition:
         context = self._context

@@ -70,7 +70,7 @@ class Naive:
             if part.get_content_type() == "message/rfc822":
                 inner = next(part.iter_parts())
                 body += [f"{name}: {value}" for name, value in inner.items()]
-            elif part is not self.message:
+            if part is not self.message:
                 mime += [f"{name.lower()}: {value}" for name, value in part.items()]
         self.texts = {"BODY": body, "TEXT": [*body, self.header, *mime]}
 
@@ -250,6 +250,27 @@ def test_recent_in_runs(box: Box, seen: bool, step: int, monkeypatch: pytest.Mon
     assert box.ask("RECENT", recent=runs, uids=box.uids if seen else None) == box.uids[::step]
     assert box.ask("OLD", recent=runs) == [uid for uid in box.uids if uid not in box.uids[::step]]
     assert box.ask("NEW", recent=()) == []
+
+
+def test_what_is_nested_deeply_is_asked_in_steps(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may use the account between them, however many such keys there are."""
+    monkeypatch.setattr(search, "_ROWS", 50)
+    deep = "NOT " * 12
+    text = " ".join([f"OR ({deep}SEEN) ({deep}FLAGGED)"] * 5)
+    evaluation = Evaluation(box.folder, parse_search(Scanner(text.encode())).key, Context(NOW, box.uids))
+    asked = []
+    select = evaluation._select
+
+    def counted(*arguments: object) -> list[int]:
+        asked[-1] += 1
+        return select(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluation, "_select", counted)
+    asked.append(0)
+    while evaluation.step() is not None:
+        asked.append(0)
+    assert list(evaluation.found) == box.uids[1::2]
+    assert len(asked) > 10 and max(asked) <= 1
 
 
 def test_internal_dates(tmp_path: Path) -> None:
