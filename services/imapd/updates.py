@@ -241,8 +241,12 @@ def _wants_new(session: "Session") -> bool:
 
 def _is_unclaimed(session: "Session", selected: Selected) -> bool:
     """Are there messages that no session was told of? Under the lock of the account."""
+    if selected.read_only or not _wants_new(session):
+        return False
+    selected.refresh_rights()
     status = selected.folder.status()
-    return not selected.read_only and _wants_new(session) and status.recent < status.uidnext
+    # Who may not read it any more is told of none, and takes none from others.
+    return "r" in selected.rights and status.recent < status.uidnext
 
 
 async def claim_recent(session: "Session", selected: Selected) -> None:

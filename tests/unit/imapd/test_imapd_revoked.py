@@ -96,6 +96,19 @@ def test_revoked_while_idling(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_nothing_is_claimed_as_recent_any_more(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        bob, alice = await server.log_in("bob"), await server.log_in("alice")
+        await bob.ok("setacl inbox alice lrs")
+        await alice.ok(f"select {BOB}")
+        await bob.ok("deleteacl inbox alice")
+        await bob.append("inbox")
+        await alice.ok("noop")
+        assert "* 1 RECENT" in await bob.ok("select inbox")
+
+    play(tmp_path, scene)
+
+
 def test_the_owner_too(tmp_path: Path) -> None:
     async def scene(server: FakeImapd) -> None:
         one, other = await server.log_in("bob"), await server.log_in("bob")
