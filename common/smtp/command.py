@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 # RFC 5321 4.1.2: Dot-string "@" Domain, which nearly every path is; UTF-8 as RFC 6531 3.3 adds.
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\xa0-\u2027\u202a-\U0010ffff-]+"
 _SIMPLE = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)>(?:[ \t]+(.*))?")
 _DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _SEVERAL = re.compile(r"[ \t,]")
@@ -21,7 +21,8 @@ _ESCAPED = re.compile(r"([\"\\])")
 # RFC 5321 4.1.2: At-domain *( "," At-domain ) ":"
 _ROUTE = re.compile(r"@[^@:,<>\"\s]+(?:,\s*@[^@:,<>\"\s]+)*:")
 _DOMAIN = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff](?:[A-Za-z0-9_\x80-\U0010ffff.-]*[A-Za-z0-9_\x80-\U0010ffff])?\.?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# RFC 5198 2: nor C1 controls, nor LINE SEPARATOR and PARAGRAPH SEPARATOR: some readers take them for line ends.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # RFC 5321 4.1.2: esmtp-keyword and esmtp-value ("=" and SP excluded; UTF-8 as RFC 6531 3.3).
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\s\x00-\x20\x7f][^\s\x00-\x20\x7f]*)?)?")
 _IPV4 = re.compile(r"\[(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\]")

@@ -24,7 +24,7 @@ from tubepost.services.lmtpd import events
 from tubepost.services.lmtpd.events import Event
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_UNPRINTABLE = re.compile(r"[^!-~\u0080-\U0010ffff]")
+_UNPRINTABLE = re.compile(r"[^!-~\u00a0-\u2027\u202a-\U0010ffff]")
 _BODIES = frozenset({"7BIT", "8BITMIME"})
 
 

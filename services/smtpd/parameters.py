@@ -17,7 +17,8 @@ Pairs = Iterable[tuple[str, str | None]]
 # RFC 6152 2, RFC 3030 3
 _BODIES = {"7BIT": "7bit", "8BITMIME": "8bit", "BINARYMIME": "binary"}
 _NOTIFY = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# RFC 5198 2: nor C1 controls and what some readers take for the end of a line.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _SIZE_LIMIT = 2**63 - 1
 
 

@@ -14,8 +14,9 @@ TEMPORARY = "[TEMPUNAVAIL]"
 _VALUE_LIMIT = 255
 _HOSTNAME = re.compile(r"(?=.{1,255}\Z)(?!.*\.\.)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LONG_LABEL = re.compile(r"[^.]{64}")
-_NEUTER = re.compile(r"[ <>()\\\";@\x00-\x1f\x7f]")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+# RFC 5198 2: nor C1 controls and what some readers take for the end of a line.
+_NEUTER = re.compile(r"[ <>()\\\";@\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class AttributeRefused(Exception):

@@ -28,7 +28,7 @@ WORDS = [
     b"NAME=x ", b"ADDR=1.2.3.4 ", b"HELO=", b"PROTO=", b"LOGIN=", b"[UNAVAILABLE]", b"x" * 60, b"postmaster",
     b"XVERP=+-",
 ]  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _RULES = Rules(Context("origin.example", "domain.example"), Context("", ""))
 _NOTHING: frozenset[str] = frozenset()
 
