@@ -152,7 +152,7 @@ def _collect(entries: Iterable[Entry], pairs: dict[bytes, bytes], options: Optio
         if options.files:
             try:
                 value = join_files(value)
-            except (OSError, TableError) as error:
+            except TableError as error:
                 options.warn(f"{target}, line {number}: {error}: skipping this entry")
                 continue
         pairs[encoded] = value.encode("utf-8", "surrogateescape")

@@ -10,15 +10,18 @@ _LIMIT = 4 * 1024 * 1024
 
 
 def join_files(names: str) -> str:
-    """The content of the files named, a newline between them, as base64 text. Raises OSError, TableError."""
+    """The content of the files named, a newline between them, as base64 text. Raises TableError."""
     contents = []
     try:
         found = split_list(names)
     except SyntaxFault as fault:
         raise TableError(str(fault)) from fault
     for name in found:
-        with open(name, "rb") as file:
-            contents.append(file.read(_LIMIT + 1))
+        try:
+            with open(name, "rb") as file:
+                contents.append(file.read(_LIMIT + 1))
+        except OSError as error:
+            raise TableError(f"open {name}: {error.strerror}") from error
         if len(contents[-1]) > _LIMIT:
             raise TableError(f"{name}: larger than {_LIMIT} bytes")
     if not contents:
@@ -35,7 +38,7 @@ def read_value(value: str, environment: TableEnvironment, place: str) -> str | N
         return value
     try:
         content = join_files(value)
-    except (OSError, TableError) as error:
+    except TableError as error:
         environment.warn(f"{place}: {error}: skipping this entry")
         return None
     environment.files += split_list(value)

@@ -2,7 +2,7 @@
 
 from tubepost.common.tables.files import join_files
 from tubepost.common.tables.table import Table, TableEnvironment, TableError
-from tubepost.common.tables.words import SyntaxFault, inside_braces
+from tubepost.common.tables.words import SyntaxFault, inside_braces, split_list
 
 
 class StaticTable(Table):
@@ -21,10 +21,11 @@ def open_table(kind: str, name: str, environment: TableEnvironment, fold: bool) 
     try:
         value = inside_braces(name) if name.startswith("{") else name
         if environment.files is not None:
-            value = join_files(value)
-            environment.files.append(value)
-    except OSError as error:
-        raise TableError(f"{kind}:{name}: cannot open {error.filename}: {error.strerror}") from error
+            names = value
+            value = join_files(names)
+            environment.files += split_list(names)
+    except TableError as error:
+        raise TableError(f"{kind}:{name}: {error}") from error
     except SyntaxFault as fault:
         raise TableError(f"{kind}:{name}: {fault}") from fault
     return StaticTable(kind, name, fold, value)
