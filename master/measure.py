@@ -24,15 +24,17 @@ class Gauge:
         self.mounts: list[Mount] = parse_mounts(_read("/proc/self/mountinfo", 1 << 20))
         self._version, self._groups = memory_groups(_read("/proc/self/cgroup"), self.mounts)
 
-    def load(self) -> Load:
-        """The load now: of the cgroups, the one that is nearest to its limit."""
+    def load(self, coming: int = 0) -> Load:
+        """The load now: of the cgroups, the one that is nearest to its limit. ``coming``: octets that what was started
+        will use soon.
+        """
         stall = ""
         if self._version == 2:
             stall = next((text for group in self._groups if (text := _read(f"{group}/memory.pressure"))), "")
-        used = max((self._used(group) for group in self._groups), default=0.0)
-        return Load(parse_stall(stall or _read("/proc/pressure/memory")), max(used, _machine_used()))
+        used = max((self._used(group, coming) for group in self._groups), default=0.0)
+        return Load(parse_stall(stall or _read("/proc/pressure/memory")), max(used, _machine_used(coming)))
 
-    def _used(self, group: str) -> float:
+    def _used(self, group: str, coming: int) -> float:
         """Percent of this cgroup's own limit; 0.0 without one. Page cache that can be taken back does not count."""
         if self._version == 2:
             # memory.high slows down before memory.max kills: both are limits.
@@ -47,10 +49,10 @@ class Gauge:
         name = _CACHE[self._version]
         lines = _read(f"{group}/memory.stat", 1 << 16).splitlines()
         cache = next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
-        return 100.0 * max(int(use) - cache, 0) / limit
+        return 100.0 * max(int(use) - cache + coming, 0) / limit
 
 
-def _machine_used() -> float:
+def _machine_used(coming: int) -> float:
     values = {}
     for line in _read("/proc/meminfo").splitlines():
         name, _, rest = line.partition(":")
@@ -58,7 +60,7 @@ def _machine_used() -> float:
         if words and words[0].isdigit():
             values[name] = int(words[0])
     total = values.get("MemTotal", 0)
-    return 100.0 * (1 - values.get("MemAvailable", total) / total) if total else 0.0
+    return 100.0 * (1 - (values.get("MemAvailable", total) - coming / 1024) / total) if total else 0.0
 
 
 def free_space(path: str) -> tuple[int, int] | None:

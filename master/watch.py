@@ -18,6 +18,8 @@ from tubepost.master.children import Child, ServiceState
 
 # Memory is looked at before a process is added, but not more often than so many seconds.
 _BRIEF = 0.05
+# What a process takes within so many seconds of its birth, octets: what it shares with the template it comes to write.
+_CHILDHOOD, _CHILD = 3.0, 12 << 20
 # Postfix: room for one and a half messages of the largest size.
 _SPACE_FACTOR = 1.5
 # What a file system that takes no messages should have, octets.
@@ -99,8 +101,7 @@ class Watch:
         if now >= self._next_disks:
             self._next_disks = now + self._interval
             self._look_at_disks(now)
-        if self.level or any(disk.level for disk in self._disks):
-            self._hurry(now)
+        self._hurry(now)
 
     def before_growth(self, now: float) -> None:
         """A process is about to be added: between two ticks many may be."""
@@ -117,7 +118,8 @@ class Watch:
     def _look(self, now: float) -> None:
         self._looked = now
         load = self._gauge.load()
-        short = self._thresholds.is_high(load)
+        coming = self._coming(now)
+        short = self._thresholds.is_high(self._gauge.load(coming) if coming else load)
         if short != self._short:
             self._short = short
             for state in self._states.values():
@@ -134,6 +136,14 @@ class Watch:
             f"process limits {'lowered' if down else 'raised'} to {pressure.STEPS[level]} %"
         )
         self._apply(now)
+
+    def _coming(self, now: float) -> int:
+        """Octets that the young will take, which no measurement shows yet."""
+        young = 0.0
+        for state in self._states.values():
+            young += state.pending
+            young += sum(max(1 - (now - child.born) / _CHILDHOOD, 0) for child in state.children.values())
+        return int(young * _CHILD)
 
     def _look_at_disks(self, now: float) -> None:
         changed = False

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.crowd import Crowd, TurnedAway, deliver, log_in
+from tests.fakes.crowd import Crowd, TurnedAway, connect, deliver, log_in
 from tests.fakes.instance import Instance
 
 SILENT, DRIPPING = 2000, 500
@@ -132,8 +132,6 @@ def test_ten_times_more_sessions_than_slots(kind: str) -> None:
 @pytest.mark.timeout(60)
 def test_where_all_slots_are_at_work_newcomers_are_told_so_in_time() -> None:
     """Sessions that are in the middle of a message are not ended for others."""
-    from tests.fakes.crowd import connect
-
     instance = Instance(main={"client_limit": "5", "overload_wait_time": "2s"})
     limit_processes(instance, instance.port, 1)
     with instance:

@@ -119,8 +119,11 @@ class Gauge:
     now = Load(0.0, 0.0)
     looked = 0
 
-    def load(self) -> Load:
-        Gauge.looked += 1
+    coming = 0
+
+    def load(self, coming: int = 0) -> Load:
+        Gauge.looked += not coming
+        Gauge.coming = coming
         return Gauge.now
 
 
@@ -196,6 +199,19 @@ def test_memory_is_looked_at_before_a_process_is_added(monkeypatch: pytest.Monke
     assert not state.frozen, "just looked"
     watch.before_growth(10.1)
     assert state.frozen
+
+
+def test_what_the_young_will_take_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = state_of([1, 1])
+    watch, _, _ = watching(monkeypatch, state)
+    watch.tick(100.0)
+    assert Gauge.coming == 0
+    state.pending = 1
+    state.children[1].born = 102.0
+    watch.tick(102.0)
+    assert Gauge.coming == 2 * (12 << 20)
+    watch.tick(103.5)
+    assert Gauge.coming == 18 << 20
 
 
 def test_without_an_interval_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
