@@ -46,7 +46,7 @@ _CHUNK = 65_536
 _HEADER_LIMIT = 1024 * 1024
 _FROM = re.compile(rb">*From ")
 # What a comment or a phrase in From: must not hold.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TO = (b"to", b"cc", b"bcc")
 _RESENT_TO = (b"resent-to", b"resent-cc", b"resent-bcc")
 

@@ -1,6 +1,7 @@
 """What becomes of a posted message: the envelope that is believed, the Received: field, the end of the file. Pure."""
 
 import enum
+import re
 from collections.abc import Sequence
 
 from tubepost.common.mail.date import format_date
@@ -41,19 +42,35 @@ def posted_time(modified: float, now: float) -> tuple[float, str]:
     return modified, ""
 
 
+# A file in maildrop is whatever its poster made it, not only what sendmail writes. RFC 5198 2.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def harmless(text: str) -> str:
+    """What could begin a line of a header, a report or a queue file becomes ``?``."""
+    return text if text.isprintable() else _UNPRINTABLE.sub("?", text)
+
+
+def _believed(recipient: Recipient) -> Recipient:
+    if (recipient.address + recipient.original + recipient.orcpt).isprintable():
+        return recipient
+    cleaned = {name: harmless(getattr(recipient, name)) for name in ("address", "original", "orcpt")}
+    return recipient.model_copy(update=cleaned)
+
+
 def believed_envelope(written: Envelope, uid: int, time: float, content_filter: str) -> Envelope:
     """Of what a user wrote only what a user may say."""
     return Envelope(
-        sender=written.sender,
+        sender=harmless(written.sender),
         arrival_time=time,
         encoding="7bit" if written.encoding == "binary" else written.encoding,
         smtputf8=written.smtputf8,
         ret=written.ret,
-        envid=written.envid,
+        envid=harmless(written.envid),
         origin=Origin(uid=uid),
         content_filter=content_filter,
-        verp=written.verp,
-        fullname=written.fullname,
+        verp=harmless(written.verp),
+        fullname=harmless(written.fullname),
         trace=written.trace,
         rewrite_context=written.rewrite_context or "local",
     )
@@ -80,7 +97,7 @@ def deposit(
     mapped = "no_address_mappings" not in options
     return Deposit(
         envelope=envelope,
-        recipients=tuple(recipients),
+        recipients=tuple(recipients if requeued else map(_believed, recipients)),
         source="requeue" if requeued else "pickup",
         rewrite_context="remote" if envelope.rewrite_context == "remote" else "local",
         filters="no_header_body_checks" not in options,

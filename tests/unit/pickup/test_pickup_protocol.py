@@ -108,3 +108,24 @@ def test_the_received_field() -> None:
     assert line == (
         "Received: by mx.example (tubepost, from userid 1000)\n\tid \0id\0; Thu,  1 Jan 1970 00:00:00 +0000 (UTC)"
     )
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\0", "\x85", "\u2028", "\x1b"])
+def test_nobody_posts_a_line_of_a_header(separator: str) -> None:
+    """A file in maildrop can be written by other programs than sendmail."""
+    text = f'"x{separator}Injected: y"@a.example'
+    written = Envelope(sender=text, arrival_time=NOW, envid=text, fullname=text, verp=separator[:1] * 2)
+    envelope = protocol.believed_envelope(written, 7, NOW, "")
+    person = Recipient(address=text, original=text, orcpt=f"rfc822;{text}")
+    question = protocol.deposit(envelope, [person], "Received: x", frozenset(), requeued=False)
+    assert separator not in envelope.sender + envelope.envid + envelope.fullname + envelope.verp
+    for found in question.recipients:
+        assert separator not in found.address + found.original + found.orcpt
+        assert found.address.startswith('"x?')
+
+
+def test_what_is_harmless_is_left_alone() -> None:
+    person = Recipient(address="\u00fc \u00a0@a.example", orcpt="utf-8;x y")
+    question = protocol.deposit(Envelope(sender="", arrival_time=NOW), [person], "", frozenset(), requeued=False)
+    assert question.recipients == (person,)
+    assert protocol.harmless("J\u00fcrgen O\u2019Neill") == "J\u00fcrgen O\u2019Neill"
