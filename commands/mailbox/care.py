@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from tubepost.common.mailbox.interface import Account
 from tubepost.common.mailbox.maildir import fulltext
+from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.backup import Backup
 from tubepost.common.mailbox.maildir.check import Check
 
@@ -35,7 +37,7 @@ def reindex(directory: str, patterns: tuple[str, ...], folder: str, summaries: b
             if goal and sys.stderr.isatty():
                 bar = click.progressbar(length=goal, label=place.name, file=sys.stderr)
             with bar as shown:
-                steps = fulltext.reindex(account, canonical(folder) if folder else None, summaries=summaries)
+                steps = fulltext.reindex(_maildir(account), canonical(folder) if folder else None, summaries=summaries)
                 for _, done in steps:
                     count += done
                     if shown is not None:
@@ -62,7 +64,7 @@ def check(directory: str, patterns: tuple[str, ...], dry_run: bool, read: bool, 
     for place, account in system.accounts(patterns):
         with system.guard(place):
             count = 0
-            for finding in Check(account, repair=not dry_run, read=read).run():
+            for finding in Check(_maildir(account), repair=not dry_run, read=read).run():
                 count += 1
                 if as_json:
                     found.append({"account": place.name, **finding._asdict()})
@@ -113,7 +115,7 @@ def backup(directory: str, patterns: tuple[str, ...], target: str, link: bool, a
         if os.path.realpath(path).startswith(os.path.realpath(place.root) + "/"):
             fail(f"{path} is in the mailbox itself")
         with system.guard(place):
-            copied = Backup(account, path, link=link).run()
+            copied = Backup(_maildir(account), path, link=link).run()
             done.append({"account": place.name, "path": path, **copied._asdict()})
             if not as_json:
                 click.echo(
@@ -123,3 +125,10 @@ def backup(directory: str, patterns: tuple[str, ...], target: str, link: bool, a
     if as_json:
         print_json(done)
     system.finish()
+
+
+def _maildir(account: Account) -> MaildirAccount:
+    """These look into the files themselves. Raises ValueError."""
+    if not isinstance(account, MaildirAccount):
+        raise ValueError(f"{account.root} is not a Maildir: its store has means of its own for this")
+    return account

@@ -13,7 +13,7 @@ import click
 from tubepost.common.imap.search import All, Key
 
 from tubepost.common.mail.crlf import crlf_chunks
-from tubepost.common.mailbox.maildir.account import MaildirAccount
+from tubepost.common.mailbox.interface import Account
 from tubepost.common.mailbox.store import NoSuchMessage
 
 from tubepost.commands.accounts import fail, faults
@@ -185,7 +185,7 @@ def export(
     system.finish()
 
 
-def _export(account: MaildirAccount, writer: Writer, folders: Sequence[str], key: Key) -> int:
+def _export(account: Account, writer: Writer, folders: Sequence[str], key: Key) -> int:
     count = 0
     for info in matching(account, folders):
         folder = account.folder(info.name)

@@ -16,7 +16,7 @@ from tubepost.common.mail import charset, structure, text
 from tubepost.common.mail.crlf import Data
 from tubepost.common.mail.structure import Part
 from tubepost.common.mail.transfer import UnknownEncoding, decode_chunks
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Folder
 from tubepost.common.mailbox.store import NoSuchMessage
 
 from tubepost.commands.accounts import EX_DATAERR, fail, faults, print_json, print_rows, print_size

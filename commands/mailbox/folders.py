@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from tubepost.common.mailbox.maildir.account import FolderInfo, MaildirAccount
-from tubepost.common.mailbox.maildir.names import SEPARATOR
+from tubepost.common.mailbox.interface import Account
+from tubepost.common.mailbox.values import SEPARATOR, FolderInfo
 
 from tubepost.commands.accounts import fail, print_json, print_rows, print_size
 from tubepost.commands.mailbox.places import ACCOUNTS, FOLDERS, JSON, System, canonical, create, matching
@@ -14,7 +14,7 @@ from tubepost.commands.mailbox.places import ACCOUNTS, FOLDERS, JSON, System, ca
 _USES = {use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")}
 
 
-def _facts(name: str, account: MaildirAccount, info: FolderInfo) -> dict[str, Any]:
+def _facts(name: str, account: Account, info: FolderInfo) -> dict[str, Any]:
     folder = account.folder(info.name)
     folder.sync()
     status = folder.status()

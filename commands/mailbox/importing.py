@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.drafts import Draft
-from tubepost.common.mailbox.maildir.names import BadName, directory_of
+from tubepost.common.mailbox.interface import Account, Draft
+from tubepost.common.mailbox.opening import check_name
+from tubepost.common.mailbox.values import BadName
 
 from tubepost.commands.accounts import EX_UNAVAILABLE, fail, faults
 from tubepost.commands.mailbox.address import RemoteError, parse_address
@@ -41,7 +41,7 @@ class _Names:
         elif self._into:
             # What was the INBOX there is the folder itself.
             name = self._into if name == "INBOX" else f"{self._into}/{name}"
-        directory_of(name)
+        check_name(name)
         return name
 
 
@@ -135,7 +135,7 @@ def _import(
     system: System,
     place: Place,
     source: Source,
-    target: MaildirAccount,
+    target: Account,
     names: _Names,
     folders: Sequence[str],
     subscribe: bool,
@@ -166,7 +166,7 @@ def _is_wanted(folder: SourceFolder, patterns: Sequence[str]) -> bool:
 
 
 def _import_folder(
-    system: System, place: Place, source: Source, one: SourceFolder, target: MaildirAccount, name: str, dry_run: bool
+    system: System, place: Place, source: Source, one: SourceFolder, target: Account, name: str, dry_run: bool
 ) -> None:
     items = source.items(one)
     used = {use for info in target.folders() for use in info.special}

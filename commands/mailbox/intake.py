@@ -8,10 +8,9 @@ from typing import NamedTuple, Protocol
 
 from tubepost.common.mail.structure import header_block, scan_fields
 from tubepost.common.mail.summary import message_ids
-from tubepost.common.mailbox.maildir.drafts import Draft
-from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.summaries import id_text
+from tubepost.common.mailbox.interface import Draft, Folder
 from tubepost.common.mailbox.store import NoSuchMessage
+from tubepost.common.mailbox.values import id_text
 
 # What is on its way at once: messages (each is an open file), octets.
 _MESSAGES = 100

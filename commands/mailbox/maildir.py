@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from tubepost.common.system.atomic import write_file
+from tubepost.common.mailbox.interface import Draft
 from tubepost.common.mailbox.maildir.delivery import make_maildir, unique_name
-from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.migration import read_keywords, read_subscriptions
 from tubepost.common.mailbox.maildir.names import (
     KEYWORD_LETTERS,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from tubepost.common.mail.structure import header_block
-from tubepost.common.mailbox.maildir.drafts import Draft
+from tubepost.common.mailbox.interface import Draft
 
 from tubepost.commands.mailbox.intake import HEADER, Item, SourceFolder, message_id_of
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import click
 from tubepost.common.imap.search import Key
 
-from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Account, Folder
 from tubepost.common.mailbox.store import NoSuchMessage
 
 from tubepost.commands.accounts import fail, faults, print_json
@@ -51,7 +50,7 @@ def _parse(words: Sequence[str]) -> Key:
         return parse(words)
 
 
-def _found(account: MaildirAccount, folders: Sequence[str], key: Key) -> Iterator[tuple[Folder, list[int]]]:
+def _found(account: Account, folders: Sequence[str], key: Key) -> Iterator[tuple[Folder, list[int]]]:
     for info in matching(account, folders):
         folder = account.folder(info.name)
         uids = find(folder, key)
@@ -141,7 +140,7 @@ def _transfer(directory: str, pattern: str, receiver: str, order: _Order) -> Non
     system.finish()
 
 
-def _within(system: System, place: Place, account: MaildirAccount, order: _Order) -> None:
+def _within(system: System, place: Place, account: Account, order: _Order) -> None:
     name = order.target
     # All are found before anything is changed: the target may itself be one of the folders.
     for folder, uids in list(_found(account, order.folders, order.key)):
@@ -172,7 +171,7 @@ def _copy_or_move(folder: Folder, uids: Sequence[int], target: Folder, move: boo
 
 
 def _across(
-    system: System, place: Place, account: MaildirAccount, other: Place, there: MaildirAccount, order: _Order
+    system: System, place: Place, account: Account, other: Place, there: Account, order: _Order
 ) -> None:
     name = order.target
     for folder, uids in list(_found(account, order.folders, order.key)):

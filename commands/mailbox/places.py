@@ -20,11 +20,11 @@ from tubepost.common.system import log
 from tubepost.common.accounts import AccountsError, Directory, User, fold_name
 from tubepost.common.bus import Bus, BusError, Refusal
 from tubepost.common.config import Config, load
-from tubepost.common.mailbox.maildir.account import FolderInfo, MaildirAccount
-from tubepost.common.mailbox.maildir.database import FILE, is_corrupt
-from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.names import BadName
+from tubepost.common.mailbox.interface import Account, Folder
+from tubepost.common.mailbox.opening import exists, open_account
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage
+from tubepost.common.mailbox.trouble import is_corrupt
+from tubepost.common.mailbox.values import BadName, FolderInfo
 from tubepost.common.tables import Maps, TableEnvironment, TableError, address
 
 from tubepost.commands.accounts import EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, fail, faults
@@ -177,7 +177,7 @@ class System:
 
     # Work
 
-    def accounts(self, patterns: Sequence[str], *, create: bool = False) -> Iterator[tuple[Place, MaildirAccount]]:
+    def accounts(self, patterns: Sequence[str], *, create: bool = False) -> Iterator[tuple[Place, Account]]:
         """The accounts that match, each open until the next one is. What is done with one belongs within ``guard``.
 
         ``create``: make a Maildir that is missing; else that is a fault, or nothing to speak of where a glob found it.
@@ -192,13 +192,13 @@ class System:
                 finally:
                     account.close()
 
-    def open(self, place: Place, *, create: bool = False) -> MaildirAccount | None:
+    def open(self, place: Place, *, create: bool = False) -> Account | None:
         """None: it has no mail yet, and nobody asked for this one. Raises LookupError, OSError."""
-        if not create and not os.path.isdir(f"{place.root}/cur"):
+        if not create and not exists(place.root):
             if place.is_named:
                 raise LookupError(f"it has no mail yet ({place.root} does not exist)")
             return None
-        return MaildirAccount(place.root, place.owner)
+        return open_account(place.root, place.owner)
 
     @contextmanager
     def guard(self, place: Place) -> Iterator[None]:
@@ -222,7 +222,7 @@ class System:
             self.fault(place.name, str(error))
         except sqlite3.Error as error:
             hint = "; see tubepost mailbox check" if is_corrupt(error) else ""
-            self.fault(place.name, f"the index {place.root}/{FILE} cannot be used: {error}{hint}", EX_UNAVAILABLE)
+            self.fault(place.name, f"the index of {place.root} cannot be used: {error}{hint}", EX_UNAVAILABLE)
         except OSError as error:
             text = str(error) if error.strerror is None else f"{error.filename or place.root}: {error.strerror}"
             self.fault(place.name, text, EX_UNAVAILABLE)
@@ -236,7 +236,7 @@ class System:
         """Something is wrong and stays so."""
         self._faults.append(EX_PARTLY)
 
-    def changed(self, account: MaildirAccount, folder: str) -> None:
+    def changed(self, account: Account, folder: str) -> None:
         """To be told to those who have the folder open."""
         self._changed[account.root, folder] = None
 
@@ -270,7 +270,7 @@ def warn(text: str) -> None:
     click.echo(f"tubepost: {text}", err=True)
 
 
-def matching(account: MaildirAccount, patterns: Sequence[str]) -> list[FolderInfo]:
+def matching(account: Account, patterns: Sequence[str]) -> list[FolderInfo]:
     """Folders by glob or special use, all without a pattern. Raises NoSuchFolder for a plain name that is none."""
     infos = account.folders()
     if not patterns:
@@ -298,7 +298,7 @@ def canonical(name: str) -> str:
     return "INBOX" if name.upper() == "INBOX" else name
 
 
-def ensure(account: MaildirAccount, name: str, special: Sequence[str] = (), *, subscribe: bool = True) -> Folder:
+def ensure(account: Account, name: str, special: Sequence[str] = (), *, subscribe: bool = True) -> Folder:
     """The folder, made and subscribed to when it is missing. Raises BadName, OSError."""
     try:
         return account.folder(name)
@@ -311,7 +311,7 @@ def ensure(account: MaildirAccount, name: str, special: Sequence[str] = (), *, s
     return made
 
 
-def create(account: MaildirAccount, name: str, special: Sequence[str] = ()) -> Folder:
+def create(account: Account, name: str, special: Sequence[str] = ()) -> Folder:
     """A new folder, with the rights of the nearest one above (RFC 4314 4). Raises FolderExists, BadName, OSError."""
     folder = account.create(name, special)
     for above in parents(name):

@@ -10,8 +10,8 @@ from tubepost.common.imap.parse import Scanner
 from tubepost.common.imap.search import Key, parse_search
 from tubepost.common.imap.write import quoted
 
-from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.search import Context, Evaluation
+from tubepost.common.mailbox.interface import Folder
+from tubepost.common.mailbox.values import Context
 
 QUERY = click.argument("query", nargs=-1, required=True, metavar="QUERY...")
 HELP = (
@@ -68,4 +68,4 @@ def find(folder: Folder, key: Key) -> list[int]:
     """UIDs of the messages that match, ascending. Raises OSError, sqlite3.Error."""
     folder.sync()
     recent = folder.status().recent
-    return list(Evaluation(folder, key, Context(now=time.time(), recent=[(recent, _LARGEST)])).run())
+    return list(folder.search(key, Context(now=time.time(), recent=[(recent, _LARGEST)])).run())

@@ -22,7 +22,7 @@ from tubepost.common.imap.sets import compact
 
 from tubepost.common.sasl.mechanisms import make_client
 from tubepost.common.sasl.steps import ExchangeError
-from tubepost.common.mailbox.maildir.drafts import Draft
+from tubepost.common.mailbox.interface import Draft
 
 from tubepost.commands.mailbox.address import Address, Faults, RemoteError, is_loopback
 from tubepost.commands.mailbox.intake import Item, SourceFolder, message_id_of

@@ -16,9 +16,9 @@ from typing import ParamSpec, TypeVar
 
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
-from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.database import is_busy
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Account, Folder
+from tubepost.common.mailbox.opening import open_account
+from tubepost.common.mailbox.trouble import is_busy
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +36,7 @@ _SPARE = 32
 class Mailbox:
     """An open account. Get it from ``Mailboxes.open`` and give it back with ``release``."""
 
-    def __init__(self, owner: "Mailboxes", account: MaildirAccount) -> None:
+    def __init__(self, owner: "Mailboxes", account: Account) -> None:
         self._owner = owner
         self.account = account
         self.lock = asyncio.Lock()
@@ -125,14 +125,14 @@ class Mailboxes:
         lock = self._opening.setdefault(path, asyncio.Lock())
         async with lock:
             found = self._open.get(path)
-            if found is None or (found.users and found.account.database.replaced):
+            if found is None or (found.users and found.account.is_replaced):
                 # Another process found the index corrupt. Who uses the old one gives it back in time.
                 ids = (user.uid, user.gid) if self._act and user.uid >= 0 else None
-                account = await self.in_thread(MaildirAccount, path, ids)
+                account = await self.in_thread(open_account, path, ids)
                 found = self._open[path] = Mailbox(self, account)
             # It is in use from now on, so that nobody closes it meanwhile.
             found.users += 1
-            if found.users == 1 and found.account.database.replaced:
+            if found.users == 1 and found.account.is_replaced:
                 try:
                     await self.in_thread(found.account.renew)
                     found.account.wait(_MOMENT)

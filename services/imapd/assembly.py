@@ -12,8 +12,7 @@ from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.fetch import Attribute, Section, parse_section
 from tubepost.common.imap.parse import Scanner
 
-from tubepost.common.mailbox.maildir.drafts import Draft
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Draft, Folder
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 
 from tubepost.services.imapd import binary, content, limits, places, urls
@@ -42,8 +41,7 @@ async def drafts_of(session: "Session", place: "Place", folder: Folder, messages
                 # As other servers: an empty message is a cancelled one (RFC 3502 3).
                 raise No("An empty message is not stored")
             flags = permitted([flag.decode("ascii") for flag in message.flags], place.rights)
-            async with place.mailbox.lock:
-                limits.check_keywords(session, folder, flags)
+            await place.mailbox.quick(limits.check_keywords, session, folder, flags)
             draft.set(flags, None if message.time is None else message.time[0])
         return made
     except BaseException:

@@ -8,9 +8,9 @@ from tubepost.common.imap.fetch import Attribute, Fetch
 from tubepost.common.imap.write import date_time, nstring
 
 from tubepost.common.mail.crlf import to_crlf
-from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.summaries import COMMON_FIELDS
+from tubepost.common.mailbox.interface import Folder
 from tubepost.common.mailbox.store import NoSuchMessage
+from tubepost.common.mailbox.values import COMMON_FIELDS
 
 from tubepost.services.imapd import content, surrogates, updates
 from tubepost.services.imapd.content import Message, Piece

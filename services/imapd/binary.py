@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from tubepost.common.mail import structure
 from tubepost.common.mail.crlf import Data
 from tubepost.common.mail.structure import Part
-from tubepost.common.mailbox.maildir.drafts import Draft
+from tubepost.common.mailbox.interface import Draft
 
 _CHUNK = 1 << 18
 _ENCODING = re.compile(rb"^(content-transfer-encoding[ \t]*+:[ \t]*+)binary\b", re.IGNORECASE | re.MULTILINE)

@@ -13,7 +13,7 @@ from tubepost.common.mail import structure
 from tubepost.common.mail.crlf import Data, crlf_chunks, to_crlf, virtual_size
 from tubepost.common.mail.structure import Part
 from tubepost.common.mail.transfer import decode_chunks, decoded_size, window
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Folder
 
 from tubepost.services.imapd import surrogates
 

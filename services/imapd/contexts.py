@@ -10,7 +10,7 @@ from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.search import Key
 from tubepost.common.imap.write import compact, compact_ordered, esearch, quoted
 
-from tubepost.common.mailbox.maildir.search import Context
+from tubepost.common.mailbox.values import Context
 from tubepost.common.mailbox.view import ranges
 
 from tubepost.services.imapd import searching, sorting

@@ -9,7 +9,7 @@ from tubepost.common.imap.sets import of_ranges
 from tubepost.services.imapd.replies import No
 
 if TYPE_CHECKING:
-    from tubepost.common.mailbox.maildir.folder import Folder
+    from tubepost.common.mailbox.interface import Folder
 
     from tubepost.services.imapd.selected import Selected
     from tubepost.services.imapd.session import Session

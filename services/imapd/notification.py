@@ -12,7 +12,7 @@ from tubepost.common.imap.notification import Event, Group, Notify
 from tubepost.common.imap.write import astring, mailbox
 
 from tubepost.common.wire.auth import User
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Folder
 from tubepost.common.mailbox.store import NoSuchFolder
 from tubepost.common.skeleton.mailboxes import Mailbox
 
@@ -64,7 +64,7 @@ class Ear:
 
     def __init__(self, session: "Session", tree: Tree, folder: Folder) -> None:
         self.key = tree.mailbox.path, folder.id
-        self.path = folder.path
+        self.watched = folder.watched
         self._name = folder.name
         self._session = session
 
@@ -217,15 +217,15 @@ class Watching:
             return
         ear = Ear(self._session, tree, folder)
         old = self._ears.get(ear.key)
-        if old is None or old.path != ear.path:
+        if old is None or old.watched != ear.watched:
             self._deafen(ear.key)
             self._ears[ear.key] = ear
-            self._session.server.listen(ear.key, ear.path, ear)
+            self._session.server.listen(ear.key, ear.watched, ear)
 
     def _deafen(self, key: tuple[str, int]) -> None:
         ear = self._ears.pop(key, None)
         if ear is not None:
-            self._session.server.unlisten(key, ear.path, ear)
+            self._session.server.unlisten(key, ear.watched, ear)
 
     async def _attend_to_new(self, before: Tree, after: Tree) -> None:
         for number in before.folders.keys() - after.folders.keys():

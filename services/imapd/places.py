@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from tubepost.common.imap.names import parents
 
 from tubepost.common.wire.auth import User
-from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Account, Folder
 from tubepost.common.mailbox.store import NoSuchFolder, OverQuota
 from tubepost.common.skeleton.mailboxes import Mailbox
 
@@ -123,7 +122,7 @@ def _above(place: Place) -> list[str]:
     return found if place.is_own else [*found, "INBOX"]
 
 
-def inherited(account: MaildirAccount, name: str) -> dict[str, str]:
+def inherited(account: Account, name: str) -> dict[str, str]:
     """The list of the nearest mailbox above: a new one begins with it (RFC 4314 4: SHOULD)."""
     for above in parents(name):
         acl = account.rights_of(above)

@@ -10,9 +10,8 @@ from tubepost.common.imap.search import And, Fuzzy, Key, Modseq, Not, Numbers, O
 from tubepost.common.imap.sets import of_ranges
 from tubepost.common.imap.write import quoted
 
-from tubepost.common.mailbox.maildir import summaries
-from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.search import Context, Evaluation, Progress
+from tubepost.common.mailbox.interface import Folder
+from tubepost.common.mailbox.values import Context, Progress
 from tubepost.common.mailbox.view import View, ranges
 from tubepost.common.skeleton.conversation import Gone
 from tubepost.common.skeleton.mailboxes import Mailbox
@@ -70,7 +69,7 @@ class Reporter:
 async def find(mailbox: Mailbox, folder: Folder, key: Key, context: Context, reporter: Reporter) -> "array[int]":
     """The UIDs that match, ascending."""
     async with mailbox.lock:
-        evaluation = Evaluation(folder, key, context)
+        evaluation = folder.search(key, context)
         if evaluation.is_quick:
             return evaluation.run()
     while (progress := await mailbox.work(evaluation.step)) is not None:
@@ -113,7 +112,7 @@ def _rows(folder: Folder, columns: Sequence[str], uids: Sequence[int]) -> list[t
 async def complete(mailbox: Mailbox, folder: Folder, uids: Sequence[int], reporter: Reporter) -> None:
     """Summaries where there are none, so that all columns are filled."""
     async with mailbox.lock:
-        missing = summaries.unfinished(folder)
+        missing = folder.unfinished()
     wanted = sorted(set(missing).intersection(uids)) if missing else []
     for start in range(0, len(wanted), _SUMMARIES):
         await mailbox.work(folder.complete, wanted[start : start + _SUMMARIES])

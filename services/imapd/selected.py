@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.sets import SequenceSet
 
-from tubepost.common.mailbox.maildir.folder import Folder, Status
+from tubepost.common.mailbox.interface import Folder
+from tubepost.common.mailbox.values import Status
 from tubepost.common.mailbox.view import View
 from tubepost.common.skeleton.mailboxes import Mailbox
 

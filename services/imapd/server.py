@@ -136,25 +136,25 @@ class Imapd(Server[Session]):
 
     def watch_folder(self, session: Session, selected: Selected) -> None:
         """This session is to be woken when the mailbox changes."""
-        self.listen((selected.mailbox.path, selected.folder.id), selected.folder.path, session)
+        self.listen((selected.mailbox.path, selected.folder.id), selected.folder.watched, session)
 
     def unwatch(self, session: Session, selected: Selected) -> None:
-        self.unlisten((selected.mailbox.path, selected.folder.id), selected.folder.path, session)
+        self.unlisten((selected.mailbox.path, selected.folder.id), selected.folder.watched, session)
 
-    def listen(self, key: tuple[str, int], path: str, listener: "Listener") -> None:
-        """Wake the listener when the files of the folder at ``path`` change; ``key``: its account and id."""
+    def listen(self, key: tuple[str, int], watched: tuple[str, ...], listener: "Listener") -> None:
+        """Wake the listener when the folder changes; ``key``: its account and id; ``watched``: of the folder."""
         listeners = self._by_folder.setdefault(key, set())
         if not listeners:
-            self.watch.add(path, key)
+            self.watch.add(watched, key)
         listeners.add(listener)
 
-    def unlisten(self, key: tuple[str, int], path: str, listener: "Listener") -> None:
+    def unlisten(self, key: tuple[str, int], watched: tuple[str, ...], listener: "Listener") -> None:
         listeners = self._by_folder.get(key)
         if listeners is not None:
             listeners.discard(listener)
             if not listeners:
                 del self._by_folder[key]
-                self.watch.remove(path)
+                self.watch.remove(watched)
 
     def changed(self, mailbox: Mailbox, *folders: "tuple[int, str]") -> None:
         """A session of this process has changed these folders, (id, name): tell all others, here and elsewhere."""
@@ -210,7 +210,7 @@ class Imapd(Server[Session]):
                 while await mailbox.work(folder.flush):
                     pass
             except Exception as error:
-                log.warning(f"{folder.path}: flags are not yet in the names of files: {error}")
+                log.warning(f"{mailbox.path}: {folder.name}: flags are not yet in the names of files: {error}")
             finally:
                 mailbox.flushing.discard(folder.id)
                 self.mailboxes.release(mailbox)

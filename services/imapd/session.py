@@ -28,9 +28,9 @@ from tubepost.common.imap.write import quoted
 
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
-from tubepost.common.mailbox.maildir.database import is_busy
-from tubepost.common.mailbox.maildir.names import BadName
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage, OverQuota
+from tubepost.common.mailbox.trouble import is_busy
+from tubepost.common.mailbox.values import BadName
 from tubepost.common.net.tls import Agreed
 from tubepost.common.skeleton.authentication import Asker
 from tubepost.common.skeleton.conversation import Gone

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tubepost.common.imap import ordering
 
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Folder
 from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd import searching

@@ -55,7 +55,7 @@ async def _look(session: "Session", selected: Selected, expunges: Updates) -> No
 
 def _is_stale(session: "Session", selected: Selected) -> bool:
     folder = selected.folder
-    if folder.database is not selected.mailbox.account.database or folder.database.replaced:
+    if folder.is_replaced:
         # Its UIDs are others now, and no client expects that of a mailbox that it has selected.
         _part(session, "The index of the mailbox was made anew; please come again")
     return folder.stale()

@@ -7,7 +7,7 @@ from tubepost.common.imap.parse import Scanner
 from tubepost.common.imap.reader import LiteralBegin
 
 from tubepost.common.system import log
-from tubepost.common.mailbox.maildir.drafts import Draft
+from tubepost.common.mailbox.interface import Draft
 from tubepost.common.mailbox.store import NoSuchFolder
 
 from tubepost.services.imapd import places

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from tubepost.common.imap.url import BadUrl, Url
 
-from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Account, Folder
 
 from tubepost.services.imapd import places
 
@@ -48,7 +47,7 @@ def token(key: bytes, rump: bytes) -> str:
     return _ALGORITHM + hmac.new(key, rump, hashlib.sha256).hexdigest()
 
 
-def key_of(account: MaildirAccount, folder: Folder, *, make: bool) -> bytes | None:
+def key_of(account: Account, folder: Folder, *, make: bool) -> bytes | None:
     """Under the lock of the account."""
     key = account.annotations(folder.id).get(_KEY)
     if key is None and make:
@@ -57,7 +56,7 @@ def key_of(account: MaildirAccount, folder: Folder, *, make: bool) -> bytes | No
     return key
 
 
-def forget_key(account: MaildirAccount, folder: int) -> None:
+def forget_key(account: Account, folder: int) -> None:
     """All URLs that were made of it are void from now on (RFC 4467 8 RESETKEY)."""
     account.annotate(folder, _KEY, None)
 

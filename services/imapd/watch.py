@@ -16,7 +16,7 @@ class Watch:
         self._loop = loop
         self._changed = changed
         self._keys: dict[int, Key] = {}
-        self._watches: dict[str, list[int]] = {}
+        self._watches: dict[tuple[str, ...], list[int]] = {}
         self._complained = False
         try:
             self._inotify: Inotify | None = Inotify()
@@ -27,14 +27,14 @@ class Watch:
             return
         loop.add_reader(self._inotify.fileno(), self._read)
 
-    def add(self, folder: str, key: Key) -> None:
-        """The directories new and cur of a folder."""
+    def add(self, directories: tuple[str, ...], key: Key) -> None:
+        """``Folder.watched`` of a folder."""
         if self._inotify is None:
             return
         found = []
-        for part in ("new", "cur"):
+        for directory in directories:
             try:
-                number = self._inotify.watch(f"{folder}/{part}")
+                number = self._inotify.watch(directory)
             except OSError as error:
                 if not self._complained:
                     self._complained = True
@@ -42,10 +42,10 @@ class Watch:
                 continue
             self._keys[number] = key
             found.append(number)
-        self._watches[folder] = found
+        self._watches[directories] = found
 
-    def remove(self, folder: str) -> None:
-        for number in self._watches.pop(folder, ()):
+    def remove(self, directories: tuple[str, ...]) -> None:
+        for number in self._watches.pop(directories, ()):
             self._keys.pop(number, None)
             if self._inotify is not None:
                 self._inotify.forget(number)

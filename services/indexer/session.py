@@ -12,8 +12,8 @@ from tubepost.common.wire.auth import User
 from tubepost.common.wire.base import Message
 from tubepost.common.system import log
 from tubepost.common.bus import Handler, Request
-from tubepost.common.mailbox.maildir import fulltext, summaries
 from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.mailbox.values import Indexed
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.mailboxes import Mailbox, Mailboxes
 from tubepost.common.skeleton.process import Process
@@ -108,7 +108,7 @@ class Indexer(request.Service):
         uid, gid = found if self._acting else (-1, -1)
         mailbox = await self._mailboxes.open(User(name=task.mailbox, mailbox=task.mailbox, uid=uid, gid=gid))
         try:
-            if mailbox.account.database.replaced:
+            if mailbox.account.is_replaced:
                 await mailbox.work(mailbox.account.renew)
             for name in task.folders:
                 try:
@@ -116,10 +116,10 @@ class Indexer(request.Service):
                 except NoSuchFolder:
                     continue
             await mailbox.work(_tidy, mailbox, task.folders)
-            if self._full_text and await mailbox.work(fulltext.wasteful, mailbox.account):
+            if self._full_text and await mailbox.work(_is_wasteful, mailbox):
                 log.info(f"{task.mailbox}: the full-text index is mostly of mail that is gone: it is built anew")
-                await mailbox.work(fulltext.reset, mailbox.account)
-            for name in await mailbox.work(fulltext.unfinished, mailbox.account, self._full_text):
+                await mailbox.work(mailbox.account.empty_full_text)
+            for name in await mailbox.work(mailbox.account.unfinished, self._full_text):
                 try:
                     count = await self._finish(mailbox, name)
                 except NoSuchFolder:
@@ -133,13 +133,13 @@ class Indexer(request.Service):
         """Returns how many messages there were to do."""
         loop = self.process.loop
         folder = await mailbox.work(mailbox.account.folder, name)
-        uids = await mailbox.work(summaries.unfinished, folder)
+        uids = await mailbox.work(folder.unfinished)
         for start in range(0, len(uids), _STEP):
             started = loop.time()
             await mailbox.work(folder.complete, uids[start : start + _STEP])
             await self._rest(started)
         count = 0
-        progress = fulltext.Progress(0, 1)
+        progress = Indexed(0, 1)
         while progress.done and self._full_text:
             started = loop.time()
             progress = await mailbox.work(folder.index, progress.place, _STEP)
@@ -175,6 +175,10 @@ def maildir_owner(path: str) -> tuple[int, int] | None:
 def _tidy(mailbox: Mailbox, folders: Iterable[str]) -> None:
     there = {info.name for info in mailbox.account.folders()}
     mailbox.account.tidy([name for name in folders if name in there], time.time())
+
+
+def _is_wasteful(mailbox: Mailbox) -> bool:
+    return mailbox.account.is_wasteful
 
 
 def _sync(mailbox: Mailbox, name: str) -> None:

@@ -6,7 +6,7 @@ import os
 from tubepost.common.system.atomic import write_all
 from tubepost.common.system.identity import acting_as
 from tubepost.common.mailbox import Content
-from tubepost.common.mailbox.maildir.delivery import make_maildir, unique_name
+from tubepost.common.mailbox.opening import nameless_file
 
 _SMALL = 256 * 1024
 
@@ -51,20 +51,7 @@ class Incoming:
     def _spill(self) -> None:
         if self._fd < 0:
             with acting_as(*self._owner):
-                self._fd = _nameless(self._mailbox)
+                self._fd = nameless_file(self._mailbox)
         parts, self._parts = self._parts, []
         self._waiting = 0
         write_all(self._fd, b"".join(parts))
-
-
-def _nameless(mailbox: str) -> int:
-    make_maildir(mailbox)
-    folder = f"{mailbox}/tmp"
-    try:
-        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:
-        # A file system that has no such files.
-        path = f"{folder}/{unique_name(0)}"
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        os.unlink(path)
-        return fd

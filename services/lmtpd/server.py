@@ -6,7 +6,7 @@ from tubepost.common.wire import auth
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
 from tubepost.common.system.commit import GroupCommit
-from tubepost.common.mailbox.maildir import MaildirStore
+from tubepost.common.mailbox.opening import open_deliveries
 from tubepost.common.tables import TableError
 from tubepost.common.tables.match import HostList
 from tubepost.common.skeleton.conversation import Server
@@ -49,7 +49,7 @@ class Lmtpd(Server[Session]):
         self.tls = ServerTls(self.process, "lmtpd")
         self._commit = GroupCommit()
         self._notices = Notices(self.process)
-        self.store = MaildirStore(self.config.virtual_mailbox_base, self._commit, self._notices.tell)
+        self.store = open_deliveries(self.config.virtual_mailbox_base, self._commit, self._notices.tell)
         self._auth = self.process.client(self.config.auth_service_name)
         self.end_sessions(self.process.hurried)
 

@@ -11,7 +11,7 @@ from tubepost.common.wire.auth import User
 from tubepost.common.system import ids, log
 from tubepost.common.bus.errors import BusError, Refusal
 from tubepost.common.mailbox import Content, DeliveryError
-from tubepost.common.mailbox.maildir.quota import Limit
+from tubepost.common.mailbox.values import Limit
 from tubepost.common.net.tls import HandshakeError
 from tubepost.common.skeleton.conversation import Conversation, Gone
 from tubepost.common.skeleton.stream import Peer

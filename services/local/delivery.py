@@ -24,7 +24,7 @@ from tubepost.common.config import Config
 from tubepost.common.config.expand import ExpandError
 from tubepost.common.mailbox import Content, DeliveryError
 from tubepost.common.mailbox.copying import read, render
-from tubepost.common.mailbox.maildir import MaildirStore
+from tubepost.common.mailbox.interface import Deliveries
 from tubepost.common.mailbox.mbox import Locking, MboxStore, Rules, from_line
 from tubepost.common.tables import Maps, TableError
 from tubepost.common.skeleton import commands
@@ -50,7 +50,7 @@ class Tools:
     commands: Maps
     outcomes: Outcomes
     rewriter: RewriteClient
-    maildirs: MaildirStore
+    maildirs: Deliveries
     mboxes: MboxStore
     locking: Locking
     default: Rights

@@ -10,8 +10,8 @@ from tubepost.common.system import log
 from tubepost.common.system.commit import GroupCommit
 from tubepost.common.bus.rewriting import RewriteClient
 from tubepost.common.mailbox import Content
-from tubepost.common.mailbox.maildir import MaildirStore
 from tubepost.common.mailbox.mbox import Locking, MboxStore, Rules
+from tubepost.common.mailbox.opening import open_deliveries
 from tubepost.common.spool import Spool
 from tubepost.common.tables import Maps
 from tubepost.common.tables.words import split_list
@@ -65,7 +65,7 @@ class Local(worker.Agent):
                 config, config.local_delivery_status_filter, self._tables, "local_delivery_status_filter"
             ),
             rewriter=RewriteClient(process.client(config.rewrite_service_name)),
-            maildirs=MaildirStore("/", self._commit, self._notices.tell),
+            maildirs=open_deliveries("/", self._commit, self._notices.tell),
             mboxes=self._mboxes,
             locking=locking,
             default=default,

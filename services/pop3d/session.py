@@ -11,9 +11,9 @@ from tubepost.common.mail.crlf import Data, virtual_size
 from tubepost.common.wire import auth
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
-from tubepost.common.mailbox.maildir.exclusive import InUse, MaildropLock
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Folder, MaildropLock
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
+from tubepost.common.mailbox.values import InUse
 from tubepost.common.net.tls import Agreed, HandshakeError
 from tubepost.common.skeleton.authentication import Answer, Asker, Exchange
 from tubepost.common.skeleton.conversation import Conversation, Gone
@@ -108,7 +108,7 @@ class Session(Conversation):
         if event.lines is not None or size > _SMALL or path is None or mailbox.lock.locked():
             return False
         try:
-            fd = folder.open_path(path)
+            fd = folder.open_handle(path)
             try:
                 # With CRLF line ends it has at least as many octets as in the file.
                 data = os.read(fd, size + 1)
@@ -393,7 +393,7 @@ class Session(Conversation):
         folder = self._folder = same_folder(mailbox, drop)
         fd = folder.open(drop.uids[index])
         if drop.uids[index] not in self._paths:
-            self._paths = folder.paths(drop.uids[index : index + _AHEAD_FILES])
+            self._paths = folder.handles(drop.uids[index : index + _AHEAD_FILES])
         return fd
 
     async def _send(self, event: events.Retrieve, data: Data, drop: Maildrop) -> None:
@@ -461,7 +461,7 @@ class Session(Conversation):
 def _lock(mailbox: Mailbox, delay: float) -> MaildropLock:
     """In a thread. Raises InUse, Refused, OSError."""
     account = mailbox.account
-    lock = MaildropLock(account.root, account.owner)
+    lock = account.lock_maildrop()
     try:
         since = lock.since_last() if delay else None
         if since is not None and since < delay:

@@ -9,9 +9,9 @@ from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
 from tubepost.common.system.commit import GroupCommit
 from tubepost.common.mailbox import Content, DeliveryError
-from tubepost.common.mailbox.maildir import MaildirStore
-from tubepost.common.mailbox.maildir.quota import Limit, parse_limit
 from tubepost.common.mailbox.mbox import Locking, MboxStore, Rules, from_line
+from tubepost.common.mailbox.opening import open_deliveries
+from tubepost.common.mailbox.values import Limit, parse_limit
 from tubepost.common.spool import Spool
 from tubepost.common.tables import Maps, TableError, address
 from tubepost.common.tables.static import StaticTable
@@ -56,7 +56,7 @@ class Virtual(worker.Agent):
         self._spool = Spool()
         self._commit = GroupCommit(gather=_GATHER)
         self._notices = Notices(process)
-        self._maildirs = MaildirStore(base, self._commit, self._notices.tell)
+        self._maildirs = open_deliveries(base, self._commit, self._notices.tell)
         self._mboxes: MboxStore | None = None
 
     def _open(self, name: str) -> Maps:

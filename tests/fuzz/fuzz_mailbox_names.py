@@ -18,7 +18,7 @@ from tubepost.common.imap import names as imap_names
 from tubepost.common.imap.names import Pattern, decode_utf7, encode_utf7
 
 from tubepost.common.mailbox.maildir import migration, names
-from tubepost.common.mailbox.maildir.names import BadName
+from tubepost.common.mailbox.values import BadName
 
 from tests.fuzz.driver import Harness
 

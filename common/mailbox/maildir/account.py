@@ -10,34 +10,25 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from tubepost.common.system import log
 from tubepost.common.system.atomic import write_file
-from tubepost.common.mailbox.maildir import scan, upkeep
-from tubepost.common.mailbox.maildir.database import BUSY, Database, is_corrupt
+from tubepost.common.mailbox import interface
+from tubepost.common.mailbox.maildir import fulltext, scan, upkeep
+from tubepost.common.mailbox.maildir.database import BUSY, Database
+from tubepost.common.mailbox.maildir.exclusive import MaildropLock
 from tubepost.common.mailbox.maildir.flags import FlagSets
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.migration import read_subscriptions
-from tubepost.common.mailbox.maildir.names import SEPARATOR, BadName, directory_of, folder_of
+from tubepost.common.mailbox.maildir.names import directory_of, folder_of
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder
+from tubepost.common.mailbox.trouble import is_corrupt
+from tubepost.common.mailbox.values import SEPARATOR, BadName, FolderInfo, Usage
 
 # Beside the index, and outlives it: the highest UIDVALIDITY that was given out.
 _HIGHEST = "tubepost.uidvalidity"
-
-
-class FolderInfo(NamedTuple):
-    """``special``: RFC 6154 attributes, ``\\Sent``."""
-
-    name: str
-    id: int
-    special: tuple[str, ...]
-
-
-class Usage(NamedTuple):
-    octets: int
-    messages: int
 
 
 class MaildirAccount:
@@ -124,6 +115,15 @@ class MaildirAccount:
         """
         self.database.wait(seconds)
 
+    @property
+    def is_replaced(self) -> bool:
+        """Another process has made the index anew: see ``renew``."""
+        return self.database.replaced
+
+    def lock_maildrop(self) -> MaildropLock:
+        """Raises InUse, OSError."""
+        return MaildropLock(self.root, self.owner)
+
     def state(self) -> tuple[int, int]:
         """Differs from what it was when anything in the index has changed."""
         return self.database.version(), self.generation
@@ -169,7 +169,7 @@ class MaildirAccount:
             found = self._folders[number] = Folder(self, number)
         return found
 
-    def renamed(self, folder: Folder) -> Folder | None:
+    def renamed(self, folder: interface.Folder) -> Folder | None:
         """The same folder under the name that it has now; None when it is no more."""
         row = self.database.one("SELECT name FROM folder WHERE id=?", folder.id)
         return None if row is None else self.folder(row[0])
@@ -399,6 +399,21 @@ class MaildirAccount:
         else:
             execute("INSERT OR REPLACE INTO shared (owner, mailbox) VALUES (?,?)", (owner, mailbox))
         self.generation += 1
+
+    # Maintenance
+
+    def unfinished(self, full_text: bool = True) -> list[str]:
+        """Folders with messages that lack their summary, or (with ``full_text``) are not in the full-text index."""
+        return fulltext.unfinished(self, full_text)
+
+    @property
+    def is_wasteful(self) -> bool:
+        """Is the full-text index mostly of messages that are gone?"""
+        return fulltext.wasteful(self)
+
+    def empty_full_text(self) -> None:
+        """Let it be filled anew, search by search or in the background."""
+        fulltext.reset(self)
 
     # Within
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from tubepost.common.mailbox.maildir import fulltext, scan, upkeep
-from tubepost.common.mailbox.maildir.database import is_corrupt
 from tubepost.common.mailbox.maildir.names import email_id, split_file
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
+from tubepost.common.mailbox.trouble import is_corrupt
 
 if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.account import MaildirAccount

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tubepost.common.system import log
+from tubepost.common.mailbox.trouble import is_corrupt
 
 FILE = "tubepost.db"
 VERSION = 1
@@ -265,13 +266,3 @@ def _statements() -> Iterator[str]:
         if line.endswith(";"):
             yield statement
             statement = ""
-
-
-def is_corrupt(error: sqlite3.Error) -> bool:
-    """Is the file itself broken (not busy, not full, not forbidden)?"""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def is_busy(error: sqlite3.Error) -> bool:
-    """Did another process have the index to itself all the while?"""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY

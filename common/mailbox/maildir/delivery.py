@@ -18,8 +18,9 @@ from tubepost.common.system.commit import GroupCommit
 from tubepost.common.system.identity import CannotBecome, act_as
 from tubepost.common.mailbox.copying import read
 from tubepost.common.mailbox.maildir.names import folder_of
-from tubepost.common.mailbox.maildir.quota import Announced, Limit, check
+from tubepost.common.mailbox.maildir.quota import Announced, check
 from tubepost.common.mailbox.store import Content, DeliveryError
+from tubepost.common.mailbox.values import Limit
 
 _SMALL = 1 << 18
 _counter = itertools.count(1)

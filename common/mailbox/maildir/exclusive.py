@@ -9,12 +9,9 @@ import os
 import time
 
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
+from tubepost.common.mailbox.values import InUse
 
 FILE = "tubepost.pop3"
-
-
-class InUse(OSError):
-    """Another session has the maildrop."""
 
 
 class MaildropLock:

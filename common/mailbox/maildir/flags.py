@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from tubepost.common.mailbox.maildir.database import Database
+from tubepost.common.mailbox.values import SYSTEM
 
-SYSTEM = ("\\Answered", "\\Deleted", "\\Draft", "\\Flagged", "\\Seen")
 _CANONICAL = {flag.lower(): flag for flag in SYSTEM}
 # Keywords that clients spell in more than one way (IANA's registry of IMAP keywords).
 _CANONICAL |= {

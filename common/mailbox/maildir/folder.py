@@ -3,7 +3,9 @@
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from tubepost.common.imap.search import Key
 
 from tubepost.common.system.atomic import write_file
 from tubepost.common.mailbox.maildir import fulltext, scan, summaries, transfer
@@ -11,7 +13,9 @@ from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.migration import read_keywords
 from tubepost.common.mailbox.maildir.names import KEYWORD_LETTERS, directory_of
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
+from tubepost.common.mailbox.maildir.search import Evaluation
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
+from tubepost.common.mailbox.values import Changes, Context, Indexed, Status, Stored
 from tubepost.common.mailbox.view import ranges
 
 if TYPE_CHECKING:
@@ -33,39 +37,6 @@ CONTENT_COLUMNS = frozenset({
     "subject", "sender", "receiver", "copied", "blind", "base_subject", "display_from", "display_to", "first_from",
     "first_to", "first_cc", "message_id", "in_reply_to", "refs", "attachments",
 })  # fmt: skip
-
-
-class Status(NamedTuple):
-    """Of a folder at one time. ``size``: octets with CRLF line ends; ``modseq``: HIGHESTMODSEQ.
-
-    ``recent``: the first UID that no session has had as \\Recent; ``floor``: removals before it are forgotten.
-    """
-
-    messages: int
-    unseen: int
-    deleted: int
-    size: int
-    uidnext: int
-    modseq: int
-    recent: int
-    floor: int
-
-
-class Changes(NamedTuple):
-    """Since a modification sequence. ``changed``: (uid, flagset, modseq), new messages among them, by UID.
-
-    ``gone``: UIDs; None: it is not known any more which, compare with ``uids``.
-    """
-
-    changed: list[tuple[int, int, int]]
-    gone: list[int] | None
-
-
-class Stored(NamedTuple):
-    """What STORE did. ``changed``: as in Changes; ``modified``: UIDs left alone by UNCHANGEDSINCE (RFC 7162 3.1.3)."""
-
-    changed: list[tuple[int, int, int]]
-    modified: list[int]
 
 
 class Folder:
@@ -91,6 +62,16 @@ class Folder:
         self._status: Status | None = None
         self.times: tuple[int, int] = (0, 0)
         """new_mtime and cur_mtime of the index, as of ``status``."""
+
+    @property
+    def is_replaced(self) -> bool:
+        """The index was made anew since this folder was got: its UIDs mean nothing any more."""
+        return self.database is not self.account.database or self.database.replaced
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Where other programs change this folder's files."""
+        return f"{self.path}/new", f"{self.path}/cur"
 
     # What is there
 
@@ -121,9 +102,12 @@ class Folder:
         return int(self.database.one("SELECT count(*) FROM message WHERE folder=? AND uid>=?", self.id, uid)[0])
 
     @as_owner
-    def sync(self) -> None:
-        """Take notice of what other programs have done to the files. Raises NoSuchFolder, OSError."""
-        scan.sync(self)
+    def sync(self, *, force: bool = False) -> None:
+        """Take notice of what other programs have done to the files; ``force``: look whatever their times say.
+
+        Raises NoSuchFolder, OSError.
+        """
+        scan.sync(self, force)
 
     @as_owner
     def flush(self) -> int:
@@ -216,15 +200,23 @@ class Folder:
             some = uids[start : start + _LIST]
             yield f"{column} IN ({','.join(map(str, some))})", ()
 
+    def unfinished(self) -> list[int]:
+        """UIDs of messages without a summary, ascending."""
+        return summaries.unfinished(self)
+
     @as_owner
     def complete(self, uids: Sequence[int]) -> None:
         """Make the summaries that are missing."""
         summaries.complete(self, uids)
 
     @as_owner
-    def index(self, place: int = 0, limit: int = fulltext.BATCH) -> fulltext.Progress:
+    def index(self, place: int = 0, limit: int = fulltext.BATCH) -> Indexed:
         """Take some messages into the full-text index, beginning behind ``place`` (0: the first)."""
         return fulltext.index(self, place, limit)
+
+    def search(self, key: Key, context: Context) -> Evaluation:
+        """Begin a search."""
+        return Evaluation(self, key, context)
 
     # Reading
 
@@ -244,13 +236,14 @@ class Folder:
         raise NoSuchMessage(f"UID {uid} of {self.name}")
 
     @as_owner
-    def read(self, uid: int, size: int, place: int, file: str, info: str) -> bytes | None:
-        """The message's file at once, by a row that was just read; None when it is larger than the row's ``size``.
+    def read(self, uid: int, size: int, *location: Any) -> bytes | None:
+        """The message's file at once, by a row that was just read (its ``size`` and LOCATION); None when it is larger
+        than the row's ``size``.
 
         Raises NoSuchMessage, OSError.
         """
         try:
-            fd = os.open(self.file(place, file, info), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self.file(*location), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             fd = self.open(uid)
         try:
@@ -260,8 +253,8 @@ class Folder:
         finally:
             os.close(fd)
 
-    def paths(self, uids: Sequence[int]) -> dict[int, str]:
-        """Where the files of these messages are now: for ``open_path``, which is quicker than ``open`` for many."""
+    def handles(self, uids: Sequence[int]) -> dict[int, str]:
+        """Where the files of these messages are now: for ``open_handle``, which is quicker than ``open`` for many."""
         found: dict[int, str] = {}
         for where, values in self.conditions("uid", uids):
             for uid, *row in self.database.connection.execute(
@@ -271,7 +264,7 @@ class Folder:
         return found
 
     @as_owner
-    def open_path(self, path: str) -> int:
+    def open_handle(self, path: str) -> int:
         """Raises FileNotFoundError where the file has another name now, OSError."""
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 

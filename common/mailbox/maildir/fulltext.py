@@ -19,6 +19,7 @@ from tubepost.common.system import log
 from tubepost.common.mailbox.maildir.database import Database
 from tubepost.common.mailbox.maildir.reading import read_with
 from tubepost.common.mailbox.maildir.words import Needle, Terms, Want, fold, terms
+from tubepost.common.mailbox.values import Indexed
 
 if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.account import MaildirAccount
@@ -86,13 +87,6 @@ def _mime_texts(data: Data, root: Part) -> Iterator[str]:
 # Into the index
 
 
-class Progress(NamedTuple):
-    """``place``: give it to the next call; ``done``: so many messages were worked on, 0: there are no more."""
-
-    place: int
-    done: int
-
-
 def pending(folder: "Folder") -> int:
     """How many messages of a folder the index does not have yet. Quick when there are none."""
     database = folder.database
@@ -118,7 +112,7 @@ def unfinished(account: "MaildirAccount", full_text: bool = True) -> list[str]:
     return list(found)
 
 
-def index(folder: "Folder", place: int = 0, limit: int = BATCH) -> Progress:
+def index(folder: "Folder", place: int = 0, limit: int = BATCH) -> Indexed:
     """Take some more messages of a folder into the index, beginning behind ``place``. Raises sqlite3.Error."""
     connection = folder.database.connection
     rows = connection.execute(
@@ -148,7 +142,7 @@ def index(folder: "Folder", place: int = 0, limit: int = BATCH) -> Progress:
     if found:
         with mending(folder.database):
             _write(folder.database, found, vocabulary)
-    return Progress(place, done)
+    return Indexed(place, done)
 
 
 def _write(database: Database, found: Sequence[tuple[int, int, str, str]], vocabulary: set[str]) -> None:
@@ -211,7 +205,7 @@ def reindex(account: "MaildirAccount", name: str | None = None, *, summaries: bo
             for start in range(0, len(uids), BATCH):
                 folder.complete(uids[start : start + BATCH])
                 yield folder.name, 0
-        progress = Progress(0, 1)
+        progress = Indexed(0, 1)
         while (progress := folder.index(progress.place)).done:
             yield folder.name, progress.done
 

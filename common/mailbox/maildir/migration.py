@@ -8,7 +8,8 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from tubepost.common.mailbox.maildir.names import KEYWORD_LETTERS, SEPARATOR, decode_part
+from tubepost.common.mailbox.maildir.names import KEYWORD_LETTERS, decode_part
+from tubepost.common.mailbox.values import SEPARATOR
 
 _HEADER = re.compile(r"3((?: [A-Z]\S*)*)\s*")
 # str.isdigit knows digits that int does not, and int refuses numbers of thousands of digits.

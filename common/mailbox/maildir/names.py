@@ -10,8 +10,7 @@ from collections.abc import Iterable
 
 from tubepost.common.imap.names import decode_utf7, encode_utf7
 
-SEPARATOR = "/"
-"""Between the parts of a folder's name, in every name that the store takes or gives."""
+from tubepost.common.mailbox.values import SEPARATOR, BadName
 
 # RFC 3501 2.3.2 and the letters of the Maildir specification; P(assed) is $Forwarded (RFC 5788), as in Dovecot.
 LETTERS = {"D": "\\Draft", "F": "\\Flagged", "P": "$Forwarded", "R": "\\Answered", "S": "\\Seen", "T": "\\Deleted"}
@@ -20,10 +19,6 @@ KEYWORD_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 # A file name has at most 255 bytes (NAME_MAX).
 _LONGEST = 255
-
-
-class BadName(ValueError):
-    """No folder can have this name; the text says why."""
 
 
 def directory_of(folder: str) -> str:

@@ -8,7 +8,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from tubepost.common.system import log
@@ -16,28 +15,10 @@ from tubepost.common.system.identity import acting_as
 from tubepost.common.mailbox.maildir.database import FILE
 from tubepost.common.mailbox.maildir.names import folder_of
 from tubepost.common.mailbox.store import DeliveryError
+from tubepost.common.mailbox.values import Limit
 
 # Another process may be writing the index, seconds.
 _BUSY = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """0: no limit."""
-
-    octets: int = 0
-    messages: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.octets or self.messages)
-
-
-def parse_limit(text: str) -> Limit:
-    """``bytes messages`` or ``bytes`` alone, as a table gives them. Raises ValueError."""
-    words = text.split()
-    if not 1 <= len(words) <= 2 or not all(word.isascii() and word.isdigit() and len(word) <= 18 for word in words):
-        raise ValueError(f'"{text}" is no quota: bytes, and after a space messages; 0 for no limit')
-    return Limit(*map(int, words))
 
 
 class Announced:

@@ -21,8 +21,9 @@ from tubepost.common.mail.crlf import Data
 from tubepost.common.mailbox.maildir import fulltext
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
 from tubepost.common.mailbox.maildir.reading import read_with
-from tubepost.common.mailbox.maildir.summaries import COMMON_FIELDS, unfinished
+from tubepost.common.mailbox.maildir.summaries import unfinished
 from tubepost.common.mailbox.maildir.words import Needle, fold, needle
+from tubepost.common.mailbox.values import COMMON_FIELDS, Context, Progress
 
 if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.folder import Folder
@@ -47,26 +48,6 @@ _FEW = 32
 
 _COLUMNS = {b"SUBJECT": "subject", b"FROM": "sender", b"TO": "receiver", b"CC": "copied", b"BCC": "blind"}
 _HEADER_START = 65536
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a session knows and the folder does not. ``uids``: ascending, those that it sees, None for all there are;
-    message numbers are places in it. ``saved``: what ``$`` stands for. ``recent``: first and last UIDs of runs that are
-    \\Recent, ascending. ``now`` in seconds since the epoch. ``among``: look at these UIDs only, ascending."""
-
-    now: float
-    uids: Sequence[int] | None = None
-    saved: Sequence[int] = ()
-    recent: Sequence[tuple[int, int]] = ()
-    among: Sequence[int] | None = None
-
-
-class Progress(NamedTuple):
-    """``done`` of ``goal`` messages; ``goal`` 0: not known."""
-
-    done: int
-    goal: int
 
 
 class Condition(NamedTuple):

@@ -13,20 +13,13 @@ from tubepost.common.mail.summary import Summary, summarize
 from tubepost.common.mail.text import normalize
 from tubepost.common.mailbox.maildir.database import Database
 from tubepost.common.mailbox.maildir.reading import SMALL, read_with
+from tubepost.common.mailbox.values import COMMON_FIELDS, id_text
 
 if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.folder import Folder
 
 VERSION = 1
 """Of what ``summarize`` makes: raised when it changes, so that older ones are made anew."""
-
-# Header fields that clients ask for by name, kept as they stand: Thunderbird, Apple Mail, Outlook, mutt, webmails.
-COMMON_FIELDS = frozenset(
-    b"date from sender reply-to to cc bcc subject message-id in-reply-to references newsgroups content-type "
-    b"content-transfer-encoding mime-version priority x-priority importance x-mailer user-agent list-id list-post "
-    b"list-unsubscribe followup-to delivered-to return-path return-receipt-to disposition-notification-to "
-    b"mail-followup-to mail-reply-to x-spam-status x-spam-flag x-label resent-from x-draft-info auto-submitted".split()
-)
 
 Made = tuple[Summary, bytes]
 """A summary, and the common header fields."""
@@ -145,12 +138,6 @@ def _values(content: int, thread: str, headers: bytes, summary: Summary) -> tupl
         summary.attachments,
         content,
     )
-
-
-def id_text(value: bytes) -> str:
-    """A message-id as the index has it: there may be a space in one (within quotes), and references are kept side by
-    side with spaces between."""
-    return value.decode("latin-1").replace(" ", "\x1f")
 
 
 def _thread(folder: "Folder", emailid: str, summary: Summary) -> str:

@@ -8,7 +8,7 @@ from tubepost.common.imap.errors import BadCommand
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import astring, mailbox
 
-from tubepost.common.mailbox.maildir.account import MaildirAccount
+from tubepost.common.mailbox.interface import Account
 
 from tubepost.services.imapd import places, rights, shares
 from tubepost.services.imapd.replies import No, Ok
@@ -121,7 +121,7 @@ async def _canonical(session: "Session", identifier: str) -> str:
     return sign + (user.name if user is not None else name)
 
 
-def _grants(account: MaildirAccount, identifier: str) -> bool:
+def _grants(account: Account, identifier: str) -> bool:
     return any("l" in acl.get(identifier, "") for acl in account.all_rights().values())
 
 

@@ -8,8 +8,7 @@ from tubepost.common.imap.append import append as parse_append
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact_ordered
 
-from tubepost.common.mailbox.maildir.drafts import Draft
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Draft, Folder
 from tubepost.common.mailbox.store import NoSuchFolder
 
 from tubepost.services.imapd import limits, places

@@ -8,8 +8,7 @@ from tubepost.common.imap import arguments
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact_ordered
 
-from tubepost.common.mailbox.maildir.drafts import Draft
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Draft, Folder
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 
 from tubepost.services.imapd import limits, places
@@ -106,8 +105,7 @@ async def _check_keywords(session: "Session", uids: Sequence[int], place: places
         sets = selected.mailbox.account.flagsets
         numbers = {row[0] for row in selected.folder.rows(("flagset",), uids)}
         flags = {flag for number in numbers for flag in sets.flags(number)}
-    async with place.mailbox.lock:
-        limits.check_keywords(session, target, permitted(flags, place.rights))
+    await place.mailbox.quick(limits.check_keywords, session, target, permitted(flags, place.rights))
 
 
 def _within(folder: Folder, uids: Sequence[int], target: Folder, moving: bool) -> tuple[list[int], list[int]]:
@@ -115,8 +113,7 @@ def _within(folder: Folder, uids: Sequence[int], target: Folder, moving: bool) -
     try:
         return transfer(uids, target)
     except NoSuchMessage:
-        folder.verified = 0.0
-        folder.sync()
+        folder.sync(force=True)
         return transfer(uids, target)
 
 

@@ -8,10 +8,9 @@ from tubepost.common.imap.names import is_below
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import mailbox
 
-from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.names import SEPARATOR
+from tubepost.common.mailbox.interface import Account, Folder
 from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.mailbox.values import SEPARATOR
 
 from tubepost.services.imapd import places
 from tubepost.services.imapd.commands.uses import SPECIAL_USES
@@ -131,7 +130,7 @@ async def subscribe(session: "Session", command: Command) -> Ok:
     return Ok()
 
 
-def _subscribe(account: MaildirAccount, name: str, limit: int) -> None:
+def _subscribe(account: Account, name: str, limit: int) -> None:
     # Subscriptions outlive their mailboxes.
     if limit and len(account.subscriptions()) >= limit:
         raise No("There are too many subscriptions", b"LIMIT")

@@ -10,8 +10,9 @@ from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import mailbox, quoted
 
 from tubepost.common.wire.auth import User
-from tubepost.common.mailbox.maildir.account import FolderInfo, MaildirAccount
+from tubepost.common.mailbox.interface import Account
 from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.mailbox.values import FolderInfo
 from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd import places, rights, shares
@@ -136,7 +137,7 @@ async def visible(
     return found
 
 
-def _folders(account: MaildirAccount) -> tuple[list[FolderInfo], dict[int, dict[str, str]]]:
+def _folders(account: Account) -> tuple[list[FolderInfo], dict[int, dict[str, str]]]:
     """And who may do what in them."""
     return account.folders(), account.all_rights()
 

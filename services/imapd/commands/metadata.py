@@ -12,7 +12,7 @@ from tubepost.common.imap.administration import GetMetadata
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import astring, mailbox, quoted
 
-from tubepost.common.mailbox.maildir.account import MaildirAccount
+from tubepost.common.mailbox.interface import Account
 
 from tubepost.services.imapd import places
 from tubepost.services.imapd.commands.uses import SPECIAL_USES
@@ -94,7 +94,7 @@ async def set_metadata(session: "Session", command: Command) -> Ok:
         place.release()
 
 
-def _annotate(session: "Session", account: MaildirAccount, folder: int, changes: Mapping[str, bytes | None]) -> None:
+def _annotate(session: "Session", account: Account, folder: int, changes: Mapping[str, bytes | None]) -> None:
     """All or none. Raises No."""
     _check_count(session, account.annotations(folder), changes)
     _check_size(account, changes)
@@ -194,7 +194,7 @@ def _use_of(value: bytes | None) -> list[str]:
     return found
 
 
-def _check_size(account: MaildirAccount, changes: Mapping[str, bytes | None]) -> None:
+def _check_size(account: Account, changes: Mapping[str, bytes | None]) -> None:
     more = sum(len(value) for value in changes.values() if value is not None)
     octets, others = account.annotated_octets() if more else (0, 0)
     foreign = any(not entry.startswith("/") for entry in changes)

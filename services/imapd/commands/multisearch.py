@@ -12,10 +12,9 @@ from tubepost.common.imap.reader import Command
 from tubepost.common.imap.search import Search
 from tubepost.common.imap.write import esearch, mailbox
 
-from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.names import BadName
-from tubepost.common.mailbox.maildir.search import Context
+from tubepost.common.mailbox.interface import Folder
 from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.mailbox.values import BadName, Context
 from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd import contexts, places, results, searching

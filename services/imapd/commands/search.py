@@ -9,7 +9,7 @@ from tubepost.common.imap.reader import Command
 from tubepost.common.imap.search import Search, parse_return, parse_search
 from tubepost.common.imap.write import esearch
 
-from tubepost.common.mailbox.maildir.search import Context
+from tubepost.common.mailbox.values import Context
 
 from tubepost.services.imapd import contexts, limits, results, searching
 from tubepost.services.imapd.contexts import SearchContext

@@ -7,7 +7,7 @@ from tubepost.common.imap import arguments
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import mailbox
 
-from tubepost.common.mailbox.maildir.folder import Folder
+from tubepost.common.mailbox.interface import Folder
 
 from tubepost.services.imapd import places
 from tubepost.services.imapd.replies import Ok

@@ -7,8 +7,7 @@ from tubepost.common.imap import arguments
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact
 
-from tubepost.common.mailbox.maildir.flags import SYSTEM
-from tubepost.common.mailbox.maildir.folder import Stored
+from tubepost.common.mailbox.values import SYSTEM, Stored
 
 from tubepost.services.imapd import limits, updates
 from tubepost.services.imapd.replies import No, Ok
@@ -42,8 +41,7 @@ async def store(session: "Session", command: Command) -> Ok:
     if len(flags) > session.server.config.imapd_keyword_limit:
         raise No("Too many flags at once", b"LIMIT")
     if request.mode != "-":
-        async with selected.mailbox.lock:
-            limits.check_keywords(session, folder, may)
+        await selected.mailbox.quick(limits.check_keywords, session, folder, may)
     since = request.unchanged_since
     if request.mode == "=" and not all(right in selected.rights for right in "swt"):
         done = await selected.mailbox.work(_replace_permitted, selected, uids, may, since)

@@ -1,8 +1,8 @@
 """Special uses of mailboxes (RFC 6154), and those that an account gets when it is first opened."""
 
-from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.names import BadName
+from tubepost.common.mailbox.interface import Account
 from tubepost.common.mailbox.store import FolderExists
+from tubepost.common.mailbox.values import BadName
 
 SPECIAL_USES = {name.lower(): name for name in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")}
 """RFC 6154 2, without \\All and \\Flagged: of those the server would have to make the content."""
@@ -17,7 +17,7 @@ def parse_folders(words: tuple[str, ...]) -> list[tuple[str, str]]:
     return found
 
 
-def make_folders(account: MaildirAccount, wanted: list[tuple[str, str]]) -> None:
+def make_folders(account: Account, wanted: list[tuple[str, str]]) -> None:
     """Once in the life of an account: what its owner removes later does not come again."""
     if account.is_furnished:
         return

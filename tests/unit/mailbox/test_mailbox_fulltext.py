@@ -8,9 +8,10 @@ from tubepost.common.imap import search as keys
 from tubepost.common.mailbox.maildir import fulltext
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.search import Context, Evaluation
+from tubepost.common.mailbox.maildir.search import Evaluation
 from tubepost.common.mailbox.maildir.words import needle
 from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.mailbox.values import Context
 
 
 def deliver(root: Path, number: int, text: str, folder: str = "") -> Path:

@@ -19,8 +19,9 @@ from tubepost.common.mail.crlf import Data
 from tubepost.common.mailbox.maildir import fulltext, reading, search
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.search import Context, Evaluation
+from tubepost.common.mailbox.maildir.search import Evaluation
 from tubepost.common.mailbox.maildir.words import fold
+from tubepost.common.mailbox.values import Context
 
 NOW = 1_764_000_000
 WORDS = (

@@ -10,8 +10,9 @@ import pytest
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.names import BadName, directory_of, folder_of
+from tubepost.common.mailbox.maildir.names import directory_of, folder_of
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage
+from tubepost.common.mailbox.values import BadName
 
 
 @pytest.fixture

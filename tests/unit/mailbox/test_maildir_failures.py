@@ -12,8 +12,8 @@ from tubepost.common.mailbox.maildir import folder as folder_module
 from tubepost.common.mailbox.maildir import scan
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
-from tubepost.common.mailbox.maildir.names import BadName
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
+from tubepost.common.mailbox.values import BadName
 
 
 @pytest.fixture

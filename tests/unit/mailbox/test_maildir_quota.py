@@ -8,7 +8,8 @@ import pytest
 from tubepost.common.mailbox import DeliveryError
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.delivery import make_maildir, split_place
-from tubepost.common.mailbox.maildir.quota import Announced, Limit, check, parse_limit, used
+from tubepost.common.mailbox.maildir.quota import Announced, check, used
+from tubepost.common.mailbox.values import Limit, parse_limit
 
 OWN = (-1, -1)
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubepost.common.mailbox.maildir.exclusive import FILE, InUse, MaildropLock
+from tubepost.common.mailbox.maildir.exclusive import FILE, MaildropLock
 from tubepost.common.mailbox.maildir.owner import Owner
+from tubepost.common.mailbox.values import InUse
 
 from tubepost.services.pop3d import events, rendering
 from tubepost.services.pop3d.maildrop import Maildrop, uidl_format
