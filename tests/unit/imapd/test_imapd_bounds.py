@@ -124,6 +124,7 @@ def test_a_message_that_comes_while_the_mailbox_is_selected(tmp_path: Path, monk
                 super().__init__(*arguments)
                 # Another process, between the look at the mailbox and its description.
                 put(second.folder("INBOX"))
+                assert isinstance(self.folder, Folder)
                 self.folder.verified = time.monotonic()
 
         with monkeypatch.context() as patch:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tubepost.common.mailbox.maildir.account import MaildirAccount
+
 from tests.fakes.imap import Client, FakeImapd, play
 from tubepost.services.imapd import session as session_module
 
@@ -153,7 +155,7 @@ def test_qresync(tmp_path: Path) -> None:
         # Older than what is remembered: all that is missing (RFC 7162 3.2.6).
         await alice.ok("noop")
         mailbox = next(iter(server.sessions)).mailbox
-        assert mailbox is not None
+        assert mailbox is not None and isinstance(mailbox.account, MaildirAccount)
         with mailbox.account.database.transaction() as connection:
             connection.execute("UPDATE folder SET floor=?", (int(before) + 1_000_000,))
             connection.execute("DELETE FROM expunged")

@@ -259,7 +259,7 @@ def test_what_is_nested_deeply_is_asked_in_steps(box: Box, monkeypatch: pytest.M
     deep = "NOT " * 12
     text = " ".join([f"OR ({deep}SEEN) ({deep}FLAGGED)"] * 5)
     evaluation = Evaluation(box.folder, parse_search(Scanner(text.encode())).key, Context(NOW, box.uids))
-    asked = []
+    asked: list[int] = []
     select = evaluation._select
 
     def counted(*arguments: object) -> list[int]:
