@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,19 +48,16 @@ CASES = [
 @contextlib.asynccontextmanager
 async def _locked(directory: Path) -> AsyncIterator[None]:
     """By another process, until the end of the block."""
-    holder = subprocess.Popen(
-        [sys.executable, "-I", "-c", _HOLD, str(directory / "tubepost.db")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    arguments = ("-I", "-c", _HOLD, str(directory / "tubepost.db"))
+    pipe = asyncio.subprocess.PIPE
+    holder = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=pipe, stdout=pipe)
     assert holder.stdin is not None and holder.stdout is not None
     try:
-        assert await asyncio.to_thread(holder.stdout.readline) == b"held\n"
+        assert await holder.stdout.readline() == b"held\n"
         yield
     finally:
         holder.stdin.close()
-        await asyncio.to_thread(holder.wait)
-        holder.stdout.close()
+        await holder.wait()
 
 
 async def _furnish(server: FakeImapd) -> Client:

@@ -1,0 +1,151 @@
+"""The conversation that imapd, pop3d and lmtpd share: input held back, leaving, making way, and its end."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from tubepost.common.skeleton.conversation import Conversation, Gone
+from tubepost.common.skeleton.stream import Peer
+
+from tests.fakes.imap import Transport
+
+
+class Echo(Conversation):
+    """Answers each piece with itself; ``stop`` ends it, ``fail`` is an error of the program."""
+
+    ahead = 10
+
+    def __init__(self, server: Any) -> None:
+        super().__init__(server, Peer("192.0.2.1", 4000, "127.0.0.1", 25, 2))
+        self.waiting: list[bytes] = []
+        self.may_go_on = asyncio.Event()
+        self.reasons: list[str] = []
+        self.proven = False
+
+    @property
+    def has_proven(self) -> bool:
+        return self.proven
+
+    def received(self, data: bytes) -> None:
+        self.waiting.append(data)
+        if sum(map(len, self.waiting)) > self.ahead:
+            self.hold_input()
+        self.wake_up()
+
+    def flush(self) -> None:
+        pass
+
+    def say_full(self) -> None:
+        self.write(b"full")
+        self.leave()
+
+    def break_down(self) -> None:
+        self.write(b"broken")
+
+    def settle(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    async def converse(self) -> str:
+        while True:
+            while not self.waiting:
+                if self.closed or self.leaving:
+                    raise Gone
+                await self.more_input()
+            data = self.waiting.pop(0)
+            if data == b"stop":
+                return ""
+            if data == b"fail":
+                raise RuntimeError("as asked")
+            if data == b"work":
+                await self.may_go_on.wait()
+            self.write(data)
+
+
+def _begin() -> tuple[Echo, Transport, list[Any]]:
+    forgotten: list[Any] = []
+    server = SimpleNamespace(process=SimpleNamespace(spawn=lambda _: None), tls=None, forget=forgotten.append)
+    session = Echo(cast(Any, server))
+    transport = Transport()
+    session.connection_made(transport)
+    return session, transport, forgotten
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_client_that_sends_ahead_is_not_read_from_until_the_task_wants_more() -> None:
+    async def go() -> None:
+        session, transport, _ = _begin()
+        await _settle()
+        session.data_received(b"work")
+        await _settle()
+        session.data_received(b"0123456789")
+        assert not transport.paused
+        session.data_received(b"more")
+        assert transport.paused
+        session.may_go_on.set()
+        await _settle()
+        assert not transport.paused and bytes(transport.sent) == b"work0123456789more"
+
+    asyncio.run(go())
+
+
+def test_a_large_piece_that_is_waited_for_holds_nothing_back() -> None:
+    async def go() -> None:
+        session, transport, _ = _begin()
+        await _settle()
+        session.data_received(b"x" * 100)
+        assert not transport.paused
+
+    asyncio.run(go())
+
+
+def test_how_it_ends() -> None:
+    async def go() -> None:
+        for data, reason, said in ((b"stop", "", b""), (b"fail", "internal error", b"broken")):
+            session, transport, forgotten = _begin()
+            await _settle()
+            session.data_received(data)
+            await _settle()
+            assert session.reasons == [reason] and bytes(transport.sent) == said
+            assert transport.closing and forgotten == [session]
+        session, _, forgotten = _begin()
+        await _settle()
+        session.connection_lost(None)
+        await _settle()
+        assert session.reasons == ["lost connection"] and forgotten == [session]
+
+    asyncio.run(go())
+
+
+def test_the_time_is_up() -> None:
+    async def go() -> None:
+        session, _, _ = _begin()
+        await _settle()
+        session._lose(True)
+        await _settle()
+        assert session.reasons == ["timeout"]
+
+    asyncio.run(go())
+
+
+def test_who_has_proven_nothing_makes_way_and_who_works_is_not_asked() -> None:
+    async def go() -> None:
+        session, transport, forgotten = _begin()
+        await _settle()
+        assert session.idle is not None
+        session.proven = True
+        assert session.idle is None
+        session.proven = False
+        session.make_way()
+        await _settle()
+        assert bytes(transport.sent) == b"full" and forgotten == [session]
+        session, transport, _ = _begin()
+        await _settle()
+        session.data_received(b"work")
+        await _settle()
+        assert session.idle is None
+
+    asyncio.run(go())
