@@ -29,7 +29,7 @@ from tubepost.common.system import log
 from tubepost.common.system.register import Register
 from tubepost.common.bus import Bus
 from tubepost.common.config import Config, ConfigError, load
-from tubepost.common.skeleton.privileges import account_of, confine
+from tubepost.common.skeleton.privileges import ACCOUNT_FILES, account_of, confine
 from tubepost.common.skeleton.process import Process, Service
 
 # A leaving worker waits this long for callers that do not say goodbye.
@@ -93,8 +93,8 @@ def run(
         prepared = prepare(config) if prepare is not None else None
         if not alone:
             _tell_register(birth, config)
-        confine(birth, config)
-        code = _loop(birth, config, register, make, prepared)
+        narrow = confine(birth, config)
+        code = _loop(birth, config, register, make, prepared, narrow)
     except ConfigError as error:
         _to_standard_error(birth)
         log.fatal(str(error))
@@ -196,7 +196,12 @@ def _alone(program: str) -> Birth:
 
 
 def _loop(
-    birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]", prepared: object
+    birth: Birth,
+    config: Config,
+    register: Register | None,
+    make: "Callable[[Process], Loop]",
+    prepared: object,
+    narrow: bool,
 ) -> int:
     try:
         import uvloop
@@ -206,14 +211,19 @@ def _loop(
         runner = asyncio.run
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
     try:
-        return runner(_live(birth, config, register, make, prepared))
+        return runner(_live(birth, config, register, make, prepared, narrow))
     finally:
         # It may have ended by an exception, and what is to be said about that needs no loop.
         log.use_loop(None)
 
 
 async def _live(
-    birth: Birth, config: Config, register: Register | None, make: "Callable[[Process], Loop]", prepared: object
+    birth: Birth,
+    config: Config,
+    register: Register | None,
+    make: "Callable[[Process], Loop]",
+    prepared: object,
+    narrow: bool,
 ) -> int:
     running = asyncio.get_running_loop()
     log.use_loop(running.call_soon, running.call_later)
@@ -223,17 +233,30 @@ async def _live(
     loop = make(process)
     await loop.service.open()
     loop.start()
-    code = await Life(process, loop).serve()
+    code = await Life(process, loop, narrow).serve()
     await loop.service.close()
     loop.close()
     bus.close()
     return code
 
 
+def _account_files() -> list[tuple[int, int]]:
+    """Which ones there are now; a file that is replaced is another."""
+    return [(found.st_dev, found.st_ino) for path in ACCOUNT_FILES if (found := _stat(path)) is not None]
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
 class Life:
     """Steps 7 and 8: reports to the master, obeys it, and knows when to go."""
 
-    def __init__(self, process: Process, loop: Loop) -> None:
+    def __init__(self, process: Process, loop: Loop, narrow: bool = False) -> None:
+        """``narrow``: as ``confine`` said."""
         self._process = process
         self._loop = loop
         self._config = process.config
@@ -245,6 +268,7 @@ class Life:
         self._last_report = 0.0
         fd = process.birth.control
         self._control = socket.socket(fileno=fd) if fd >= 0 else None
+        self._accounts = _account_files() if narrow else None
         self._waking: asyncio.Task[None] | None = None
         self._wake_again = False
         process.wake = self._wake
@@ -282,6 +306,9 @@ class Life:
             tired = now - self._last_work >= self._config.max_idle or loop.used >= self._config.max_use
             if tired and not loop.stays and not self._leaving and self._control is not None:
                 self._leave(False)
+            if self._accounts is not None and self._accounts != _account_files():
+                self._accounts = None
+                self._retire()  # the next one has the new ones
             if self._leaving:
                 self._check_farewell()
 

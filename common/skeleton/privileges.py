@@ -1,7 +1,9 @@
 """Applies a program's row of the table (``common/wire/programs.py``): once its sockets are there, before any input."""
 
 import os
+import stat
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tubepost.common.wire.master import Birth
@@ -12,6 +14,13 @@ from tubepost.common.config.owners import is_apart, owner_of
 
 # The interpreter, its libraries, time zones, resolver and account files: read by every program.
 _COMMON_READS = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/run/systemd/resolve", "/opt", "/dev/urandom", "/dev/null")
+# Of /etc what the C library and Python look at.
+_ETC = (
+    *("passwd", "group", "nsswitch.conf", "hosts", "host.conf", "resolv.conf", "gai.conf", "services", "protocols"),
+    *("localtime", "timezone", "ld.so.cache", "ssl/openssl.cnf", "pki/tls/openssl.cnf", "mime.types"),
+)
+ACCOUNT_FILES = ("/etc/passwd", "/etc/group")
+"""Replaced by a new file when they change, which a program that may read no other of /etc can then not read."""
 _FILE_CAPABILITIES = frozenset({privileges.CHOWN, privileges.DAC_OVERRIDE, privileges.FOWNER})
 _AGENT_CAPABILITIES = _FILE_CAPABILITIES | {
     privileges.SETUID,
@@ -114,8 +123,11 @@ def account_of(birth: Birth, config: Config) -> int:
     return identity_of(birth.program, birth.unprivileged, config).uid or 0
 
 
-def confine(birth: Birth, config: Config) -> None:
-    """Drop what this program does not need. Raises OSError, ConfigError: a program that cannot be confined ends."""
+def confine(birth: Birth, config: Config) -> bool:
+    """Drop what this program does not need. Raises OSError, ConfigError: a program that cannot be confined ends.
+
+    True when it goes on reading ACCOUNT_FILES as they are now, and has to end when they change.
+    """
     row = policy_of(birth.program, config)
     os.umask(_UMASK_OF_MAIL if birth.program == "cleanup" and is_apart(config) else _UMASK)
     is_root = os.geteuid() == 0
@@ -131,14 +143,22 @@ def confine(birth: Birth, config: Config) -> None:
             privileges.keep_capabilities(who.capabilities)
         else:
             privileges.become(who.uid, who.gid, who.capabilities, who.groups)
+    narrow = is_root and is_narrow(row, birth.unprivileged)
     if not row.anywhere:
         landlock.restrict(
-            read=(*_COMMON_READS, *_interpreter(), *_configured(config), *row.reads),
+            read=_readable(row, narrow, config),
             write=_expand(row.writes, config),
             connect=row.network,
             bind=row.binds,
         )
-    seccomp.restrict(programs=row.programs, chroot=row.root and row.programs, network=row.network)
+    seccomp.restrict(
+        programs=row.programs,
+        chroot=row.root and row.programs,
+        network=row.network,
+        # Who owns the queue owns more than the directories of this program.
+        modes=row.anywhere or row.account not in ("queue", "protocol"),
+    )
+    return narrow
 
 
 def mailbox_owner(config: Config) -> tuple[int, int] | None:
@@ -160,18 +180,83 @@ def _interpreter() -> list[str]:
 
 
 def _configured(config: Config) -> list[str]:
-    """Directories of main.cf and of every table that it names."""
+    """Directories of main.cf and of every table and file that it names."""
     found = {config.config_directory}
     for name in config.explicit:
         for word in (config.raw(name) or "").replace(",", " ").split():
             if "accounts:" in word:
                 found.add(config.accounts_directory)
-            path = word.rpartition(":")[2]
-            if path.startswith("/") and not path.endswith("/"):
+            kind, _, path = word.rpartition(":")
+            # Of a directory of ours (queue_directory = /var/spool/tubepost) nothing follows for the one around it.
+            if path.startswith("/") and (kind or os.path.isfile(path)) and not os.path.isdir(path):
                 found.add(os.path.dirname(path))
                 # A link may lead elsewhere (certificates do): it is the real place that counts.
                 found.add(os.path.dirname(os.path.realpath(path)))
     return sorted(path for path in found if path not in ("/", ""))
+
+
+def _secret(config: Config) -> list[str]:
+    """Where mail, passwords and what programs keep are: read by who has them in its row, whatever they are below of."""
+    paths = [
+        config.queue_directory,
+        config.data_directory,
+        config.auth_directory,
+        config.virtual_mailbox_base,
+        config.mail_spool_directory,
+        config.maillog_file,
+    ]
+    return [os.path.realpath(path) for path in paths if path.startswith("/") and not path.startswith("/dev/")]
+
+
+def around(path: str, secret: Sequence[str]) -> Iterator[str]:
+    """``path``; or, when something secret is below, all in it but that. Nothing of what is secret itself."""
+    real = os.path.realpath(path)
+    inside = [place for place in secret if place == real or place.startswith(real.rstrip("/") + "/")]
+    if not inside:
+        if not any(real.startswith(place + "/") for place in secret):
+            yield path
+        return
+    if real in secret:
+        return
+    try:
+        names = os.listdir(real)
+    except OSError:
+        return
+    for name in names:
+        if not os.path.islink(entry := os.path.join(real, name)):
+            yield from around(entry, inside)
+
+
+def _readable(row: Program, narrow: bool, config: Config) -> list[str]:
+    """What every program reads, without what is secret to it."""
+    common = [*_COMMON_READS, *_interpreter()]
+    configured = _configured(config)
+    if narrow:
+        common.remove("/etc")
+        common += [f"/etc/{name}" for name in _ETC]
+        configured = [path for path in configured if path != "/etc"]
+        if row.sees:
+            # What it reads of the configuration it has read; what others may read of it is no secret.
+            configured = [name for path in configured for name in _open_to_all(path)]
+    secret = _secret(config)
+    found = [part for path in (*common, *configured) for part in around(path, secret)]
+    if config.accounts_directory in configured:
+        found.append(config.accounts_directory)
+    return [*found, *row.reads]
+
+
+def _open_to_all(folder: str) -> list[str]:
+    """Files in it that any account may read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_file() and entry.stat().st_mode & stat.S_IROTH]
+    except OSError:
+        return []
+
+
+def is_narrow(row: Program, unprivileged: bool) -> bool:
+    """Reads files whoever owns them, bound by Landlock alone: then not the system's passwords and keys."""
+    return not row.anywhere and (row.sees or (row.root and not unprivileged))
 
 
 def _expand(paths: tuple[str, ...], config: Config) -> list[str]:

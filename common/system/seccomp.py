@@ -11,7 +11,7 @@ _MODE_FILTER = 2
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 # Offsets in struct seccomp_data.
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 _CLONE_THREAD = 0x00010000
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET: with a user namespace come powers in it.
 _CLONE_NEW = 0x7E020000
@@ -79,10 +79,33 @@ _NEVER = {
     "setns": (308, 268),
 }
 _PROGRAMS = {"execve": (59, 221), "execveat": (322, 281), "fork": (57, -1), "vfork": (58, -1)}
+# Others' share of the machine: programs of the same account could starve each other.
+_SCHEDULING = {
+    "sched_setparam": (142, 118),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
+}
+# By name, which Landlock does not look at: what a directory's owner may do to files that this program may not open.
+_MODES = {
+    "chmod": (90, -1),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, -1),
+    "lchown": (94, -1),
+    "fchownat": (260, 54),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+}
+_PRLIMIT, _SETPRIORITY, _SETSCHEDULER = (302, 261), (141, 140), (144, 119)
 _CLONE, _CLONE3, _SOCKET = (56, 220), (435, 435), (41, 198)
 # Families that a program with network needs: the C library asks netlink which addresses this host has.
 _NETWORK = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 _NO_NETWORK = (socket.AF_UNIX,)
+# AF_PACKET, RDS, CAN, TIPC, BLUETOOTH, ALG, VSOCK, KCM, QIPCRTR, XDP: not for users' commands either.
+_STRANGE = (17, 21, 29, 30, 31, 38, 40, 41, 42, 44)
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 
@@ -100,7 +123,7 @@ def _on_first_argument(number: int, tests: list[bytes], otherwise: bytes) -> lis
     ]
 
 
-def _filter(*, programs: bool, chroot: bool, network: bool = True) -> bytes:
+def _filter(*, programs: bool, chroot: bool, network: bool = True, modes: bool = True) -> bytes:
     """The program text. Raises KeyError on an architecture without numbers."""
     column, audit = _ARCHITECTURES[platform.machine()]
     refuse = _statement(_RETURN, _ERRNO | errno.EPERM)
@@ -119,15 +142,31 @@ def _filter(*, programs: bool, chroot: bool, network: bool = True) -> bytes:
     if not programs:
         cloning += [_statement(_JUMP_SET, _CLONE_THREAD, 1, 0), refuse]
     parts += _on_first_argument(_CLONE[column], cloning, allow)
+    # Limits of others; one's own go by process 0.
+    parts += _on_first_argument(_PRLIMIT[column], [_statement(_JUMP_EQUAL, 0, 1, 0), refuse], allow)
     if not programs:
-        # What a user's command opens is not ours to know; a program of ours has these families and no others: no
-        # datagrams past Landlock, no raw packets, no virtual machine's host, no kernel cryptography.
+        # One's own as well: PRIO_PROCESS is 0, and so is oneself.
+        is_zero = [_statement(_JUMP_EQUAL, 0, 1, 0), refuse]
+        own = [*is_zero, _statement(_LOAD, _SECOND_ARGUMENT), *is_zero]
+        parts += _on_first_argument(_SETPRIORITY[column], own, allow)
+        # ZeroMQ sets its threads to what they are, SCHED_OTHER; by any other policy a sibling could be starved.
+        ordinary = [_statement(_LOAD, _SECOND_ARGUMENT), *is_zero]
+        parts += _on_first_argument(_SETSCHEDULER[column], ordinary, allow)
+    no_family = _statement(_RETURN, _ERRNO | errno.EAFNOSUPPORT)
+    if programs:
+        opening = [part for family in _STRANGE for part in (_statement(_JUMP_EQUAL, family, 0, 1), no_family)]
+        parts += _on_first_argument(_SOCKET[column], opening, allow)
+    else:
+        # A program of ours has these families and no others: no datagrams past Landlock, no raw packets, no virtual
+        # machine's host, no kernel cryptography.
         families = _NETWORK if network else _NO_NETWORK
         opening = [part for family in families for part in (_statement(_JUMP_EQUAL, int(family), 0, 1), allow)]
-        parts += _on_first_argument(_SOCKET[column], opening, _statement(_RETURN, _ERRNO | errno.EAFNOSUPPORT))
+        parts += _on_first_argument(_SOCKET[column], opening, no_family)
     refused = [numbers[column] for name, numbers in _NEVER.items() if not (chroot and name == "chroot")]
     if not programs:
-        refused += [numbers[column] for numbers in _PROGRAMS.values()]
+        refused += [numbers[column] for numbers in (*_PROGRAMS.values(), *_SCHEDULING.values())]
+    if not modes:
+        refused += [numbers[column] for numbers in _MODES.values()]
     for number in refused:
         if number >= 0:
             parts += [_statement(_JUMP_EQUAL, number, 0, 1), refuse]
@@ -140,15 +179,16 @@ def is_known() -> bool:
     return platform.machine() in _ARCHITECTURES
 
 
-def restrict(*, programs: bool, chroot: bool = False, network: bool = True) -> bool:
+def restrict(*, programs: bool, chroot: bool = False, network: bool = True, modes: bool = True) -> bool:
     """Filter this thread and all that it starts. False where this machine cannot.
 
     ``programs``: it may start other programs (fork, exec). ``chroot``: and give them a root directory. ``network``: it
     may open sockets of the internet's families; without ``programs`` no others but UNIX sockets can be opened in any
-    case. Needs no_new_privs. Raises OSError when the kernel refuses.
+    case. ``modes``: it may change modes and owners of files by name. Needs no_new_privs. Raises OSError when the kernel
+    refuses.
     """
     try:
-        text = _filter(programs=programs, chroot=chroot, network=network)
+        text = _filter(programs=programs, chroot=chroot, network=network, modes=modes)
     except KeyError:
         return False
     library = ctypes.CDLL(None, use_errno=True)
