@@ -1,5 +1,6 @@
 """Takes delivery jobs: local, virtual, smtp, pipe, error, discard. One job is one request; jobs run side by side."""
 
+import time
 from collections.abc import Mapping
 
 from tubepost.common.wire.base import Message
@@ -7,6 +8,7 @@ from tubepost.common.wire.delivery import Job, RecipientStatus, Report
 from tubepost.common.system import log
 from tubepost.common.bus import Handler, Request
 from tubepost.common.skeleton import request
+from tubepost.common.skeleton.deliveries import log_status
 
 
 class Agent(request.Service):
@@ -33,13 +35,14 @@ class Agent(request.Service):
 
 
 def defer_all(job: Job, dsn: str, text: str) -> Report:
-    """Every recipient of the job is to be tried again."""
-    return Report(
-        statuses=tuple(
-            RecipientStatus(offset=recipient.offset, status="deferred", dsn=dsn, text=text)
-            for recipient in job.recipients
-        )
-    )
+    """Every recipient of the job is to be tried again, and the log says why."""
+    begun = time.time()
+    statuses = []
+    for recipient in job.recipients:
+        status = RecipientStatus(offset=recipient.offset, status="deferred", dsn=dsn, text=text)
+        log_status(job, recipient, status, begun=begun)
+        statuses.append(status)
+    return Report(statuses=tuple(statuses))
 
 
 serve = request.serve
