@@ -240,11 +240,17 @@ class Session(Connection):
         except BadName as error:
             self._refuse_upload(event, b"NO", b"CANNOT", f"Not possible: {error}")
         except (OSError, sqlite3.Error) as error:
+            self._log_trouble(event.verb, error)
             self._refuse_upload(event, b"NO", *_words(error))
         else:
             self.reader.accept()
             if event.sync:
                 self.send(b"+ OK\r\n")
+
+    def _log_trouble(self, verb: bytes, error: Exception) -> None:
+        # Who used up what was given to him is told so, and it concerns nobody else.
+        if not isinstance(error, OSError) or error.errno != errno.EDQUOT:
+            log.error(f"{self.who}: {verb.decode()}: {error}")
 
     def _refuse_upload(self, event: LiteralBegin, status: bytes, code: bytes, text: str) -> None:
         if self.upload is not None:
@@ -314,8 +320,7 @@ class Session(Connection):
         except OverQuota as error:
             status, code, text = b"NO", b"OVERQUOTA", str(error)
         except (OSError, sqlite3.Error) as error:
-            if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                log.error(f"{self.who}: {command.verb.decode()}: {error}")
+            self._log_trouble(command.verb, error)
             status, (code, text) = b"NO", _words(error)
         except (Gone, asyncio.CancelledError):
             raise
