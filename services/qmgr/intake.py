@@ -23,6 +23,8 @@ from tubepost.services.qmgr.message import ActiveMessage, ActiveQueue
 _SLICE = 200
 # A file in incoming that is younger is left to the hint that comes after its sync, seconds.
 _YOUNG = 5.0
+# What the disk refused is tried again after this long, seconds.
+_DISK_RETRY = 10.0
 # Hints that came while there was no room: so many are kept as a name, for more a scan is due.
 _TOLD_LIMIT = 20_000
 _FLOW_TOKENS = 100
@@ -83,6 +85,9 @@ class Intake:
             self._spool.move(hint.queue_id, "incoming", "active")
         except FileNotFoundError:
             return  # a scan was quicker, or postsuper took it
+        except OSError as error:
+            self._cannot(hint.queue_id, "incoming", error)
+            return
         self._process.outflow(1)
         message = ActiveMessage(
             hint.queue_id,
@@ -282,7 +287,7 @@ class Intake:
             self._corrupt(queue_id, queue, str(error))
             return
         except OSError as error:
-            log.warning(f"{queue_id}: cannot take it up from {queue}: {error.strerror}; tried again later")
+            self._cannot(queue_id, queue, error)
             return
         if queue == "incoming":
             self._process.outflow(1)
@@ -290,6 +295,14 @@ class Intake:
         message.bounced = os.path.exists(spool.path("bounce", queue_id))
         message.defer_logged = os.path.exists(spool.path("defer", queue_id))
         self._enter(message, found)
+
+    def _cannot(self, queue_id: str, queue: str, error: OSError) -> None:
+        log.warning(f"{queue_id}: cannot take it up from {queue}: {error.strerror}; tried again later")
+        if queue == "active":
+            # Of the queue manager before: no scan looks there.
+            self._process.loop.call_later(_DISK_RETRY, self._take, queue_id, queue)
+        elif self._later is None:
+            self._later = self._process.loop.call_later(_DISK_RETRY, self._look_again)
 
     def read_more(self, message: ActiveMessage) -> list[QueuedRecipient]:
         """The next portion of a big list; where to go on is noted in the message."""

@@ -8,6 +8,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from tubepost.common.wire import bounce, flush, verify
 from tubepost.common.wire.base import Done
@@ -32,6 +33,8 @@ _GOOD = ("sent", "deliverable", "expanded")
 _SERVICES: dict[str, bounce.Kind] = {"failure": "bounce", "delay": "defer", "success": "trace", "verbose": "trace"}
 # A message whose report could not be queued is kept for at least this long, seconds.
 _REPORT_RETRY = 60.0
+# What the disk refused is tried again after this long, seconds.
+_DISK_RETRY = 10.0
 # Reasons of deferral that are held of one message before they are written to its log.
 _DEFER_ENTRIES = 1000
 # Sites of one message that flush is told of.
@@ -76,10 +79,20 @@ class Outcome:
 
     def remove(self, message: ActiveMessage) -> None:
         """The message is done with."""
-        if not self._spool.remove("active", message.queue_id):
+        try:
+            there = self._spool.remove("active", message.queue_id)
+        except OSError as error:
+            # Given up from memory it would stand in active with nobody to look at it, and be delivered again one day.
+            self._once_more(message, f"cannot be removed: {error.strerror}", partial(self.remove, message))
+            return
+        if not there:
             log.warning(f"{message.queue_id}: was already gone from the active queue")
         log.info(f"{message.queue_id}: removed")
         self._released(message)
+
+    def _once_more(self, message: ActiveMessage, trouble: str, work: Callable[[], None]) -> None:
+        log.error(f"{message.queue_id}: {trouble}; it stays in active, and this is tried again in {_DISK_RETRY:.0f} s")
+        self._process.loop.call_later(_DISK_RETRY, work)
 
     # -- recipients --------------------------------------------------------------------------------------------------
 
@@ -311,7 +324,9 @@ class Outcome:
         except FileNotFoundError:
             log.info(f"{message.queue_id}: is no longer in the active queue: moved or removed by a person")
         except OSError as error:
-            log.error(f"{message.queue_id}: cannot be moved to deferred: {error.strerror}; it stays in active")
+            trouble = f"cannot be moved to deferred: {error.strerror}"
+            self._once_more(message, trouble, partial(self._defer, message, when))
+            return
         self._released(message)
 
     # -- log lines ---------------------------------------------------------------------------------------------------
