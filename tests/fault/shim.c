@@ -1,0 +1,248 @@
+/* Faults at the file layer, by order of a test: loaded into the system under test by LD_PRELOAD (tests/fault/shim.py).
+ *
+ * Below every user of the C library, so that what SQLite, ctypes and Python do fails alike. The orders stand in a file
+ * that is mapped before a program is confined; children forked from it share the mapping. A call whose path (of the file
+ * behind the descriptor, or as given) has the rule's text in it fails with the rule's error, waits, or is cut short.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CREATE = 1, WRITE = 2, SYNC = 4, RENAME = 8, UNLINK = 16, MKDIR = 32, READ = 64, OPEN = 128, ACCEPT = 256 };
+
+struct rule {
+    int32_t active, calls, error, left, hits, delay_ms, shorten, unused;
+    char path[96];
+};
+
+#define RULES 8
+
+struct orders {
+    int64_t clock;  /* seconds that the wall clock is wrong by */
+    int64_t unused;
+    struct rule rules[RULES];
+};
+
+static volatile struct orders *orders;
+
+__attribute__((constructor)) static void begin(void) {
+    const char *name = getenv("TEST_FAULTS");
+    int fd = name ? open(name, O_RDWR | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    void *found = mmap(NULL, sizeof(struct orders), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (found != MAP_FAILED)
+        orders = found;
+    close(fd);
+}
+
+static const char *path_of(int fd, char *buffer, size_t size) {
+    char name[40];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(name, buffer, size - 1);
+    buffer[length < 0 ? 0 : length] = 0;
+    return buffer;
+}
+
+/* 0: go on; -1: fail, errno is set; 1: cut it short */
+static int judge(int call, int fd, const char *path) {
+    char buffer[512];
+    if (!orders)
+        return 0;
+    for (int i = 0; i < RULES; i++) {
+        volatile struct rule *rule = &orders->rules[i];
+        if (!rule->active || !(rule->calls & call))
+            continue;
+        int before = errno;
+        if (!path)
+            path = path_of(fd, buffer, sizeof buffer);
+        errno = before;
+        if (rule->path[0] && !strstr(path, (const char *)rule->path))
+            continue;
+        if (rule->left >= 0 && __sync_fetch_and_sub(&rule->left, 1) <= 0) {
+            rule->left = 0;
+            continue;
+        }
+        __sync_fetch_and_add(&rule->hits, 1);
+        if (rule->delay_ms) {
+            struct timespec pause = {rule->delay_ms / 1000, (rule->delay_ms % 1000) * 1000000L};
+            nanosleep(&pause, NULL);
+        }
+        if (rule->error) {
+            errno = rule->error;
+            return -1;
+        }
+        if (rule->shorten)
+            return 1;
+    }
+    return 0;
+}
+
+#define REAL(type, name, ...)                                   \
+    static type (*real)(__VA_ARGS__);                           \
+    if (!real)                                                  \
+        real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
+
+static int opens(int flags) { return (flags & (O_CREAT | O_TRUNC)) || (flags & O_ACCMODE) != O_RDONLY ? CREATE : OPEN; }
+
+#define OPENAT(name)                                            \
+    int name(int at, const char *path, int flags, ...) {        \
+        va_list more;                                           \
+        va_start(more, flags);                                  \
+        int mode = va_arg(more, int);                           \
+        va_end(more);                                           \
+        REAL(int, #name, int, const char *, int, ...);          \
+        return judge(opens(flags), -1, path) < 0 ? -1 : real(at, path, flags, mode); \
+    }
+OPENAT(openat)
+OPENAT(openat64)
+
+#define OPENS(name)                                             \
+    int name(const char *path, int flags, ...) {                \
+        va_list more;                                           \
+        va_start(more, flags);                                  \
+        int mode = va_arg(more, int);                           \
+        va_end(more);                                           \
+        REAL(int, #name, const char *, int, ...);               \
+        return judge(opens(flags), -1, path) < 0 ? -1 : real(path, flags, mode); \
+    }
+OPENS(open)
+OPENS(open64)
+
+ssize_t write(int fd, const void *data, size_t size) {
+    REAL(ssize_t, "write", int, const void *, size_t);
+    int verdict = judge(WRITE, fd, NULL);
+    return verdict < 0 ? -1 : real(fd, data, verdict && size > 1 ? size / 2 : size);
+}
+
+#define PWRITE(name)                                            \
+    ssize_t name(int fd, const void *data, size_t size, off_t offset) { \
+        REAL(ssize_t, #name, int, const void *, size_t, off_t); \
+        int verdict = judge(WRITE, fd, NULL);                   \
+        return verdict < 0 ? -1 : real(fd, data, verdict && size > 1 ? size / 2 : size, offset); \
+    }
+PWRITE(pwrite)
+PWRITE(pwrite64)
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    REAL(ssize_t, "writev", int, const struct iovec *, int);
+    int verdict = judge(WRITE, fd, NULL);
+    return verdict < 0 ? -1 : real(fd, parts, verdict && count > 1 ? count / 2 : count);
+}
+
+#define PWRITEV(name)                                           \
+    ssize_t name(int fd, const struct iovec *parts, int count, off_t offset) { \
+        REAL(ssize_t, #name, int, const struct iovec *, int, off_t); \
+        int verdict = judge(WRITE, fd, NULL);                   \
+        return verdict < 0 ? -1 : real(fd, parts, verdict && count > 1 ? count / 2 : count, offset); \
+    }
+PWRITEV(pwritev)
+PWRITEV(pwritev64)
+
+#define ONE(name, type, argument, call, fd, path)               \
+    type name(argument) {                                       \
+        REAL(type, #name, argument);                            \
+        return judge(call, fd, path) < 0 ? -1 : real(given);    \
+    }
+ONE(fsync, int, int given, SYNC, given, NULL)
+ONE(fdatasync, int, int given, SYNC, given, NULL)
+ONE(syncfs, int, int given, SYNC, given, NULL)
+ONE(unlink, int, const char *given, UNLINK, -1, given)
+ONE(rmdir, int, const char *given, UNLINK, -1, given)
+
+int unlinkat(int at, const char *path, int flags) {
+    REAL(int, "unlinkat", int, const char *, int);
+    return judge(UNLINK, -1, path) < 0 ? -1 : real(at, path, flags);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    REAL(int, "mkdir", const char *, mode_t);
+    return judge(MKDIR, -1, path) < 0 ? -1 : real(path, mode);
+}
+
+/* The rule's text may be in either name. */
+static int judge_two(const char *from, const char *to) {
+    char both[1024];
+    snprintf(both, sizeof both, "%s > %s", from, to);
+    return judge(RENAME, -1, both);
+}
+
+#define TWO(name)                                               \
+    int name(const char *from, const char *to) {                \
+        REAL(int, #name, const char *, const char *);           \
+        return judge_two(from, to) < 0 ? -1 : real(from, to);   \
+    }
+TWO(rename)
+TWO(link)
+
+#define TWO_AT(name, extra, ...)                                \
+    int name(int at, const char *from, int there, const char *to extra) { \
+        REAL(int, #name, int, const char *, int, const char * extra);     \
+        return judge_two(from, to) < 0 ? -1 : real(at, from, there, to __VA_ARGS__); \
+    }
+#define COMMA_FLAGS , int flags
+#define COMMA_UNSIGNED , unsigned int flags
+#define NOTHING
+TWO_AT(renameat, NOTHING)
+TWO_AT(linkat, COMMA_FLAGS, , flags)
+TWO_AT(renameat2, COMMA_UNSIGNED, , flags)
+
+ssize_t read(int fd, void *data, size_t size) {
+    REAL(ssize_t, "read", int, void *, size_t);
+    return judge(READ, fd, NULL) < 0 ? -1 : real(fd, data, size);
+}
+
+#define PREAD(name)                                             \
+    ssize_t name(int fd, void *data, size_t size, off_t offset) { \
+        REAL(ssize_t, #name, int, void *, size_t, off_t);       \
+        return judge(READ, fd, NULL) < 0 ? -1 : real(fd, data, size, offset); \
+    }
+PREAD(pread)
+PREAD(pread64)
+
+int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
+    REAL(int, "accept4", int, struct sockaddr *, socklen_t *, int);
+    return judge(ACCEPT, fd, NULL) < 0 ? -1 : real(fd, address, length, flags);
+}
+
+int accept(int fd, struct sockaddr *address, socklen_t *length) {
+    REAL(int, "accept", int, struct sockaddr *, socklen_t *);
+    return judge(ACCEPT, fd, NULL) < 0 ? -1 : real(fd, address, length);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *found) {
+    REAL(int, "clock_gettime", clockid_t, struct timespec *);
+    int status = real(clock, found);
+    if (!status && orders && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        found->tv_sec += orders->clock;
+    return status;
+}
+
+int gettimeofday(struct timeval *restrict found, void *restrict zone) {
+    REAL(int, "gettimeofday", struct timeval *, void *);
+    int status = real(found, zone);
+    if (!status && orders)
+        found->tv_sec += orders->clock;
+    return status;
+}
+
+time_t time(time_t *found) {
+    REAL(time_t, "time", time_t *);
+    time_t now = real(NULL) + (orders ? orders->clock : 0);
+    if (found)
+        *found = now;
+    return now;
+}
