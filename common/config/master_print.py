@@ -66,11 +66,13 @@ def _flow(line: str, words: tuple[str, ...], fold: bool) -> list[str]:
         if options and word[1:2] == "o" and index + 1 < len(words):
             value = words[index + 1]
             index += 1
-        shown = word if options else _brace(word)
+        shown = _brace(word)
         if value is not None:
             # With fold, an option with a value stands on a line of its own.
             length = LINE_LIMIT
-            shown = f"{shown} {_brace(value)}"
+            # A brace that nobody closes can only stand behind its option.
+            attached = value[:1] == "{" and len(value.split()) == 1
+            shown = f"{shown}{value}" if attached else f"{shown} {_brace(value)}"
         if length > len(INDENT):
             # A line that begins with # would be a comment.
             if not fold or length + 1 + len(word) < LINE_LIMIT or shown[0] == "#":
