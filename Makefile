@@ -58,7 +58,7 @@ fuzz: test-install
 	    && echo "NAME: nothing breaks it" || { grep -a -m 1 "broken by" build/fuzz/NAME.log; exit 1; }'
 
 soak: test-install
-	$(BIN)/python -m pytest -q tests/load --soak
+	$(BIN)/python -m pytest -q tests/load/test_soak.py --soak
 
 bench: test-install
 	@for script in delivery relay fanout large backlog idle arrival mailbox connections huge; do $(BIN)/python bench/$$script.py || exit 1; done

@@ -47,8 +47,9 @@ def disks(config: Config, mounts: list[pressure.Mount]) -> list[Disk]:
     found = [
         Disk("queue", config.queue_directory, message, ("smtpd",)),
         Disk("data", config.data_directory, little, ()),
-        Disk("accounts", config.accounts_directory, little, ()),
     ]
+    if not f"{config.accounts_directory}/".startswith(f"{config.data_directory}/"):
+        found.append(Disk("accounts", config.accounts_directory, little, ()))
     if config.virtual_mailbox_base:
         found.append(Disk("mailboxes", config.virtual_mailbox_base, message, ("lmtpd",)))
     if config.maillog_file.startswith("/") and not config.maillog_file.startswith("/dev/"):

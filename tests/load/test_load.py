@@ -2,11 +2,7 @@
 
 import asyncio
 import os
-import random
 import re
-import signal
-import smtplib
-import time
 from pathlib import Path
 
 import pytest
@@ -98,48 +94,3 @@ def test_two_hundred_sessions_and_twenty_thousand_messages() -> None:
             assert growth < (QUEUE_MANAGER_GROWTH if program == "qmgr" else GROWTH), f"{program}: {growth} KiB more"
         assert arrived(instance) == accepted
         assert not instance.log.count(r"panic|fatal|Traceback|does not answer")
-
-
-@pytest.mark.timeout(0)
-def test_soak(request: pytest.FixtureRequest) -> None:
-    """Mixed traffic with kills; after a first part, descriptors and memory of what lives through it do not grow."""
-    if not request.config.getoption("--soak"):
-        pytest.skip("takes minutes: --soak")
-    seconds: int = request.config.getoption("--soak-seconds")
-    quick = {"minimal_backoff_time": "1s", "maximal_backoff_time": "2s", "queue_run_delay": "1s", "in_flow_delay": "0s"}
-    chance = random.Random(1)
-    accepted: set[int] = set()
-    with Instance(main={**quick, "transport_retry_time": "1s", "service_throttle_time": "1s"}) as instance:
-        begun = time.monotonic()
-        first: dict[int, tuple[int, int]] = {}
-        number = 0
-        while (passed := time.monotonic() - begun) < seconds:
-            try:
-                with instance.smtp() as client:
-                    for _ in range(20):
-                        number += 1
-                        body = "x" * chance.choice((10, 1000, 70_000, 600_000))
-                        to = ["alice@example.test", *(["nobody@example.test"] if chance.random() < 0.1 else [])]
-                        client.sendmail("bob@example.test", to, f"Subject: number {number}\n\n{body}\n")
-                        accepted.add(number)
-            except (OSError, smtplib.SMTPException):
-                pass  # what was not answered with 250 does not count
-            if chance.random() < 0.1:
-                program = chance.choice(("smtpd", "cleanup", "virtual", "rewrite", "bounce"))
-                for pid in instance.pids(program):
-                    os.kill(pid, signal.SIGKILL)
-            if not first and passed > seconds / 3:
-                first = {pid: (descriptors(pid), private_memory(pid)) for pid in everybody(instance)}
-        deadline = time.monotonic() + 120
-        while not accepted <= arrived(instance) and time.monotonic() < deadline:
-            time.sleep(0.5)
-        assert accepted <= arrived(instance)
-        for pid in first.keys() & everybody(instance):
-            files, memory = descriptors(pid), private_memory(pid)
-            assert files <= first[pid][0] + 10, f"process {pid}: {first[pid][0]} descriptors became {files}"
-            assert memory <= first[pid][1] * 1.5 + 8192, f"process {pid}: {first[pid][1]} KiB became {memory}"
-
-
-def everybody(instance: Instance) -> set[int]:
-    assert instance.process is not None
-    return {instance.process.pid, instance.status()["template"], *processes(instance)}

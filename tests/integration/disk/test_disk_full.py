@@ -141,3 +141,51 @@ def test_a_full_mailbox_disk_defers_and_delivers_later(stack: ExitStack) -> None
         instance.command("postqueue", "-f")
         instance.log.wait(r": removed", count=2)
         assert subjects(instance) == {"first", "second"}
+
+
+def test_a_nearly_full_queue_disk_lowers_the_number_of_servers(stack: ExitStack) -> None:
+    """Mail is refused as long as a message of the largest size could not be kept; the rest goes on."""
+    main = {**QUICK, "message_size_limit": "2000000", "pressure_interval": "1s", "client_limit": "1"}
+    instance = Instance(main=main)
+    stack.callback(instance.remove)
+    stack.enter_context(disk(instance.root / "disk", instance.spool, 16))
+    with instance:
+        instance.send("alice@example.test", "Subject: first\n\nx\n")
+        sessions = [instance.smtp() for _ in range(4)]
+        ballast = fill(instance.spool, leave=2_500_000)
+        instance.log.wait(r"the file system of \S+/spool \(queue\) is nearly full")
+        time.sleep(LOOKS)
+        with pytest.raises(smtplib.SMTPSenderRefused) as refused:
+            instance.send("alice@example.test", "Subject: second\n\nx\n")
+        assert refused.value.smtp_code == 452
+        deadline = time.monotonic() + 20
+        while len(instance.pids("smtpd")) > 1 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert len(instance.pids("smtpd")) == 1, "it lowers the number of its processes by itself"
+        ballast.unlink()
+        instance.log.wait(r"\(queue\) has room again")
+        time.sleep(LOOKS)
+        for session in sessions:
+            session.close()
+        instance.send("alice@example.test", "Subject: third\n\nx\n")
+        # And a notice to the postmaster, who is alice.
+        instance.log.wait(r"virtual.*to=<alice@example\.test>.*status=sent", count=3)
+        assert {"first", "third"} <= subjects(instance)
+        assert "second" not in subjects(instance)
+        assert not [line for line in instance.log.lines if re.search(r"panic|fatal|Traceback|was killed", line)]
+
+
+def test_a_full_data_directory_is_told_and_mail_goes_on(stack: ExitStack) -> None:
+    instance = Instance(main={**QUICK, "pressure_interval": "1s"})
+    stack.callback(instance.remove)
+    stack.enter_context(disk(instance.root / "disk", instance.root / "data", 8))
+    with instance:
+        instance.send("alice@example.test", "Subject: first\n\nx\n")
+        ballast = fill(instance.root / "data")
+        instance.log.wait(r"the file system of \S+/data \(data\) is nearly full")
+        instance.send("alice@example.test", "Subject: second\n\nx\n")
+        instance.log.wait(r": removed", count=2)
+        ballast.unlink()
+        instance.log.wait(r"\(data\) has room again")
+        assert subjects(instance) == {"first", "second"}
+        assert not [line for line in instance.log.lines if re.search(r"panic|fatal|Traceback|was killed", line)]

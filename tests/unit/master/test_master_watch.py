@@ -1,7 +1,7 @@
 """What the master watches: cgroups of both versions, in and out of containers; disks; who has to go."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -138,7 +138,7 @@ CONFIG: Any = SimpleNamespace(
     message_size_limit=1000,
     queue_directory="/queue",
     data_directory="/data",
-    accounts_directory="/data",
+    accounts_directory="/accounts",
     virtual_mailbox_base="/mail",
     maillog_file="/dev/stdout",
 )
@@ -150,7 +150,7 @@ def watching(
     monkeypatch.setattr(measure, "Gauge", Gauge)
     monkeypatch.setattr(Gauge, "now", Load(0.0, 0.0))
     monkeypatch.setattr(Gauge, "looked", 0)
-    free = {"/queue": 1 << 30, "/data": 1 << 30, "/mail": 1 << 30}
+    free = dict.fromkeys(("/queue", "/data", "/accounts", "/mail"), 1 << 30)
     monkeypatch.setattr(measure, "free_space", lambda path: (free[path], 1000))
     orders: list[tuple[int, str]] = []
 
@@ -241,3 +241,5 @@ def test_every_disk_is_known_once_and_those_of_others_are_not() -> None:
     remote = parse_mounts("1 0 0:40 / /mail rw - nfs4 host:/mail rw\n")
     assert [disk.what for disk in disks(CONFIG, [])] == ["queue", "data", "accounts", "mailboxes"]
     assert [disk.what for disk in disks(CONFIG, remote)] == ["queue", "data", "accounts"]
+    within = SimpleNamespace(**{**vars(CONFIG), "accounts_directory": "/data/accounts"})
+    assert [disk.what for disk in disks(cast(Any, within), [])] == ["queue", "data", "mailboxes"]
