@@ -140,7 +140,7 @@ class Intake:
         return self._folder.draft()
 
     def add(self, draft: Draft, flags: Iterable[str], internal: int) -> bool:
-        """Did this complete a batch? Raises OSError, sqlite3.Error."""
+        """Did this complete a batch? Raises OSError, IndexTrouble."""
         draft.set(flags, internal if 0 <= internal < 1 << 40 else int(time.time()))
         self._drafts.append(draft)
         self._octets += draft.octets
@@ -150,7 +150,7 @@ class Intake:
         return True
 
     def flush(self) -> list[int]:
-        """UIDs of what was added since the last time. Raises OSError, sqlite3.Error."""
+        """UIDs of what was added since the last time. Raises OSError, IndexTrouble."""
         if not self._drafts:
             return []
         uids = self._folder.append(self._drafts)
@@ -192,7 +192,7 @@ def write_from(fd: int, draft: Draft) -> None:
 def transfer(folder: Folder, uids: Sequence[int], target: Folder) -> list[int]:
     """Copy messages into a folder of another account, whose files belong to somebody else perhaps.
 
-    Returns the UIDs of those that were still here. Raises OSError, sqlite3.Error.
+    Returns the UIDs of those that were still here. Raises OSError, IndexTrouble.
     """
     intake = Intake(target)
     done = []

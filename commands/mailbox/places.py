@@ -7,7 +7,6 @@ As root they act as the owner of the mailbox, as imapd does.
 import asyncio
 import fnmatch
 import os
-import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -23,7 +22,7 @@ from tubepost.common.config import Config, load
 from tubepost.common.mailbox.interface import Account, Folder
 from tubepost.common.mailbox.opening import exists, open_account
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage
-from tubepost.common.mailbox.trouble import is_corrupt
+from tubepost.common.mailbox.trouble import IndexTrouble, is_corrupt
 from tubepost.common.mailbox.values import BadName, FolderInfo
 from tubepost.common.tables import Maps, TableEnvironment, TableError, address
 
@@ -220,7 +219,7 @@ class System:
             self.fault(place.name, f"{error} was removed meanwhile")
         except (BadName, ValueError, LookupError) as error:
             self.fault(place.name, str(error))
-        except sqlite3.Error as error:
+        except IndexTrouble as error:
             hint = "; see tubepost mailbox check" if is_corrupt(error) else ""
             self.fault(place.name, f"the index of {place.root} cannot be used: {error}{hint}", EX_UNAVAILABLE)
         except OSError as error:

@@ -65,7 +65,7 @@ def _quote(word: str) -> str:
 
 
 def find(folder: Folder, key: Key) -> list[int]:
-    """UIDs of the messages that match, ascending. Raises OSError, sqlite3.Error."""
+    """UIDs of the messages that match, ascending. Raises OSError, IndexTrouble."""
     folder.sync()
     recent = folder.status().recent
     return list(folder.search(key, Context(now=time.time(), recent=[(recent, _LARGEST)])).run())

@@ -2,11 +2,10 @@
 
 ``opening`` picks the implementation; today that is ``maildir``. No call takes or gives the path of a message: what
 looks like one (``LOCATION``, ``handles``) is the store's own affair. Unless said otherwise a call blocks, most for less
-than a millisecond, and may raise OSError and sqlite3.Error (``trouble`` tells which kind). An account is for one thread
+than a millisecond, and may raise OSError and IndexTrouble (``trouble`` tells which kind). An account is for one thread
 at a time; several processes may have it open.
 """
 
-import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self
@@ -14,6 +13,7 @@ from typing import Any, Protocol, Self
 from tubepost.common.imap.search import Key
 
 from tubepost.common.mailbox.store import Content
+from tubepost.common.mailbox.trouble import IndexTrouble
 from tubepost.common.mailbox.values import Changes, Context, FolderInfo, Indexed, Limit, Progress, Status, Stored, Usage
 
 
@@ -248,7 +248,7 @@ class Account(Protocol):
     def renew(self) -> None:
         """Open the index again; folders got before are of no further use."""
 
-    def recover(self, error: sqlite3.Error) -> bool:
+    def recover(self, error: IndexTrouble) -> bool:
         """After an error of a call: was the index corrupt, and is there a new one now? The call may be tried again."""
 
     def wait(self, seconds: float = ...) -> None:

@@ -12,7 +12,7 @@ from tubepost.common.mailbox.maildir.delivery import MaildirStore
 
 def open_account(place: str, owner: tuple[int, int] | None = None) -> Account:
     """``place``: as auth tells it, ``User.mailbox``; made when it is missing. ``owner``: uid and gid to act as, None
-    for the process's own. Raises OSError (Unusable among them), sqlite3.Error.
+    for the process's own. Raises OSError (Unusable among them), IndexTrouble.
     """
     return MaildirAccount(place, owner)
 

@@ -9,7 +9,6 @@ through ``quick``, which tries again, or ``work``.
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -18,7 +17,7 @@ from tubepost.common.wire.auth import User
 from tubepost.common.system import log
 from tubepost.common.mailbox.interface import Account, Folder
 from tubepost.common.mailbox.opening import open_account
-from tubepost.common.mailbox.trouble import is_busy
+from tubepost.common.mailbox.trouble import IndexTrouble, is_busy
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,7 +62,7 @@ class Mailbox:
         async with self.lock:
             try:
                 return function(*arguments, **named)
-            except sqlite3.OperationalError as error:
+            except IndexTrouble as error:
                 if not is_busy(error):
                     raise
             # No thread waits: there are few of them, and other accounts need them.
@@ -75,14 +74,14 @@ class Mailbox:
                 self.account.wait(0)
                 try:
                     return function(*arguments, **named)
-                except sqlite3.OperationalError as error:
+                except IndexTrouble as error:
                     if not is_busy(error) or loop.time() > last:
                         raise
                 finally:
                     self.account.wait(_MOMENT)
 
     async def up_to_date(self, name: str) -> Folder:
-        """The folder, after a look at its files. Raises NoSuchFolder, OSError, sqlite3.Error."""
+        """The folder, after a look at its files. Raises NoSuchFolder, OSError, IndexTrouble."""
         folder, stale = await self.quick(self._look, name)
         if stale:
             await self.work(folder.sync)
@@ -96,13 +95,13 @@ class Mailbox:
         self.account.wait()
         try:
             return function(*arguments, **named)
-        except sqlite3.DatabaseError as error:
+        except IndexTrouble as error:
             if not self.account.recover(error):
                 raise
             return function(*arguments, **named)
         finally:
             # Not where the index could not be opened again.
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(IndexTrouble):
                 self.account.wait(_MOMENT)
 
 
@@ -168,7 +167,7 @@ class Mailboxes:
     def _close(self, mailbox: Mailbox) -> None:
         try:
             mailbox.account.close()
-        except sqlite3.Error as error:
+        except IndexTrouble as error:
             log.warning(f"{mailbox.path}: closing the index: {error}")
 
     def close(self) -> None:

@@ -80,7 +80,7 @@ class Selected:
 
     async def prepare(self) -> None:
         """Before a command that wants something of it: a long list is read in a thread. Raises NoSuchFolder,
-        sqlite3.Error, and No when the user may not read here any more."""
+        IndexTrouble, and No when the user may not read here any more."""
         await self.check_rights()
         self.need("r")
         if self._view is None and self.count > _LONG:

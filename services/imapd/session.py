@@ -6,7 +6,6 @@ the client between commands what changed (``updates``).
 
 import asyncio
 import errno
-import sqlite3
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap.errors import BadCommand
@@ -29,7 +28,7 @@ from tubepost.common.imap.write import quoted
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage, OverQuota
-from tubepost.common.mailbox.trouble import is_busy
+from tubepost.common.mailbox.trouble import IndexTrouble, is_busy, is_full
 from tubepost.common.mailbox.values import BadName
 from tubepost.common.net.tls import Agreed
 from tubepost.common.skeleton.authentication import Asker
@@ -239,7 +238,7 @@ class Session(Connection):
             self._refuse_upload(event, b"NO", b"OVERQUOTA", str(error))
         except BadName as error:
             self._refuse_upload(event, b"NO", b"CANNOT", f"Not possible: {error}")
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, IndexTrouble) as error:
             self._log_trouble(event.verb, error)
             self._refuse_upload(event, b"NO", *_words(error))
         else:
@@ -319,7 +318,7 @@ class Session(Connection):
             status, code, text = b"NO", b"EXPUNGEISSUED", "A message was removed meanwhile"
         except OverQuota as error:
             status, code, text = b"NO", b"OVERQUOTA", str(error)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, IndexTrouble) as error:
             self._log_trouble(command.verb, error)
             status, (code, text) = b"NO", _words(error)
         except (Gone, asyncio.CancelledError):
@@ -389,7 +388,7 @@ class Session(Connection):
             expunges = Updates.ALL
         try:
             await updates.announce(self, expunges)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, IndexTrouble) as error:
             if not _passes(error):
                 raise
             # What was not told is told with the next command.
@@ -429,7 +428,7 @@ class Session(Connection):
         """Raises No when the mailbox cannot be opened."""
         try:
             self.mailbox = await self.server.mailboxes.open(user)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, IndexTrouble) as error:
             log.error(f"{user.name}: cannot open the mailbox {user.mailbox}: {error}")
             raise No("The mailbox cannot be opened now; it was logged", b"UNAVAILABLE") from None
         self.user = user
@@ -463,14 +462,14 @@ def _passes(error: Exception) -> bool:
     """Is it trouble that a session can outlast: a full disk, an index that another process has had for long?"""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
+    return isinstance(error, IndexTrouble) and (is_busy(error) or is_full(error))
 
 
 def _words(error: Exception) -> tuple[bytes, str]:
     """Response code and text for trouble of the system."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return b"OVERQUOTA", "The disk is full; the message was not stored"
-    if isinstance(error, sqlite3.Error) and is_busy(error):
+    if isinstance(error, IndexTrouble) and is_busy(error):
         # RFC 5530 3
         return b"INUSE", "Another program has the mailbox to itself; please try again"
     return b"UNAVAILABLE", "Cannot do that now; it was logged. Please try again later"

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sqlite3
 import stat
 import time
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from tubepost.common.wire.base import Message
 from tubepost.common.system import log
 from tubepost.common.bus import Handler, Request
 from tubepost.common.mailbox.store import NoSuchFolder
+from tubepost.common.mailbox.trouble import IndexTrouble
 from tubepost.common.mailbox.values import Indexed
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.mailboxes import Mailbox, Mailboxes
@@ -93,7 +93,7 @@ class Indexer(request.Service):
         except (FileNotFoundError, PermissionError) as error:
             # It is gone, or it is none of ours: mail of users of this system where those have no accounts here.
             log.debug(f"{task.mailbox}: not indexed: {error}")
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, IndexTrouble) as error:
             log.warning(f"{task.mailbox}: not indexed now: {error}; it is tried again later")
             if failures < _TRIES:
                 self._schedule.again(task, self.process.loop.time(), failures + 1)

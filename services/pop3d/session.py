@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from tubepost.common.wire.auth import User
 from tubepost.common.system import log
 from tubepost.common.mailbox.interface import Folder, MaildropLock
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
+from tubepost.common.mailbox.trouble import IndexTrouble
 from tubepost.common.mailbox.values import InUse
 from tubepost.common.net.tls import Agreed, HandshakeError
 from tubepost.common.skeleton.authentication import Answer, Asker, Exchange
@@ -332,7 +332,7 @@ class Session(Conversation):
         except InUse:
             log.info(f"{user.name} [{self.peer.address}]: refused: another session has the maildrop")
             raise Refused("Another session has the maildrop", "IN-USE") from None
-        except (OSError, sqlite3.Error, NoSuchFolder) as error:
+        except (OSError, IndexTrouble, NoSuchFolder) as error:
             log.error(f"{user.name}: cannot open the mailbox {user.mailbox}: {error}")
             raise Refused("The maildrop cannot be opened now; it was logged", "SYS/TEMP") from None
         finally:
@@ -343,7 +343,7 @@ class Session(Conversation):
                 self.server.mailboxes.release(mailbox)
 
     def _read_maildrop(self, mailbox: Mailbox) -> tuple[Maildrop, Folder]:
-        """In a thread. Raises OSError, sqlite3.Error."""
+        """In a thread. Raises OSError, IndexTrouble."""
         folder = mailbox.account.folder("INBOX")
         if folder.stale():
             folder.sync()
@@ -369,7 +369,7 @@ class Session(Conversation):
         except NoSuchMessage:
             machine.fail("That message was removed meanwhile")
             return
-        except (OSError, sqlite3.Error, NoSuchFolder) as error:
+        except (OSError, IndexTrouble, NoSuchFolder) as error:
             log.error(f"{self.who}: message {drop.uids[index]}: {error}")
             machine.fail("The message cannot be read now; it was logged", "SYS/TEMP")
             return
@@ -389,7 +389,7 @@ class Session(Conversation):
                 data.close()
 
     def _open_file(self, mailbox: Mailbox, drop: Maildrop, index: int) -> int:
-        """Raises NoSuchMessage, NoSuchFolder, OSError, sqlite3.Error."""
+        """Raises NoSuchMessage, NoSuchFolder, OSError, IndexTrouble."""
         folder = self._folder = same_folder(mailbox, drop)
         fd = folder.open(drop.uids[index])
         if drop.uids[index] not in self._paths:
@@ -447,7 +447,7 @@ class Session(Conversation):
         if drop.deleted:
             try:
                 await mailbox.work(_remove, mailbox, drop, self.server.config.pop3d_delete_type)
-            except (OSError, sqlite3.Error, NoSuchFolder) as error:
+            except (OSError, IndexTrouble, NoSuchFolder) as error:
                 log.error(f"{self.who}: removing {len(drop.deleted)} messages: {error}")
                 removed = False
             self.server.changed(mailbox)
@@ -478,7 +478,7 @@ def _lock(mailbox: Mailbox, delay: float) -> MaildropLock:
 def same_folder(mailbox: Mailbox, drop: Maildrop) -> Folder:
     """The INBOX, if its UIDs still mean what they meant at the login: an index that was lost is made with others.
 
-    Under the lock of the account. Raises NoSuchFolder, sqlite3.Error.
+    Under the lock of the account. Raises NoSuchFolder, IndexTrouble.
     """
     folder = mailbox.account.folder("INBOX")
     if folder.mailboxid != drop.origin:
@@ -487,7 +487,7 @@ def same_folder(mailbox: Mailbox, drop: Maildrop) -> Folder:
 
 
 def _remove(mailbox: Mailbox, drop: Maildrop, how: str) -> None:
-    """In a thread. Raises OSError, sqlite3.Error, NoSuchFolder."""
+    """In a thread. Raises OSError, IndexTrouble, NoSuchFolder."""
     folder = same_folder(mailbox, drop)
     if how == "flag":
         folder.store(drop.marked(), "+", ("\\Deleted",))

@@ -1,6 +1,5 @@
 """STARTTLS, LOGIN, UNAUTHENTICATE, and what follows a login."""
 
-import sqlite3
 from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
@@ -8,6 +7,7 @@ from tubepost.common.imap.reader import Command
 
 from tubepost.common.wire import auth
 from tubepost.common.system import log
+from tubepost.common.mailbox.trouble import IndexTrouble
 from tubepost.common.net.tls import HandshakeError
 from tubepost.common.skeleton.conversation import Gone
 
@@ -74,7 +74,7 @@ async def finish(session: "Session", answer: auth.Challenge | auth.Success | aut
             furnished = not server.auto_folders or account.is_furnished
         if not furnished:
             await session.mailbox.work(make_folders, account, server.auto_folders)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, IndexTrouble) as error:
         log.warning(f"{session.who}: the folders that every account gets are not made: {error}")
     secured = " TLS" if session.asker.tls else ""
     by = f" by {answer.login}" if answer.login else ""
