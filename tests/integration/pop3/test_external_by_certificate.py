@@ -78,9 +78,9 @@ def test_a_certificate_of_ones_own_making_logs_nobody_in(instance: Instance, ser
     if service == "imaps":
         with imaplib.IMAP4_SSL("127.0.0.1", instance.ports["imaps"], ssl_context=context, timeout=PATIENCE) as imap:
             assert "AUTH=EXTERNAL" not in imap.capabilities
-            assert imap._simple_command("AUTHENTICATE", "EXTERNAL", "=")[0] == "NO"  # type: ignore[attr-defined]
+            assert imap._simple_command("AUTHENTICATE", "EXTERNAL", "=")[0] == "NO"
             with pytest.raises(imaplib.IMAP4.error):
-                imap._simple_command("SELECT", "INBOX")  # type: ignore[attr-defined]
+                imap._simple_command("SELECT", "INBOX")
         return
     pop = poplib.POP3_SSL("127.0.0.1", instance.ports["pop3s"], context=context, timeout=PATIENCE)
     assert "EXTERNAL" not in pop.capa()["SASL"]

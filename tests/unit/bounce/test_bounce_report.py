@@ -213,7 +213,7 @@ def test_the_examples_of_rfc_3461(example: tuple[str, str, str, str, str, str, d
         template=BUILT_IN[f"{kind}_template"],
         myhostname="mail.Example.COM",
     )
-    found = entry(recipient, "text", action=action, dsn=status, orcpt=f"rfc822;{original}", **added)
+    found = entry(recipient, "text", action=action, dsn=status, orcpt=f"rfc822;{original}", notify=(), **added)
     message, [_, told, headers] = parts(compose([found], about, Original(HEAD, None)))
     assert (message["To"], message["Auto-Submitted"]) == ("Alice@Example.ORG", "auto-replied")
     assert message.get_content_type() == "multipart/report"

@@ -88,7 +88,7 @@ def run(
 ) -> list[str]:
     """Returns what was logged."""
     lines: list[str] = []
-    monkeypatch.setattr(server.log, "warning", lines.append)
+    monkeypatch.setattr("tubepost.common.bus.server.log.warning", lines.append)
 
     async def main() -> None:
         hostile = Hostile(handler)
