@@ -140,7 +140,8 @@ def split_command(text: str, *, canonical: bool = False) -> tuple[str, ...]:
     index = 1
     while index < len(arguments) and arguments[index].startswith("-") and arguments[index] != "--":
         word = arguments[index]
-        at = word.find("o")
+        # One with blanks came in braces: it stays whole.
+        at = word.find("o") if len(word.split()) == 1 else -1
         if at > 0:
             # -vo name=value and -voname=value are two options each.
             result += ([word[:at]] if at > 1 else []) + ["-o"]
