@@ -1,6 +1,7 @@
 """Drives the way from maildrop/ to cleanup: opens files warily, hands them over, removes them."""
 
 import asyncio
+import errno
 import os
 import stat
 import time
@@ -26,6 +27,8 @@ from tubepost.services.pickup.protocol import Fate
 _AT_ONCE = 8
 # A file that nobody wrote to for so long has lost its writer, seconds.
 _ABANDONED = 86_400
+# What the disk refused is tried again after this long, seconds.
+_DISK_RETRY = 10.0
 
 
 class Pickup(request.Service):
@@ -38,6 +41,7 @@ class Pickup(request.Service):
         self._spool = Spool(".", tuple(self.config.hash_queue_names), self.config.hash_queue_depth)
         self._options = frozenset(self.config.receive_override_options)
         self._owner = os.geteuid()
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def handlers(self) -> Mapping[type[Message], Handler]:
@@ -48,6 +52,13 @@ class Pickup(request.Service):
         self.process.loop.call_soon(lambda: self.process.wake())
 
     async def woken(self) -> None:
+        try:
+            await self._go_through()
+        except OSError as error:
+            log.warning(f"the maildrop directory cannot be read: {error.strerror}; tried again later")
+            self._again_soon()
+
+    async def _go_through(self) -> None:
         """Go through the directory until there is nothing more to take; what has to wait waits for the next wake-up."""
         kept: set[str] = set()
         progress = True
@@ -77,11 +88,22 @@ class Pickup(request.Service):
             return False
         except OSError as error:
             log.warning(f"open input file {path}: {error.strerror}; remove it, or make it readable for mail_owner")
+            if error.errno not in (errno.EACCES, errno.ELOOP):
+                self._again_soon()
             return False
         try:
             return await self._take_open(name, path, fd)
         finally:
             os.close(fd)
+
+    def _again_soon(self) -> None:
+        """What the disk refused, or a lack of descriptors, need not wait for the next wake-up."""
+        if self._timer is None:
+            self._timer = self.process.loop.call_later(_DISK_RETRY, self._retry)
+
+    def _retry(self) -> None:
+        self._timer = None
+        self.process.wake()
 
     async def _take_open(self, name: str, path: str, fd: int) -> bool:
         status = os.fstat(fd)
@@ -103,6 +125,10 @@ class Pickup(request.Service):
         except Damaged as error:
             log.warning(f"{path}: uid {status.st_uid}: {error}; removed")
             return self._remove(path)
+        except OSError as error:
+            log.warning(f"{path}: cannot read it: {error.strerror}; {Fate.KEEP.value}")
+            self._again_soon()
+            return False
         if not waiting:
             # postsuper -r came between the last delivery and its end (Postfix: the same).
             log.warning(f"{path}: uid {status.st_uid}: no recipients; removed")
