@@ -95,8 +95,15 @@ class Writer:
         start = PREAMBLE + self.length
         tail, offsets = _tail(envelope, recipients, start)
         write_all(self._fd, tail)
-        os.pwrite(self._fd, _preamble(self.length, start, start + len(tail), len(recipients)), 0)
+        _pwrite_all(self._fd, _preamble(self.length, start, start + len(tail), len(recipients)), 0)
         return offsets
+
+
+def _pwrite_all(fd: int, data: bytes, offset: int) -> None:
+    """Half a preamble would be a message that was accepted and is never taken up."""
+    while data:
+        count = os.pwrite(fd, data, offset)
+        data, offset = data[count:], offset + count
 
 
 @dataclass(slots=True)

@@ -298,3 +298,16 @@ def test_a_file_whose_size_alone_came_to_the_disk_is_incomplete(tmp_path: Path) 
     path.write_bytes(SAMPLE[:offset] + bytes(len(SAMPLE) - offset))
     with pytest.raises(Incomplete):
         open_queue_file(str(path))
+
+
+def test_a_preamble_that_is_written_in_pieces_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """pwrite(2) may write less than it was given (tests/fault/test_faulty_disk.py found it)."""
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[: max(1, len(data) // 2)], offset))
+    path = tmp_path / "file"
+    with open(path, "wb") as file:
+        writer = Writer(file.fileno())
+        writer.write(b"x\n")
+        writer.finish(Envelope(sender="a@b", arrival_time=0), [Recipient(address="c@d")])
+    with open_queue_file(str(path)) as found:
+        assert found.recipient_count == 1
