@@ -6,9 +6,12 @@
         server.fail("broken.test", "SERVFAIL")       # or "TIMEOUT", "REFUSED", "NXDOMAIN", "TRUNCATED"
         … dns_nameservers = server.address …
 
+    server.lie("liar.test", "WRONG_ID")              # or another of LIES
+
 A name with other records gives NODATA, an unknown one NXDOMAIN, both with a SOA record. ``asked`` lists the questions.
 """
 
+import secrets
 import socket
 import struct
 import threading
@@ -22,6 +25,9 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+# The truth, but: with another id, as the answer to another question, in the wrong section, of another name, as rubbish,
+# good for 68 years, or with 10,000 records more (those that 64 kB hold).
+LIES = ("WRONG_ID", "WRONG_QUESTION", "WRONG_SECTION", "OTHER_NAME", "RUBBISH", "HUGE_TTL", "MANY")
 _SOA = "ns.test. root.test. 1 3600 600 86400 60"
 
 
@@ -51,6 +57,7 @@ class DnsServer:
         self._ttl = ttl
         self._zone: dict[tuple[str, str], list[str]] = {}
         self._failures: dict[tuple[str, str], str] = {}
+        self._lies: dict[str, str] = {}
         self._udp, self._tcp = _open(host)
         self.host, self.port = self._udp.getsockname()
         self._ending = False
@@ -76,6 +83,39 @@ class DnsServer:
         ``kind``: only for questions of this type.
         """
         self._failures[(name.lower().rstrip("."), kind)] = how
+
+    def lie(self, name: str, how: str) -> None:
+        self._lies[name.lower().rstrip(".")] = how
+
+    def _bend(self, response: dns.message.Message, asked: str, kind: str) -> bytes:
+        how = self._lies.get(asked, "")
+        if how == "WRONG_ID":
+            response.id ^= 0x55
+        elif how == "WRONG_QUESTION":
+            response.question = [dns.rrset.from_text("other.test.", 0, "IN", kind)]
+        elif how == "WRONG_SECTION":
+            response.authority, response.answer = response.answer, []
+        elif how == "OTHER_NAME":
+            for records in response.answer:
+                records.name = dns.name.from_text("other.test.")
+        elif how == "RUBBISH":
+            return response.to_wire()[:12] + secrets.token_bytes(60)
+        elif how == "HUGE_TTL":
+            for records in response.answer:
+                records.update_ttl(2**31 - 1)
+                records.ttl = 2**31 - 1
+        elif how == "MANY" and kind == "A":
+            return self._many(response)
+        return response.to_wire(max_size=65535)
+
+    def _many(self, response: dns.message.Message) -> bytes:
+        """Says that there are 10,000 records, and has as many as a message can hold."""
+        head = response.to_wire()
+        question_end = 12 + sum(len(label) + 1 for label in response.question[0].name.labels) + 4
+        record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4)
+        room = (65_535 - question_end) // 16
+        records = b"".join(record + struct.pack("!I", 0x7F010000 + number) for number in range(room))
+        return head[:6] + struct.pack("!H", min(10_000, room)) + bytes(4) + head[12:question_end] + records
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -126,7 +166,12 @@ class DnsServer:
             if not any(other == name for other, _ in self._zone):
                 response.set_rcode(dns.rcode.NXDOMAIN)
             response.authority.append(dns.rrset.from_text(".", self._ttl, "IN", "SOA", _SOA))
-        return response.to_wire()
+        wire = self._bend(response, question.name.to_text(omit_final_dot=True).lower(), kind)
+        if not stream and len(wire) > 4096:
+            response.answer = []
+            response.flags |= dns.flags.TC
+            return response.to_wire()
+        return wire
 
     def _serve_datagrams(self) -> None:
         while not self._ending:

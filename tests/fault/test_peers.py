@@ -1,0 +1,180 @@
+"""Strangers that hang or lie: servers at each stage of SMTP, name servers in each way, clients of each of our servers.
+
+What waits for one of them is given up after its own time, the mail is deferred, and nobody else notices.
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.fakes.dns import LIES, DnsServer
+from tests.fakes.instance import Instance, free_port
+from tests.fakes.sink import STAGES, Sink
+from tests.fault import traffic
+from tests.fault.invariants import Levels, check_log
+
+TIMES = tuple(
+    f"smtp_{stage}_timeout"
+    for stage in ("connect", "helo", "starttls", "mail", "rcpt", "quit", "data_init", "data_xfer", "data_done")
+)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+def _size(stage: str) -> int:
+    """Of a message that the sockets' buffers cannot hold, where the content hangs."""
+    return 12_000_000 if stage == "CONTENT" else 100
+
+
+@pytest.mark.timeout(90)
+def test_servers_that_hang_at_each_stage(stack: ExitStack) -> None:
+    """All of them at once, and one good one beside them."""
+    sinks = {stage: stack.enter_context(Sink(stage)) for stage in STAGES}
+    good = stack.enter_context(Sink())
+    instance = Instance(main={**traffic.QUICK, **dict.fromkeys(TIMES, "2s"), "maximal_backoff_time": "1h"})
+    routes = "".join(f"{stage.lower()}.test smtp:[127.0.0.1]:{sink.port}\n" for stage, sink in sinks.items())
+    instance.write_table("transport", f"{routes}good.test smtp:[127.0.0.1]:{good.port}\n")
+    instance.set_main({"transport_maps": "texthash:$config_directory/transport", "minimal_backoff_time": "1h"})
+    with instance:
+        instance.send("x@good.test")
+        instance.log.wait(r"to=<x@good\.test>.*status=sent")
+        level = Levels(instance)
+        for stage in STAGES:
+            for number in range(3):
+                line = "x" * 70 + "\n"
+                instance.send(f"{number}@{stage.lower()}.test", f"Subject: x\n\n{line * (_size(stage) // 71)}")
+        for _ in range(5):
+            begun, count = time.monotonic(), len(good.messages)
+            instance.send("x@good.test")
+            while len(good.messages) == count:
+                assert time.monotonic() - begun < 2.0, "who hangs holds up others"
+                time.sleep(0.01)
+            time.sleep(0.2)
+        for stage in STAGES:
+            word = "sent" if stage == "QUIT" else "deferred"
+            instance.log.wait(rf"to=<\d@{stage.lower()}\.test>.*status={word}", count=3, timeout=40)
+        check_log(instance)
+        level.check(descriptors=12)
+
+
+@pytest.mark.timeout(90)
+def test_name_servers_that_lie_or_are_silent(stack: ExitStack) -> None:
+    good = stack.enter_context(Sink(host="127.0.0.2"))
+    server = stack.enter_context(DnsServer())
+    instance = Instance(main={**traffic.QUICK, "dns_nameservers": server.address, "smtp_connect_timeout": "2s"})
+    domains = [lie.lower().replace("_", "-") for lie in LIES]
+    trouble = {"silent": "TIMEOUT", "servfail": "SERVFAIL", "refused": "REFUSED"}
+    for name in ("good", *domains, *trouble):
+        server.add(f"{name}.test", "MX", f"10 mx.{name}.test.")
+        server.add(f"mx.{name}.test", "A", "127.0.0.2")
+    for name, lie in zip(domains, LIES, strict=True):
+        server.lie(f"{name}.test", lie)
+        server.lie(f"mx.{name}.test", lie)
+    for name, how in trouble.items():
+        server.fail(f"{name}.test", how)
+        server.fail(f"mx.{name}.test", how)
+    for name, other in (("loop-a", "loop-b"), ("loop-b", "loop-a")):
+        server.add(f"{name}.test", "CNAME", f"{other}.test.")
+    everyone = [*domains, *trouble, "loop-a"]
+    routes = "".join(f"{name}.test smtp:{name}.test:{good.port}\n" for name in ("good", *everyone))
+    instance.write_table("transport", routes)
+    instance.set_main({"transport_maps": "texthash:$config_directory/transport", "smtp_tls_security_level": "none"})
+    with instance:
+        instance.send("x@good.test")
+        instance.log.wait(r"to=<x@good\.test>.*status=sent")
+        level = Levels(instance)
+        for name in everyone:
+            instance.send(f"x@{name}.test")
+        for _ in range(5):
+            begun, count = time.monotonic(), instance.log.count(r"to=<x@good\.test>.*status=sent")
+            instance.send("x@good.test")
+            instance.log.wait(r"to=<x@good\.test>.*status=sent", count=count + 1, timeout=2)
+            assert time.monotonic() - begun < 2.0, "who asks a liar holds up others"
+        for name in everyone:
+            # A huge time to live and many records are true all the same.
+            instance.log.wait(rf"to=<x@{name}\.test>.*status=(deferred|sent|bounced)", timeout=40)
+        for name in ("huge-ttl", "many"):
+            assert instance.log.count(rf"to=<x@{name}\.test>.*status=(sent|deferred)")
+        # Nothing that a liar said is believed, and none of it makes mail come back.
+        for name in ("wrong-id", "wrong-question", "other-name", "rubbish", *trouble, "loop-a"):
+            assert not instance.log.count(rf"to=<x@{name}\.test>.*status=sent"), name
+        for name in ("wrong-id", "rubbish", *trouble):
+            assert not instance.log.count(rf"to=<x@{name}\.test>.*status=bounced"), name
+        check_log(instance)
+        level.check(descriptors=12)
+
+
+CLIENTS = {
+    "smtp": (
+        b"",
+        b"EHLO x\r\n",
+        b"EHLO x\r\nMAIL FROM:<a@b.test>\r\n",
+        b"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n",
+        b"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSubject: x\r\n",
+        b"EHLO x\r\nSTARTTLS\r\n",
+        b"EHL",
+    ),
+    "lmtp": (
+        b"",
+        b"LHLO x\r\n",
+        b"LHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSubject: x\r\n",
+        b"LH",
+    ),
+    "imap": (b"", b"a LOGIN {5}\r\n", b"a AUTHENTICATE PLAIN\r\n", b"a STARTTLS\r\n", b"a LOG"),
+    "pop3": (b"", b"USER alice\r\n", b"AUTH PLAIN\r\n", b"STLS\r\n", b"US"),
+}
+
+
+@pytest.mark.timeout(90)
+def test_clients_that_hang_at_each_stage() -> None:
+    """Each is told goodbye after its time, and a client that works is served meanwhile."""
+    lmtp = free_port()
+    times = {
+        "smtpd_timeout": "3s",
+        "smtpd_starttls_timeout": "3s",
+        "lmtpd_timeout": "3s",
+        "imapd_login_timeout": "3s",
+        "pop3d_login_timeout": "3s",
+    }
+    with Instance(
+        main={"smtpd_client_connection_count_limit": "0"},
+        services=("imap", "pop3"),
+        master=(f"127.0.0.1:{lmtp} inet n n n - - lmtpd",),
+    ) as instance:
+        known = {name: value for name, value in times.items() if instance.command("postconf", name).stdout.strip()}
+        instance.set_main(known)
+        instance.command("tubepost", "reload")
+        ports = {"smtp": instance.port, "lmtp": lmtp, "imap": instance.ports["imap"], "pop3": instance.ports["pop3"]}
+        instance.send("alice@example.test")
+        instance.log.wait(r"status=sent")
+        level = Levels(instance)
+        held = []
+        for service, stages in CLIENTS.items():
+            for said in stages:
+                one = socket.create_connection(("127.0.0.1", ports[service]), 20)
+                for line in said.splitlines(keepends=True):
+                    one.recv(4096)
+                    one.sendall(line)
+                held.append((service, said, one))
+        begun = time.monotonic()
+        instance.send("alice@example.test")
+        assert time.monotonic() - begun < 2.0
+        for service, said, one in held:
+            one.settimeout(30)
+            try:
+                while one.recv(4096):
+                    pass
+            except ConnectionResetError:
+                pass
+            except TimeoutError:
+                raise AssertionError(f"{service} waits for ever after {said!r}") from None
+            one.close()
+        check_log(instance)
+        level.check(descriptors=12)
