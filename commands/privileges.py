@@ -143,7 +143,7 @@ def wanted_of(program: str, unprivileged: bool, config: Config, master: dict[str
     row = policy_of(program, config)
     has = int(master["CapPrm"], 16)
     if master["Uid"].split()[1] == "0":
-        who = identity_of(program, unprivileged, config)
+        who = identity_of(program, unprivileged, config, has)
         uid, gid = (0, int(master["Gid"].split()[1])) if who.uid is None else (who.uid, who.gid)
         # Root's groups go with root.
         groups = ",".join(map(str, who.groups)) if who.uid is not None else _groups(master)

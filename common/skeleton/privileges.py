@@ -35,10 +35,10 @@ _UMASK = 0o077
 _UMASK_OF_MAIL = 0o027
 
 
-def _seeing() -> frozenset[int]:
+def _seeing(permitted: int) -> frozenset[int]:
     """The right to read others' files; in a container that lacks it, to override (Landlock forbids the writing)."""
     wanted = privileges.DAC_READ_SEARCH
-    return frozenset({wanted if privileges.permitted() >> wanted & 1 else privileges.DAC_OVERRIDE})
+    return frozenset({wanted if permitted >> wanted & 1 else privileges.DAC_OVERRIDE})
 
 
 def policy_of(program: str, config: Config | None = None) -> Program:
@@ -90,8 +90,11 @@ class Identity:
         self.capabilities = capabilities
 
 
-def identity_of(program: str, unprivileged: bool, config: Config) -> Identity:
-    """Whose account, when a master with root starts it. Raises ConfigError."""
+def identity_of(program: str, unprivileged: bool, config: Config, permitted: int | None = None) -> Identity:
+    """Whose account, when a master with root starts it. ``permitted``: its capabilities; None: ours.
+
+    Raises ConfigError.
+    """
     row = policy_of(program, config)
     if row.account == "mailboxes" and not row.anywhere and (ids := mailbox_owner(config)) is not None and ids[0]:
         return Identity(*ids)
@@ -113,7 +116,12 @@ def identity_of(program: str, unprivileged: bool, config: Config) -> Identity:
             groups = (queue[1],)
         if row.account == "auth" and config.auth_owner != config.mail_owner:
             gid = apart[1]  # to enter data_directory, where the accounts are, and ask proxymap
-    return Identity(uid, gid, groups, _seeing() if row.sees else frozenset())
+    return Identity(
+        uid,
+        gid,
+        groups,
+        _seeing(privileges.permitted() if permitted is None else permitted) if row.sees else frozenset(),
+    )
 
 
 def account_of(birth: Birth, config: Config) -> int:
@@ -137,13 +145,14 @@ def confine(birth: Birth, config: Config) -> bool:
             "no network namespace: not permitted here; Landlock and seccomp alone keep this program from the network"
         )
     privileges.no_new_privileges()
+    narrow = False
     if is_root:
         who = identity_of(birth.program, birth.unprivileged, config)
+        narrow = is_narrow(row, who.uid is None)
         if who.uid is None:
             privileges.keep_capabilities(who.capabilities)
         else:
             privileges.become(who.uid, who.gid, who.capabilities, who.groups)
-    narrow = is_root and is_narrow(row, birth.unprivileged)
     if not row.anywhere:
         landlock.restrict(
             read=_readable(row, narrow, config),
@@ -254,9 +263,9 @@ def _open_to_all(folder: str) -> list[str]:
         return []
 
 
-def is_narrow(row: Program, unprivileged: bool) -> bool:
+def is_narrow(row: Program, stays_root: bool) -> bool:
     """Reads files whoever owns them, bound by Landlock alone: then not the system's passwords and keys."""
-    return not row.anywhere and (row.sees or (row.root and not unprivileged))
+    return not row.anywhere and (row.sees or (row.root and stays_root))
 
 
 def _expand(paths: tuple[str, ...], config: Config) -> list[str]:

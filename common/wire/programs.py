@@ -133,7 +133,8 @@ PROGRAMS: Mapping[str, Program] = {
     ),
     "qmgr": Program(
         account="queue",
-        writes=("incoming", "active", "deferred", "hold", "corrupt", "flush"),
+        # Of bounce, defer and trace it removes what a crash left there.
+        writes=("incoming", "active", "deferred", "hold", "corrupt", "flush", "bounce", "defer", "trace"),
         calls={
             "rewrite": _REWRITE,
             "bounce": (bounce.Append, bounce.Send, bounce.SendOne, bounce.Purge),
