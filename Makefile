@@ -26,7 +26,7 @@ $(VENV)/.test-installed: pyproject.toml .ci/packages
 	@touch $(VENV)/.installed $@
 
 test: test-install
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/interop tests/crash tests/fuzz
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/interop tests/crash tests/attack tests/fuzz
 
 unit: test-install
 	$(BIN)/python -m pytest -q -n 2 tests/unit

@@ -286,6 +286,9 @@ def _process_cases() -> Iterator[Case]:
         yield Case(f"{name.replace('_', ' ')} of a sibling", name, sibling, unbound)
 
 
+_ELSEWHERE = {"nothing", "become_root", "become_root_group", "join_groups", "connect_unix", "pass_descriptor"}
+
+
 def _power_cases() -> Iterator[Case]:
     def none(_: Hostile, __: Program) -> dict[str, Any]:
         return {}
@@ -294,7 +297,7 @@ def _power_cases() -> Iterator[Case]:
         yield Case(name.replace("_", " "), name, none, by_root)
     known = {case.attempt for case in (*_queue_cases(), *_file_cases(), *_network_cases(), *_process_cases())}
     for name in ATTEMPTS:
-        if name in known or name in ("nothing", "become_root", "become_root_group", "join_groups"):
+        if name in known or name in _ELSEWHERE:
             continue
         may_change_root = name == "change_root" and ROOT
         yield Case(name.replace("_", " "), name, none, starts_with_root if may_change_root else never)
