@@ -287,7 +287,8 @@ async def upgrade(
         if isinstance(error, (OSError, TimeoutError, EOFError)):
             raise handshake_error(error) from None
         raise
-    if made is None:
+    if made is None or ssl_object(made) is None:
+        # uvloop takes a connection that we aborted meanwhile for one whose handshake is done.
         raise HandshakeError("lost connection")
     return made
 
