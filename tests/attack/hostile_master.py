@@ -16,14 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tubepost.common.wire.master import Birth
 from tubepost.common.config import Config
-from tubepost.common.skeleton import life
+from tubepost.common.skeleton import life, privileges
 
 from tests.attack import asking, attempts
 
 importlib.import_module("tubepost.master.main")
 PLACE = os.environ["TUBEPOST_ATTACK"]
 _LARGEST = 1 << 20
-_confine, _serve = life.confine, life.Life.serve
+_confine, _serve = privileges.confine, life.Life.serve
 _lines: list[socket.socket] = []
 
 
@@ -67,7 +67,7 @@ async def _ask(line: socket.socket, process: Any, order: dict[str, Any]) -> None
     line.send(json.dumps(found).encode())
 
 
-life.confine = confine
+vars(life)["confine"] = confine
 life.Life.serve = serve  # type: ignore[method-assign]
 
 if __name__ == "__main__":
