@@ -4,6 +4,7 @@ Whoever works on the message notes faults, actions and log lines here; at the en
 """
 
 import enum
+import re
 
 from tubepost.common.mail import dsn
 from tubepost.common.wire.base import Refused
@@ -15,6 +16,7 @@ class Fault(enum.Enum):
     """What can be wrong: reply code, status, text (Postfix cleanup_strerror(3)). The first one listed is told."""
 
     DEFER = (451, "4.7.1", "Error: service unavailable")
+    ENVELOPE = (550, "5.1.7", "Error: a line end in the envelope")
     RECIPIENTS = (550, "5.1.0", "Error: no recipients specified")
     HOPS = (554, "5.4.0", "Error: too many hops")
     SIZE = (552, "5.3.4", "Error: message file too big")
@@ -24,8 +26,9 @@ class Fault(enum.Enum):
 
 
 # Ends the work on a message: nothing that is found out later matters.
-_FINAL = frozenset({Fault.DEFER, Fault.HOPS, Fault.SIZE, Fault.HEADER, Fault.WRITE})
+_FINAL = frozenset({Fault.DEFER, Fault.ENVELOPE, Fault.HOPS, Fault.SIZE, Fault.HEADER, Fault.WRITE})
 _CONTENT_IN_LOG = 200
+_LINE_END = re.compile(r"[\r\n\0]")
 
 
 class Trouble(Exception):
@@ -80,6 +83,9 @@ class Message:
         """With its status before it; for CONTENT and DEFER."""
         self.lines: list[tuple[str, str]] = []
         """Log lines, ("info" or "warning", text), in order; the caller writes them."""
+        if _has_line_end(deposit):
+            self.fail(Fault.ENVELOPE)
+            self.warn(f"a message of {deposit.source} has a line end in its envelope: refused")
 
     def info(self, text: str) -> None:
         self.lines.append(("info", f"{self.queue_id}: {text}"))
@@ -136,3 +142,13 @@ class Message:
             if getattr(envelope, name) != value:
                 changes[name] = value
         return envelope.model_copy(update=changes) if changes else envelope
+
+
+def _has_line_end(deposit: Deposit) -> bool:
+    """A caller that was broken into must not add lines to headers and reports by an address or a name."""
+    envelope = deposit.envelope
+    said = [envelope.sender, envelope.envid, envelope.fullname, envelope.content_filter, envelope.redirect]
+    said += (value for value in envelope.origin.__dict__.values() if isinstance(value, str))
+    for recipient in deposit.recipients:
+        said += (recipient.address, recipient.original, recipient.orcpt)
+    return _LINE_END.search("".join(said)) is not None

@@ -207,3 +207,21 @@ def test_duplicate_filter_is_bounded(kit: Any) -> None:
 
     kit.run(work())
     assert addresses(message) == ["a@x.example", "b@x.example", "c@x.example", "c@x.example"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\0"])
+@pytest.mark.parametrize("place", ["sender", "envid", "fullname", "helo", "client_name", "address", "orcpt"])
+def test_a_hostile_caller_adds_no_line_by_the_envelope(kit: Any, place: str, end: str) -> None:
+    text = f"a{end}X: b@b.example"
+    envelope: dict[str, Any] = {"sender": "s@a.example", "arrival_time": 1795544452.0}
+    recipient = {"address": "r@b.example"}
+    if place in recipient or place == "orcpt":
+        recipient[place] = text
+    elif place in ("helo", "client_name"):
+        envelope["origin"] = {place: text}
+    else:
+        envelope[place] = text
+    deposit = kit.deposit(envelope=Envelope.model_validate(envelope), recipients=(Recipient(**recipient),))
+    refusal = Message("4QID", deposit).refusal()
+    assert refusal is not None
+    assert (refusal.code, refusal.dsn) == (550, "5.1.7")
