@@ -5,7 +5,7 @@ PORT_OFFSET ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run install test-install test unit integration interop crash container-test lint types load fuzz soak bench docs clean
+.PHONY: run install test-install test unit integration interop crash container-test lint types load fuzz fault soak bench docs clean
 
 run: install
 	@$(BIN)/tubepost init $(ROOT) --port-offset $(PORT_OFFSET)
@@ -26,7 +26,7 @@ $(VENV)/.test-installed: pyproject.toml .ci/packages
 	@touch $(VENV)/.installed $@
 
 test: test-install
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/interop tests/crash tests/attack tests/fuzz
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/interop tests/crash tests/attack tests/fuzz tests/fault
 
 unit: test-install
 	$(BIN)/python -m pytest -q -n 2 tests/unit
@@ -56,6 +56,10 @@ fuzz: test-install
 	@$(BIN)/python -m tests.fuzz | xargs -P 2 -I NAME sh -c \
 	    '$(BIN)/python -m tests.fuzz NAME -max_total_time=$(SECONDS) > build/fuzz/NAME.log 2>&1 \
 	    && echo "NAME: nothing breaks it" || { grep -a -m 1 "broken by" build/fuzz/NAME.log; exit 1; }'
+
+# Power cuts, a minute of kills, every error of the disk at every call: the long forms.
+fault: test-install
+	$(BIN)/python -m pytest -q tests/fault --long
 
 soak: test-install
 	$(BIN)/python -m pytest -q tests/load/test_soak.py --soak
