@@ -19,7 +19,7 @@ from tubepost.common.system.commit import GroupCommit
 from tubepost.common.system.ids import is_queue_id
 from tubepost.common.bus import BusError, Handler, Request
 from tubepost.common.config import templates
-from tubepost.common.spool import Spool
+from tubepost.common.spool import Spool, leftovers
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
 
@@ -79,9 +79,23 @@ class Bounce(request.Service):
         self._templates, complaints = templates.load(self.config)
         for complaint in complaints:
             log.warning(complaint)
+        self.process.spawn(asyncio.create_task(self._tidy()))
 
     async def close(self) -> None:
         self._commit.close()
+
+    async def _tidy(self) -> None:
+        """Each of the three services its own logs."""
+        config = self.config
+        services = {
+            config.bounce_service_name: "bounce",
+            config.defer_service_name: "defer",
+            config.trace_service_name: "trace",
+        }
+        kind = services.get(self.process.name)
+        while kind is not None:
+            await leftovers.remove(self._spool, (kind,), time.time())
+            await asyncio.sleep(leftovers.INTERVAL)
 
     # -- logs --------------------------------------------------------------------------------------------------------
 

@@ -17,13 +17,12 @@ from tubepost.common.system import log
 from tubepost.common.system.ids import is_queue_id
 from tubepost.common.bus import BusError, Handler, Request
 from tubepost.common.bus.rewriting import RewriteClient
-from tubepost.common.spool import Spool
+from tubepost.common.spool import Spool, leftovers
 from tubepost.common.tables.users import forbidden
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
 
-from tubepost.services.qmgr import leftovers
 from tubepost.services.qmgr.clock import Clock
 from tubepost.services.qmgr.intake import Intake
 from tubepost.services.qmgr.limits import deliveries_at_once, limits_of
@@ -488,7 +487,7 @@ class QueueManager(request.Service):
             self._warn_of_clog(now)
             if now - self._swept >= leftovers.INTERVAL:
                 self._swept = now
-                self.process.spawn(asyncio.create_task(leftovers.remove(self._spool, wall)))
+                self.process.spawn(asyncio.create_task(leftovers.remove(self._spool, ("incoming",), wall)))
 
     def _clock_was_set(self, forward: float) -> None:
         way = "forward" if forward > 0 else "back"

@@ -1,18 +1,18 @@
-"""What a crash left in the queue directories: removed without anybody's help, once after the start and then once a day.
+"""What a crash left in the queue directories: removed without anybody's help, after a program's start and once a day.
 
-Files in ``incoming`` that never got finished (nobody was told that they were accepted), logs whose message is gone
-(common/spool/STATES.md: S1, S7), and temporary files. The same as ``postsuper -p -s``, which a person may run.
+Files in ``incoming`` that never got finished (nobody was told that they were accepted), by qmgr; logs whose message is
+gone, by bounce (STATES.md: S1, S7); and temporary files. The same as ``postsuper -p -s``, which a person may run.
 """
 
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from tubepost.common.system import log
 from tubepost.common.system.ids import is_queue_id
-from tubepost.common.spool import Damaged, Incomplete, Spool, open_queue_file
-from tubepost.common.spool.directories import LOGS, QUEUES
+from tubepost.common.spool.directories import QUEUES, Spool
+from tubepost.common.spool.queuefile import Damaged, Incomplete, open_queue_file
 
 INTERVAL = 86_400.0
 # A file that nobody wrote to for so long has lost its writer, and a log its message, seconds.
@@ -22,10 +22,10 @@ _TEMPORARY = re.compile(r"\..+\.tmp")
 _SLICE = 200
 
 
-async def remove(spool: Spool, now: float) -> int:
-    """How many files were removed. ``now``: seconds since the epoch."""
+async def remove(spool: Spool, queues: Iterable[str], now: float) -> int:
+    """How many files of these directories were removed. ``now``: seconds since the epoch."""
     count = 0
-    for queue in ("incoming", *LOGS):
+    for queue in queues:
         async for entry in _entries(f"{spool.directory}/{queue}"):
             try:
                 age = now - entry.stat(follow_symlinks=False).st_mtime
@@ -60,9 +60,20 @@ def _reason(spool: Spool, queue: str, entry: "os.DirEntry[str]", age: float) -> 
             return ""
         return ""
     # Twice, for the message may be on its way from one queue to another.
-    if age <= _FORGOTTEN or any(spool.find(entry.name, QUEUES) for _ in range(2)):
+    if age <= _FORGOTTEN or _is_there(spool, entry.name) or _is_there(spool, entry.name):
         return ""
     return "its message is gone"
+
+
+def _is_there(spool: Spool, queue_id: str) -> bool:
+    """Raises OSError where that cannot be known."""
+    for queue in QUEUES:
+        try:
+            os.stat(spool.path(queue, queue_id))
+        except FileNotFoundError:
+            continue
+        return True
+    return False
 
 
 async def _entries(folder: str) -> AsyncIterator["os.DirEntry[str]"]:
@@ -71,7 +82,8 @@ async def _entries(folder: str) -> AsyncIterator["os.DirEntry[str]"]:
     while folders:
         try:
             found = os.scandir(folders.pop())
-        except FileNotFoundError:
+        except OSError as error:
+            log.warning(f"{folder}: what was left there cannot be looked for: {error.strerror}")
             continue
         with found:
             for entry in found:

@@ -10,10 +10,11 @@ import pytest
 from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system.ids import new_queue_id
 from tubepost.common.spool import Spool, encode
-
-from tubepost.services.qmgr.leftovers import remove
+from tubepost.common.spool.directories import LOGS
+from tubepost.common.spool.leftovers import remove
 
 DAY = 86_400.0
+EVERYWHERE = ("incoming", *LOGS)
 
 
 def put(spool: Spool, queue: str, data: bytes, age: float, queue_id: str = "") -> str:
@@ -33,7 +34,7 @@ def test_unfinished_files_of_incoming(tmp_path: Path, half: bytes) -> None:
     spool = Spool(str(tmp_path))
     old, young = put(spool, "incoming", half, DAY + 60), put(spool, "incoming", half, DAY - 60)
     whole, strange = put(spool, "incoming", WHOLE, 9 * DAY), put(spool, "incoming", b"y" * 500, 9 * DAY)
-    asyncio.run(remove(spool, time.time()))
+    asyncio.run(remove(spool, EVERYWHERE, time.time()))
     left = set(os.listdir(tmp_path / "incoming"))
     if half == WHOLE[:50]:
         # Too short for a preamble is unfinished, whatever is in it.
@@ -49,7 +50,7 @@ def test_logs_whose_message_is_gone(tmp_path: Path) -> None:
         expected.add(put(spool, log, b"{}", 60))
         for queue in ("maildrop", "incoming", "active", "deferred", "hold", "corrupt"):
             expected.add(put(spool, log, b"{}", 2 * DAY, put(spool, queue, WHOLE, 2 * DAY)))
-    assert asyncio.run(remove(spool, time.time())) == 3
+    assert asyncio.run(remove(spool, EVERYWHERE, time.time())) == 3
     left = {path.name for log in ("bounce", "defer", "trace") for path in (tmp_path / log).rglob("*") if path.is_file()}
     assert left == expected
 
@@ -61,7 +62,7 @@ def test_temporary_files_go_and_what_is_not_ours_stays(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
         os.utime(path, (time.time() - age,) * 2)
-    assert asyncio.run(remove(spool, time.time())) == 1
+    assert asyncio.run(remove(spool, EVERYWHERE, time.time())) == 1
     assert sorted(os.listdir(tmp_path / "bounce")) == [".y.abc.tmp", "README"]
 
 
@@ -71,7 +72,7 @@ def test_many_files_leave_the_loop_to_others(tmp_path: Path) -> None:
         put(spool, "trace", b"", 2 * DAY)
 
     async def both() -> int:
-        work = asyncio.create_task(remove(spool, time.time()))
+        work = asyncio.create_task(remove(spool, EVERYWHERE, time.time()))
         turns = 0
         while not work.done():
             turns += 1
