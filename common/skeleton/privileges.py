@@ -19,6 +19,10 @@ _ETC = (
     *("passwd", "group", "nsswitch.conf", "hosts", "host.conf", "resolv.conf", "gai.conf", "services", "protocols"),
     *("localtime", "timezone", "ld.so.cache", "ssl/openssl.cnf", "pki/tls/openssl.cnf", "mime.types"),
 )
+# Of the forms of a table (common/tables).
+_SUFFIXES = ("", ".db", ".lmdb", ".cdb", ".pag", ".dir")
+# Who has passwords in files names them here, and auth alone has them in its row.
+_PASSWORD_FILES = ("auth_backends", "auth_master_backends", "auth_directory")
 ACCOUNT_FILES = ("/etc/passwd", "/etc/group")
 """Replaced by a new file when they change, which a program that may read no other of /etc can then not read."""
 _FILE_CAPABILITIES = frozenset({privileges.CHOWN, privileges.DAC_OVERRIDE, privileges.FOWNER})
@@ -188,20 +192,24 @@ def _interpreter() -> list[str]:
     return [sys.prefix, sys.base_prefix, here, *(path for path in sys.path if path)]
 
 
-def _configured(config: Config) -> list[str]:
-    """Directories of main.cf and of every table and file that it names."""
+def _configured(config: Config, row: Program) -> tuple[list[str], list[str]]:
+    """Directories of main.cf and of every table and file that it names; and these files."""
     found = {config.config_directory}
+    files = []
     for name in config.explicit:
+        if name in _PASSWORD_FILES and row.account != "auth":
+            continue
         for word in (config.raw(name) or "").replace(",", " ").split():
             if "accounts:" in word:
                 found.add(config.accounts_directory)
             kind, _, path = word.rpartition(":")
             # Of a directory of ours (queue_directory = /var/spool/tubepost) nothing follows for the one around it.
             if path.startswith("/") and (kind or os.path.isfile(path)) and not os.path.isdir(path):
+                files.append(path)
                 found.add(os.path.dirname(path))
                 # A link may lead elsewhere (certificates do): it is the real place that counts.
                 found.add(os.path.dirname(os.path.realpath(path)))
-    return sorted(path for path in found if path not in ("/", ""))
+    return sorted(path for path in found if path not in ("/", "")), files
 
 
 def _secret(config: Config) -> list[str]:
@@ -239,7 +247,7 @@ def around(path: str, secret: Sequence[str]) -> Iterator[str]:
 def _readable(row: Program, narrow: bool, config: Config) -> list[str]:
     """What every program reads, without what is secret to it."""
     common = [*_COMMON_READS, *_interpreter()]
-    configured = _configured(config)
+    configured, files = _configured(config, row)
     if narrow:
         common.remove("/etc")
         common += [f"/etc/{name}" for name in _ETC]
@@ -251,6 +259,9 @@ def _readable(row: Program, narrow: bool, config: Config) -> list[str]:
     found = [part for path in (*common, *configured) for part in around(path, secret)]
     if config.accounts_directory in configured:
         found.append(config.accounts_directory)
+    # A table that stands among what is secret, in data_directory: that alone.
+    hidden = [path for path in files if not any(around(os.path.dirname(path), secret))]
+    found += [entry for path in hidden for suffix in _SUFFIXES if os.path.isfile(entry := path + suffix)]
     return [*found, *row.reads]
 
 

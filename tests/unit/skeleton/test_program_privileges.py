@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tubepost.common.wire.programs import ALIASES, CALLS, PROGRAMS, USER, callers_of, row_of
+from tubepost.common.config import load
 from tubepost.common.skeleton import privileges
 from tubepost.common.skeleton.privileges import around, is_narrow, is_program
 
@@ -78,6 +79,28 @@ def test_reading_goes_around_what_is_secret(tmp_path: Path) -> None:
     # By its own name, from inside, and by a link.
     assert seen("spool") == seen("spool/active") == seen("link") == seen("lib/mail/alice") == set()
     assert seen("spoolother") == {"spoolother"}, "a name that begins alike is another"
+
+
+def test_what_main_cf_names_is_read_and_nothing_around_it(tmp_path: Path) -> None:
+    for name in ("conf", "spool", "data", "tables", "users", "home"):
+        (tmp_path / name).mkdir()
+    for name in ("data/map", "data/map.db", "data/verify.db", "tables/access", "users/passwd", "conf/main.cf"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "conf" / "main.cf").write_text(
+        f"queue_directory = {tmp_path}/spool\ndata_directory = {tmp_path}/data\n"
+        f"virtual_mailbox_base = {tmp_path}/mail\n"
+        f"transport_maps = hash:{tmp_path}/data/map, proxy:texthash:{tmp_path}/tables/access\n"
+        f"auth_backends = passwd-file:{tmp_path}/users/passwd\n"
+    )
+    config = load(str(tmp_path / "conf"))
+
+    def read(program: str) -> set[str]:
+        row = privileges.policy_of(program, config)
+        paths = (path for path in privileges._readable(row, False, config) if path.startswith(f"{tmp_path}/"))
+        return {path.removeprefix(f"{tmp_path}/") for path in paths}
+
+    assert read("smtpd") == {"conf", "tables", "data/map", "data/map.db"}
+    assert read("auth") == {"conf", "tables", "data/map", "data/map.db", "users"}
 
 
 def test_who_reads_whatever_the_owner_reads_no_keys() -> None:
