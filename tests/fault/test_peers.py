@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.dns import LIES, DnsServer
 from tests.fakes.instance import Instance, free_port
-from tests.fakes.sink import STAGES, Sink
+from tests.fakes.hanging import STAGES, Sink
 from tests.fault import traffic
 from tests.fault.invariants import Levels, check_log
 

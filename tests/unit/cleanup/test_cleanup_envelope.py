@@ -214,7 +214,7 @@ def test_duplicate_filter_is_bounded(kit: Any) -> None:
 def test_a_hostile_caller_adds_no_line_by_the_envelope(kit: Any, place: str, end: str) -> None:
     text = f"a{end}X: b@b.example"
     envelope: dict[str, Any] = {"sender": "s@a.example", "arrival_time": 1795544452.0}
-    recipient = {"address": "r@b.example"}
+    recipient: dict[str, Any] = {"address": "r@b.example"}
     if place in recipient or place == "orcpt":
         recipient[place] = text
     elif place in ("helo", "client_name"):
