@@ -32,6 +32,8 @@ from tubepost.services.smtpd.steps import Steps
 _SPACE_LIFETIME = 1.0
 # Postfix: room for one and a half messages of the largest size.
 _SPACE_FACTOR = 1.5
+# A message takes some files of its own on its way; file systems that make them as they need count none.
+_FILES = 100
 
 
 class Smtpd(stream.Service):
@@ -200,7 +202,10 @@ class Smtpd(stream.Service):
         free = found.f_bavail * found.f_frsize
         needed = max(config.queue_minfree, config.message_size_limit * _SPACE_FACTOR)
         self._space = free > needed
-        if not self._space:
+        if found.f_files and found.f_favail < _FILES:
+            self._space = False
+            log.warning(f"not enough free space in mail queue: {found.f_favail} more files can be made")
+        elif not self._space:
             log.warning(
                 f"not enough free space in mail queue: {free} bytes < {_SPACE_FACTOR:g}*message size limit"
                 if free > config.queue_minfree

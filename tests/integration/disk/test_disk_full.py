@@ -24,13 +24,13 @@ QUICK = {"minimal_backoff_time": "1s", "maximal_backoff_time": "2s", "queue_run_
 
 
 @contextmanager
-def disk(image: Path, where: Path, megabytes: int) -> Iterator[None]:
+def disk(image: Path, where: Path, megabytes: int, *options: str) -> Iterator[None]:
     """A file system of its own at ``where``, which may hold something already. Skips where it cannot be made."""
     if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
         pytest.skip("a small disk takes root and mkfs.ext4")
     with open(image, "wb") as file:
         file.truncate(megabytes << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", *options, str(image)], check=True)
     before = image.with_suffix(".before")
     if where.exists():
         subprocess.run(["cp", "-a", str(where), str(before)], check=True)
@@ -173,6 +173,30 @@ def test_a_nearly_full_queue_disk_lowers_the_number_of_servers(stack: ExitStack)
         assert {"first", "third"} <= subjects(instance)
         assert "second" not in subjects(instance)
         assert not [line for line in instance.log.lines if re.search(r"panic|fatal|Traceback|was killed", line)]
+
+
+def test_a_queue_disk_on_which_no_file_can_be_made_is_full(stack: ExitStack) -> None:
+    instance = Instance(main={**QUICK, "message_size_limit": "1000", "pressure_interval": "1s"})
+    stack.callback(instance.remove)
+    stack.enter_context(disk(instance.root / "disk", instance.spool, 16, "-N", "512"))
+    with instance:
+        instance.send("alice@example.test", "Subject: first\n\nx\n")
+        ballast = instance.spool / "ballast"
+        ballast.mkdir()
+        number = 0
+        while os.statvfs(instance.spool).f_favail > 20:
+            number += 1
+            (ballast / str(number)).touch()
+        instance.log.wait(r"\(queue\) is nearly full: .* files can be made")
+        time.sleep(LOOKS)
+        with pytest.raises(smtplib.SMTPSenderRefused) as refused:
+            instance.send("alice@example.test", "Subject: second\n\nx\n")
+        assert refused.value.smtp_code == 452
+        shutil.rmtree(ballast)
+        time.sleep(LOOKS)
+        instance.send("alice@example.test", "Subject: third\n\nx\n")
+        instance.log.wait(r"virtual.*status=sent", count=2)
+        assert {"first", "third"} <= subjects(instance)
 
 
 def test_a_full_data_directory_is_told_and_mail_goes_on(stack: ExitStack) -> None:
