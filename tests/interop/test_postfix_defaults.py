@@ -38,6 +38,8 @@ OURS = {
     *("smtp_sasl_tls_security_options", "lmtp_sasl_tls_security_options", "smtpd_sasl_mechanism_filter"),
     # No program of its own is needed for it here.
     *("smtp_tls_connection_reuse", "lmtp_tls_connection_reuse"),
+    # No tarpits while slots are short: each would hold one.
+    "smtpd_error_sleep_time",
     # There is no Berkeley DB.
     "address_verify_map",
 }
