@@ -170,9 +170,7 @@ def _copy_or_move(folder: Folder, uids: Sequence[int], target: Folder, move: boo
         folder.copy(uids, target)
 
 
-def _across(
-    system: System, place: Place, account: Account, other: Place, there: Account, order: _Order
-) -> None:
+def _across(system: System, place: Place, account: Account, other: Place, there: Account, order: _Order) -> None:
     name = order.target
     for folder, uids in list(_found(account, order.folders, order.key)):
         click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {order.done} into {name} of {other.name}")

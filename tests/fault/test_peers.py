@@ -11,8 +11,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.fakes.dns import LIES, DnsServer
-from tests.fakes.instance import Instance, free_port
 from tests.fakes.hanging import STAGES, Sink
+from tests.fakes.instance import Instance, free_port
 from tests.fault import traffic
 from tests.fault.invariants import Levels, check_log
 

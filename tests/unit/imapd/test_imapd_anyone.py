@@ -25,9 +25,7 @@ def test_listed_while_shared(tmp_path: Path) -> None:
         for pattern in ("*", "user/*", "user/%/%", "user/*News"):
             assert f"{BOB}/News" in names(await alice.ok(f'list "" "{pattern}"')), pattern
         # RFC 9051 6.3.9.5: what is above it is told with %.
-        assert await alice.ok('list "" "user/%"') == [
-            f'* LIST (\\NonExistent \\Noselect \\HasChildren) "/" {BOB}'
-        ]
+        assert await alice.ok('list "" "user/%"') == [f'* LIST (\\NonExistent \\Noselect \\HasChildren) "/" {BOB}']
         assert names(await carol.ok('list "" "*"')) == ["INBOX", "user", BOB, f"{BOB}/News"]
         # His own mailboxes stand under their own names.
         assert names(await bob.ok('list "" "*"')) == ["INBOX", "News"]

@@ -47,9 +47,9 @@ def literal(line: str, item: str) -> str:
     """The literal behind an item's name."""
     match = HEADER.match(line, line.index(item + " ") + len(item) + 1)
     assert match, line
-    return line.encode("utf-8", "surrogateescape")[
-        len(line[: match.end()].encode("utf-8", "surrogateescape")) :
-    ][: int(match[1])].decode("utf-8", "surrogateescape")
+    return line.encode("utf-8", "surrogateescape")[len(line[: match.end()].encode("utf-8", "surrogateescape")) :][
+        : int(match[1])
+    ].decode("utf-8", "surrogateescape")
 
 
 def test_what_an_old_client_gets(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_an_old_client_gets(tmp_path: Path) -> None:
         assert all(line.isascii() for line in told), told
         assert '"invalid" "internationalized-address.invalid"' in told[0]
         assert '"asa" "example.test"' in told[0]
-        assert "\"name*\" \"utf-8''Pr%C3%BCfung.pdf\"" in told[0]
+        assert '"name*" "utf-8\'\'Pr%C3%BCfung.pdf"' in told[0]
         # RFC 6858 3: which messages those were.
         assert told[-1].startswith("* OK [DOWNGRADED 1] ")
         told = await old.ok("fetch 1 body.peek[]")

@@ -106,9 +106,7 @@ async def quiet() -> None:
 
 
 @pytest.mark.parametrize(("apart", "mode"), [("", 0o600), ("tubepost", 0o600), ("tubepost-net", 0o640)])
-def test_a_file_from_before_there_was_an_account_apart_is_opened_to_smtp(
-    tmp_path: Path, apart: str, mode: int
-) -> None:
+def test_a_file_from_before_there_was_an_account_apart_is_opened_to_smtp(tmp_path: Path, apart: str, mode: int) -> None:
     home = Home(tmp_path, apart=apart)
     queue_id = home.put("active").queue_id
     path = home.spool.path("active", queue_id)
