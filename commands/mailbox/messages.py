@@ -1,8 +1,9 @@
 """tubepost mailbox search, copy, move, expunge: messages by an IMAP search."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 from tubepost.common.imap.search import Key
@@ -81,60 +82,59 @@ def search(directory: str, account: str, query: tuple[str, ...], folders: tuple[
     system.finish()
 
 
+def _to_target(command: Callable[..., None]) -> Callable[..., None]:
+    """What copy and move are told."""
+    for option in (
+        _DRY_RUN,
+        click.option("--to", "receiver", default="", metavar="ACCOUNT", help="Into TARGET of another account."),
+        _WHERE,
+        QUERY,
+        click.argument("target", metavar="TARGET"),
+        click.argument("account", metavar="ACCOUNT"),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command(epilog=HELP)
-@click.argument("account", metavar="ACCOUNT")
-@click.argument("target", metavar="TARGET")
-@QUERY
-@_WHERE
-@click.option("--to", "receiver", default="", metavar="ACCOUNT", help="Into the folder TARGET of another account.")
-@_DRY_RUN
+@_to_target
 @click.pass_obj
-def copy(
-    directory: str,
-    account: str,
-    target: str,
-    query: tuple[str, ...],
-    folders: tuple[str, ...],
-    receiver: str,
-    dry_run: bool,
-) -> None:
+def copy(directory: str, /, **asked: Any) -> None:
     """Copy messages into the folder TARGET, which is made when it is missing. ACCOUNT may be a glob."""
-    _transfer(directory, account, receiver, _Order(folders, _parse(query), canonical(target), False, dry_run))
+    _transfer(directory, move=False, **asked)
 
 
 @click.command(epilog=HELP)
-@click.argument("account", metavar="ACCOUNT")
-@click.argument("target", metavar="TARGET")
-@QUERY
-@_WHERE
-@click.option("--to", "receiver", default="", metavar="ACCOUNT", help="Into the folder TARGET of another account.")
-@_DRY_RUN
+@_to_target
 @click.pass_obj
-def move(
+def move(directory: str, /, **asked: Any) -> None:
+    """Move messages into the folder TARGET, which is made when it is missing. ACCOUNT may be a glob."""
+    _transfer(directory, move=True, **asked)
+
+
+def _transfer(
     directory: str,
+    *,
     account: str,
     target: str,
     query: tuple[str, ...],
     folders: tuple[str, ...],
     receiver: str,
     dry_run: bool,
+    move: bool,
 ) -> None:
-    """Move messages into the folder TARGET, which is made when it is missing. ACCOUNT may be a glob."""
-    _transfer(directory, account, receiver, _Order(folders, _parse(query), canonical(target), True, dry_run))
-
-
-def _transfer(directory: str, pattern: str, receiver: str, order: _Order) -> None:
+    order = _Order(folders, _parse(query), canonical(target), move, dry_run)
     system = System(directory)
     other = system.place(receiver) if receiver else None
-    for place, account in system.accounts([pattern]):
+    for place, opened in system.accounts([account]):
         with system.guard(place):
             if other is None or other.root == place.root:
-                _within(system, place, account, order)
+                _within(system, place, opened, order)
                 continue
             there = system.open(other, create=True)
             assert there is not None
             try:
-                _across(system, place, account, other, there, order)
+                _across(system, place, opened, other, there, order)
             finally:
                 there.close()
     system.finish()

@@ -40,19 +40,25 @@ def add_rows(folder: "Folder", items: Sequence[tuple[int, int, int, int, int, st
             for uid, (content, flagset, size, internal, place, file, info) in zip(uids, items, strict=True)
         ],
     )
-    connection.execute(
-        "UPDATE folder SET uidnext=uidnext+?1, messages=messages+?1, unseen=unseen+?2, deleted=deleted+?3, "
+    connection.execute("UPDATE folder SET uidnext=uidnext+? WHERE id=?", (len(items), folder.id))
+    _count(folder, 1, [(item[1], item[2]) for item in items], modseq)
+    return uids
+
+
+def _count(folder: "Folder", sign: int, messages: Sequence[tuple[int, int]], modseq: int) -> None:
+    """(flagset, size) of messages that came, or went: ``sign`` 1 or -1."""
+    folder.database.connection.execute(
+        "UPDATE folder SET messages=messages+?1, unseen=unseen+?2, deleted=deleted+?3, "
         " size=size+?4, modseq=?5 WHERE id=?6",
         (
-            len(items),
-            sum(not folder.seen(item[1]) for item in items),
-            sum(folder.marked(item[1]) for item in items),
-            sum(item[2] for item in items),
+            sign * len(messages),
+            sign * sum(not folder.seen(flagset) for flagset, _ in messages),
+            sign * sum(folder.marked(flagset) for flagset, _ in messages),
+            sign * sum(size for _, size in messages),
             modseq,
             folder.id,
         ),
     )
-    return uids
 
 
 def append(folder: "Folder", drafts: Sequence[Draft]) -> list[int]:
@@ -220,18 +226,7 @@ def _delete_rows(folder: "Folder", rows: Sequence[Any], modseq: int, *, contents
     if contents:
         folder.account.drop_contents(row[2] for row in rows)
     folder.note_removed([row[0] for row in rows], modseq)
-    connection.execute(
-        "UPDATE folder SET messages=messages-?1, unseen=unseen-?2, deleted=deleted-?3, "
-        " size=size-?4, modseq=?5 WHERE id=?6",
-        (
-            len(rows),
-            sum(not folder.seen(row[1]) for row in rows),
-            sum(folder.marked(row[1]) for row in rows),
-            sum(row[3] for row in rows),
-            modseq,
-            folder.id,
-        ),
-    )
+    _count(folder, -1, [(row[1], row[3]) for row in rows], modseq)
 
 
 def _unlink_renamed(folder: "Folder", files: set[str]) -> None:
