@@ -57,7 +57,7 @@ def _is_stale(session: "Session", selected: Selected) -> bool:
     folder = selected.folder
     if folder.is_replaced:
         # Its UIDs are others now, and no client expects that of a mailbox that it has selected.
-        _part(session, "The index of the mailbox was made anew; please come again")
+        _part(session, "The index of the mailbox had to be opened again; please come again")
     return folder.stale()
 
 
