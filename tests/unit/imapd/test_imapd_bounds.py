@@ -148,7 +148,7 @@ def test_a_mailbox_whose_index_was_made_anew(tmp_path: Path) -> None:
             os.unlink(f"{root}/tubepost.db{suffix}")
         MaildirAccount(root).close()
         first.write(b"a noop\r\n")
-        assert await first.line() == b"* BYE The index of the mailbox was made anew; please come again"
+        assert await first.line() == b"* BYE The index of the mailbox had to be opened again; please come again"
         third = await server.log_in("alice")
         found = await third.ok("select inbox")
         assert "* 1 EXISTS" in found and before not in found
