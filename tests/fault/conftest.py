@@ -16,7 +16,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Rows of the long form are no tests of the short one: left out, not skipped."""
     if config.getoption("--long", False):
         return
-    kept, left = [], []
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         (left if params.get("short") is False else kept).append(item)
