@@ -109,6 +109,13 @@ def test_the_container_takes_mail_keeps_it_over_a_restart_and_stops_cleanly(cont
     pop.pass_(password)
     assert b"from outside" in pop.retr(1)[1]
     pop.quit()
+    # Each of its accounts owns what is its own, and the kernel says so.
+    owned = container.inside("stat -c %U /srv/tubepost/mail /srv/tubepost/auth /srv/tubepost/spool/active")
+    assert owned.split() == ["tubepost-mail", "tubepost-auth", "tubepost"]
+    told = _run(
+        *container.compose, "exec", "-T", "tubepost", "tubepost", "services", "--privileges", **container.environment
+    )
+    assert (told.returncode, "smtpd" in told.stdout) == (0, True), told.stdout + told.stderr
 
     container("stop")
     names = container("ps", "-q", "-a") if container.compose[-1] == "compose" else container("ps", "-q")
