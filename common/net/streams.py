@@ -156,6 +156,8 @@ class Channel(asyncio.Protocol):
             self._ended_early = True
             return
         self._lose(False)
+        # That of TLS has large buffers, and whoever still holds the session is not to hold them.
+        self._transport = None
 
     def pause_writing(self) -> None:
         self._paused = True

@@ -89,7 +89,6 @@ class Plan:
             self._makers.append(self._maker(item.name, columns.index(column)))
         self._columns = tuple(columns)
         self._lazy = [columns.index(column) for column in columns if column in _SUMMARY]
-        self._flags: dict[int, bytes] = {}
         # RFC 9755 7, RFC 6858: what may be UTF-8 in these columns goes to no client that has not enabled it.
         self._ascii = not session.utf8
         self._shown = [columns.index(column) for column in columns if column in _SHOWN]
@@ -182,7 +181,7 @@ class Plan:
         utf8 = self._session.utf8
         match name:
             case b"FLAGS":
-                return self._flags_item
+                return _flags_maker(self._session, self._selected)
             case b"INTERNALDATE":
                 return lambda row: b"INTERNALDATE " + date_time(row[index])
             case b"SAVEDATE":
@@ -203,14 +202,21 @@ class Plan:
                 form = name + b" %d"
                 return lambda row: form % row[index]
 
-    def _flags_item(self, row: Row) -> bytes:
+
+def _flags_maker(session: "Session", selected: Selected) -> Callable[[Row], bytes]:
+    """It knows no plan: one that had itself among its makers would outlive its command, with the whole session."""
+    texts: dict[int, bytes] = {}
+
+    def make(row: Row) -> bytes:
         uid, flagset = row[0], row[1]
-        if uid >= self._selected.recent and self._selected.is_recent(uid):
-            return b"FLAGS " + updates.flags_of(self._session, self._selected, uid, flagset)
-        known = self._flags.get(flagset)
+        if uid >= selected.recent and selected.is_recent(uid):
+            return b"FLAGS " + updates.flags_of(session, selected, uid, flagset)
+        known = texts.get(flagset)
         if known is None:
-            known = self._flags[flagset] = b"FLAGS " + updates.flags_text(self._session, self._selected, flagset)
+            known = texts[flagset] = b"FLAGS " + updates.flags_text(session, selected, flagset)
         return known
+
+    return make
 
 
 def _replaced(row: Row, values: dict[int, bytes]) -> Row:

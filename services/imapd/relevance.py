@@ -32,30 +32,32 @@ class Loosened(NamedTuple):
 def loosen(key: Key) -> Loosened:
     """The key with its texts under FUZZY taken loosely."""
     scales: list[tuple[Rank, ...]] = []
-    found = False
-
-    def walk(one: Key, fuzzy: bool) -> Key:
-        nonlocal found
-        match one:
-            case Fuzzy(inner):
-                found = True
-                return walk(inner, True)
-            case And(inner):
-                return And(tuple(walk(each, fuzzy) for each in inner))
-            case Or(first, second):
-                return Or(walk(first, fuzzy), walk(second, fuzzy))
-            case Not(inner):
-                # What is not wanted is taken at its word.
-                return Not(walk(inner, False))
-            case Text(name, value) if fuzzy and value:
-                return _loose(value, lambda word: Text(name, word), scales, subject=name in (b"SUBJECT", b"TEXT"))
-            case Header(name, value) if fuzzy and value:
-                return _loose(value, lambda word: Header(name, word), scales, subject=False)
-            case _:
-                return one
-
-    result = walk(key, False)
+    result, found = _walk(key, False, scales)
     return Loosened(result, tuple(scales), found)
+
+
+def _walk(key: Key, fuzzy: bool, scales: list[tuple[Rank, ...]]) -> tuple[Key, bool]:
+    """The loosened key, and whether there is FUZZY in it. ``fuzzy``: it stands under one already."""
+    match key:
+        case Fuzzy(inner):
+            return _walk(inner, True, scales)[0], True
+        case And(inner):
+            walked = [_walk(each, fuzzy, scales) for each in inner]
+            return And(tuple(one for one, _ in walked)), any(found for _, found in walked)
+        case Or(first, second):
+            (first, in_first), (second, in_second) = _walk(first, fuzzy, scales), _walk(second, fuzzy, scales)
+            return Or(first, second), in_first or in_second
+        case Not(inner):
+            # What is not wanted is taken at its word.
+            inner, found = _walk(inner, False, scales)
+            return Not(inner), found
+        case Text(name, value) if fuzzy and value:
+            subject = name in (b"SUBJECT", b"TEXT")
+            return _loose(value, lambda word: Text(name, word), scales, subject=subject), False
+        case Header(name, value) if fuzzy and value:
+            return _loose(value, lambda word: Header(name, word), scales, subject=False), False
+        case _:
+            return key, False
 
 
 def _loose(value: str, make: Callable[[str], Key], scales: list[tuple[Rank, ...]], *, subject: bool) -> Key:

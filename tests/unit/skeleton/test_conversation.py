@@ -1,6 +1,7 @@
 """The conversation that imapd, pop3d and lmtpd share: input held back, leaving, making way, and its end."""
 
 import asyncio
+import weakref
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -147,5 +148,24 @@ def test_who_has_proven_nothing_makes_way_and_who_works_is_not_asked() -> None:
         session.data_received(b"work")
         await _settle()
         assert session.idle is None
+
+    asyncio.run(go())
+
+
+def test_a_connection_that_is_lost_is_not_held() -> None:
+    """That of TLS has a quarter of a MiB of buffers."""
+
+    async def go() -> None:
+        session, transport, _ = _begin()
+        await _settle()
+        left = weakref.ref(transport)
+        session.connection_lost(None)
+        del transport
+        await _settle()
+        assert session.closed and session.transport is None and left() is None
+        # Whatever comes to be said is for nobody.
+        session.write(b"too late")
+        session.finish()
+        session.abort()
 
     asyncio.run(go())
