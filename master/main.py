@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tubepost.common.wire.master import EXIT_CONFIG, STATUS_LIMIT, Birth, Order, decode_status
-from tubepost.common.system import log
+from tubepost.common.system import log, memory
 from tubepost.common.config import Config, ConfigError, layout, load
 from tubepost.common.config.owners import bus_group, make_directories
 
@@ -20,7 +20,7 @@ from tubepost.master import control, measure, reload, sockets
 from tubepost.master.children import QUEUE_MANAGER, Child, ServiceState
 from tubepost.master.locks import AlreadyRunning, QueueLock, lock_instance
 from tubepost.master.signals import Signals
-from tubepost.master.spawn import Template
+from tubepost.master.spawn import Template, import_programs
 from tubepost.master.stopping import Stop, kill
 from tubepost.master.watch import Watch
 
@@ -119,7 +119,7 @@ class Master:
         folders = sorted({state.service.folder for state in self._states.values()})
         self._template = Template(
             os.path.join(config.process_id_directory, "register"),
-            folders,
+            import_programs(folders),
             f"{config.syslog_name}/template",
             f"public/{config.postlog_service_name}",
             self._queue_lock.fd,
@@ -533,6 +533,7 @@ class Master:
 
 def run(directory: str, ready_fd: int = -1, parent_fd: int = -1) -> int:
     """Run the instance. Returns the exit status."""
+    memory.be_frugal()
     try:
         master = Master(directory, ready_fd, parent_fd)
         master.start()

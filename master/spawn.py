@@ -1,7 +1,8 @@
 """The template: a small process with everything imported, that forks the children.
 
 Forking from it takes milliseconds and shares its memory; a fresh interpreter would take a tenth of a second and share
-nothing. It has no threads and no ZeroMQ context, and it alone writes the register of children.
+nothing. It has no threads and no ZeroMQ context, and it alone writes the register of children. What is imported the
+master has imported before (``import_programs``), and runs none of it: so it is in memory once.
 
 Master to template: one datagram, a Birth as JSON with its descriptors. Template to master: ``["born", token, pid]``,
 ``["unborn", token, reason]``, ``["died", pid, status]``.
@@ -21,7 +22,7 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from tubepost.common.wire.master import EXIT_BOOT, Birth
-from tubepost.common.system import log
+from tubepost.common.system import log, memory
 from tubepost.common.system.register import Register
 
 from tubepost.master.children import QUEUE_MANAGER
@@ -41,16 +42,23 @@ _PRELOAD = (
     "stringprep",
 )
 
+Programs = dict[str, Callable[[Birth], None]]
+"""The ``main`` of each, by its folder."""
+
 
 class Template:
     """The master's end."""
 
-    def __init__(
-        self, register_path: str, preload: Sequence[str], tag: str, log_path: str, queue_lock: int = -1
-    ) -> None:
-        """``queue_lock``: descriptor that queue managers, and no other children, inherit (``locks.QueueLock``)."""
+    def __init__(self, register_path: str, programs: Programs, tag: str, log_path: str, queue_lock: int = -1) -> None:
+        """``programs``: of ``import_programs``.
+
+        ``queue_lock``: descriptor that queue managers, and no other children, inherit (``locks.QueueLock``)."""
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         log.flush()
+        # What the collector does not look at it does not write to, and both go on sharing it; free memory as well.
+        gc.collect()
+        gc.freeze()
+        memory.give_back()
         self.pid = os.fork()
         if self.pid == 0:
             code = EXIT_BOOT
@@ -62,7 +70,7 @@ class Template:
                 _close_all_but(0, 1, 2, theirs.fileno(), queue_lock)
                 log.setup(tag, path=log_path)
                 log.use_loop(lambda _: None)
-                code = _serve(theirs, register_path, preload, queue_lock)
+                code = _serve(theirs, register_path, dict(programs), queue_lock)
             except BaseException as error:
                 text = f"the template process failed: {type(error).__name__}: {error}"
                 log.fatal(text)
@@ -104,6 +112,22 @@ class Template:
         self.socket.close()
 
 
+def import_programs(folders: Sequence[str]) -> Programs:
+    """The ``main`` of each, by folder, and all that they need. What cannot be imported is logged, and absent."""
+    programs: Programs = {}
+    for name in _PRELOAD:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            log.debug(f"{name}: {error}")
+    for folder in folders:
+        try:
+            programs[folder] = program_of(folder)
+        except Exception as error:  # one broken program must not keep the others from running
+            log.error(f"program {folder} cannot be loaded: {type(error).__name__}: {error}")
+    return programs
+
+
 def program_of(folder: str) -> Callable[[Birth], None]:
     """The ``main`` of a program. Raises ImportError (no such program) or AttributeError."""
     module = importlib.import_module(f"tubepost.services.{folder}.__main__")
@@ -120,7 +144,7 @@ def _close_all_but(*kept: int) -> None:
                 pass  # the listing's own
 
 
-def _serve(control: socket.socket, register_path: str, preload: Sequence[str], queue_lock: int) -> int:
+def _serve(control: socket.socket, register_path: str, programs: Programs, queue_lock: int) -> int:
     # The terminal's Ctrl-C is for the master, which then stops everything in order.
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -130,17 +154,6 @@ def _serve(control: socket.socket, register_path: str, preload: Sequence[str], q
     for pid in register.pids():
         if not os.path.exists(f"/proc/{pid}"):
             register.remove(pid)
-    programs: dict[str, Callable[[Birth], None]] = {}
-    for name in _PRELOAD:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            log.debug(f"{name}: {error}")
-    for folder in preload:
-        try:
-            programs[folder] = program_of(folder)
-        except Exception as error:  # one broken program must not keep the others from running
-            log.error(f"program {folder} cannot be loaded: {type(error).__name__}: {error}")
     gc.collect()
     gc.freeze()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -193,7 +206,7 @@ def _reap(control: socket.socket, register: Register) -> None:
 def _fork(
     control: socket.socket,
     register: Register,
-    programs: dict[str, Callable[[Birth], None]],
+    programs: Programs,
     text: bytes,
     descriptors: list[int],
     own: tuple[int, int, int],

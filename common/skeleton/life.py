@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from tubepost.common.wire.master import EXIT_BOOT, EXIT_CONFIG, STATUS_LIMIT, Birth, Status, decode_order
-from tubepost.common.system import log
+from tubepost.common.system import log, memory
 from tubepost.common.system.register import Register
 from tubepost.common.bus import Bus
 from tubepost.common.config import Config, ConfigError, load
@@ -39,6 +39,8 @@ _FAREWELL = 10.0
 _ORPHAN = 20.0
 # With less than this many messages between two collections Python's garbage collector costs more than it frees.
 _GC_THRESHOLD = 20_000
+# Seconds from one time that memory is given back to the next, where enough was done between.
+_TIDYING = 10.0
 
 
 class Loop(Protocol):
@@ -266,6 +268,7 @@ class Life:
         self._last_work = time.monotonic()
         self._last_served = -1
         self._last_report = 0.0
+        self._tidying = memory.Tidying(_TIDYING)
         fd = process.birth.control
         self._control = socket.socket(fileno=fd) if fd >= 0 else None
         self._accounts = _account_files() if narrow else None
@@ -303,6 +306,7 @@ class Life:
                 self._last_work = now
             if now - self._last_report >= self._config.heartbeat_interval:
                 self._report()
+            self._tidying.tick()
             tired = now - self._last_work >= self._config.max_idle or loop.used >= self._config.max_use
             if tired and not loop.stays and not self._leaving and self._control is not None:
                 self._leave(False)
