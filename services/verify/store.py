@@ -14,7 +14,16 @@ SUFFIX = ".sqlite"
 _OWN = ("hash", "btree", "cdb", "dbm", "sdbm", "sqlite")
 # Without a file: the least recently used findings leave first.
 _MEMORY = 10_000
+# In place of a file: of 4096 bytes each.
+_MEMORY_PAGES = 4096
+# Seconds until a file that could not be opened is tried again.
+_AGAIN = 10.0
 _TABLE = "CREATE TABLE IF NOT EXISTS finding (address TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+
+
+def _is_damaged(error: sqlite3.Error) -> bool:
+    """The file itself, not the disk that it stands on."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Store:
@@ -61,14 +70,15 @@ class Memory(Store):
 
 
 class File(Store):
-    """An own sqlite3 file. Raises OSError from its making alone."""
+    """An own sqlite3 file. One that is damaged is put aside; one that cannot be used now is left as it is, findings are
+    kept in memory meanwhile, and it is tried again.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        try:
-            self._database = self._open()
-        except sqlite3.DatabaseError as error:
-            self._start_anew(error)
+        self._again_at = 0.0
+        """When the file is tried again, on the monotonic clock; 0 while it is in use."""
+        self._database = self._open_or_do_without()
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
@@ -82,8 +92,27 @@ class File(Store):
             raise
         return database
 
-    def _start_anew(self, error: sqlite3.Error) -> None:
-        """Postfix verify(8), BUGS: "human intervention is needed". Here it is not."""
+    def _open_or_do_without(self) -> sqlite3.Connection:
+        try:
+            try:
+                database = self._open()
+            except sqlite3.DatabaseError as error:
+                if not _is_damaged(error):
+                    raise
+                self._set_aside(error)
+                database = self._open()
+        except (sqlite3.Error, OSError) as error:
+            log.warning(f"{self._path}: {error}; findings are kept in memory, the file is tried again in {_AGAIN:.0f}s")
+            self._again_at = time.monotonic() + _AGAIN
+            database = sqlite3.connect(":memory:", isolation_level=None)
+            database.execute(f"PRAGMA max_page_count={_MEMORY_PAGES}")
+            database.execute(_TABLE)
+            return database
+        self._again_at = 0.0
+        return database
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        """Postfix verify(8), BUGS: "human intervention is needed". Here it is not. Raises OSError."""
         aside = f"{self._path}.damaged-{int(time.time())}"
         log.warning(f"{self._path}: {error}; it is kept as {aside}, and a new cache is begun")
         try:
@@ -95,24 +124,19 @@ class File(Store):
                 os.unlink(self._path + suffix)
             except FileNotFoundError:
                 pass
-        try:
-            self._database = self._open()
-        except sqlite3.Error as again:
-            raise OSError(f"{self._path}: {again}") from again
 
     def _run(self, statement: str, *values: str) -> list[tuple[str, str]]:
+        if self._again_at and time.monotonic() >= self._again_at:
+            self._database.close()
+            self._database = self._open_or_do_without()
         try:
             return self._database.execute(statement, values).fetchall()
-        except sqlite3.OperationalError as error:
-            log.warning(f"{self._path}: {error}")
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            try:
-                self._start_anew(error)
-            except OSError as again:
-                log.error(f"{again}; findings are kept in memory")
-                self._database = sqlite3.connect(":memory:", isolation_level=None)
-                self._database.execute(_TABLE)
+        except sqlite3.Error as error:
+            if _is_damaged(error):
+                self._database.close()
+                self._database = self._open_or_do_without()
+            else:
+                log.warning(f"{self._path}: {error}")
         return []
 
     async def get(self, address: str) -> Finding | None:

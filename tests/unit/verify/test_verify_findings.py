@@ -1,6 +1,8 @@
 """What a finding is good for as it ages; where findings are kept."""
 
 import asyncio
+import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -167,3 +169,31 @@ def test_the_sender_of_probes() -> None:
     assert is_probe_sender(first.upper(), "p@x.test", 3600, 10_800.0, "y")
     assert not is_probe_sender(first, "p@x.test", 3600, 15_000.0, "y")
     assert not is_probe_sender("p@x.test", "p@x.test", 3600, 7200.0, "y")
+
+
+def test_a_file_on_a_disk_that_is_ill_stays_and_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cache"
+    known, new = Finding("ok", 0.0, 5.0, "fine"), Finding("ok", 0.0, 6.0, "fine")
+
+    def ill(_: File) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+        raise error
+
+    async def use() -> None:
+        first = File(str(path))
+        await first.put("a@x", known)
+        first.close()
+        with monkeypatch.context() as patch:
+            patch.setattr(File, "_open", ill)
+            store = File(str(path))
+            # Memory serves meanwhile.
+            await store.put("b@x", new)
+            assert await store.get("b@x") == new
+        assert os.listdir(tmp_path) == ["cache"], "it is not damaged: it stays in its place"
+        now = time.monotonic()
+        monkeypatch.setattr("tubepost.services.verify.store.time.monotonic", lambda: now + 11)
+        assert await store.get("a@x") == known
+        store.close()
+
+    asyncio.run(use())
