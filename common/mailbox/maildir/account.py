@@ -51,10 +51,11 @@ class MaildirAccount:
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
+            replaced = self.database.replaced
             self.database.close()
             if not is_corrupt(error):
                 raise
-            if not self.database.replaced:
+            if not replaced:
                 self.database.set_aside(error)
             self.database = Database(self.root)
             self.database.rebuilt = True
@@ -117,7 +118,7 @@ class MaildirAccount:
 
     @property
     def is_replaced(self) -> bool:
-        """Another process has made the index anew: see ``renew``."""
+        """Another process has made the index anew, or none is open after an error: see ``renew``."""
         return self.database.replaced
 
     def lock_maildrop(self) -> MaildropLock:

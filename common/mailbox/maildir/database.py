@@ -128,6 +128,7 @@ class Database:
         """Counts them: what was read within such a transaction was never true."""
         self.transactions = 0
         """Counts those that were begun."""
+        self.closed = False
         self.connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -191,7 +192,11 @@ class Database:
 
     @property
     def replaced(self) -> bool:
-        """Has somebody put another index in the place of the one that is open here?"""
+        """Has somebody put another index in the place of the one that is open here? Or is none open: it could not be
+        opened again after an error of the disk.
+        """
+        if self.closed:
+            return True
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
@@ -253,6 +258,7 @@ class Database:
         return self.connection.execute(sql, arguments).fetchone()
 
     def close(self) -> None:
+        self.closed = True
         self.connection.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tubepost.common.wire.auth import User
 from tubepost.common.mailbox.maildir.account import MaildirAccount
+from tubepost.common.mailbox.maildir.database import Database
 from tubepost.common.skeleton.mailboxes import Mailboxes
 
 
@@ -95,3 +96,54 @@ def test_one_that_cannot_be_opened_again_is_not_in_use(tmp_path: Path, monkeypat
         mailboxes.close()
 
     asyncio.run(run())
+
+
+def _ill(_: object) -> sqlite3.Connection:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+    raise error
+
+
+def test_one_that_the_disk_took_away_is_opened_for_the_next_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of reading, and opening it again meets the next one: it is not closed for ever."""
+    user = User(name="a@b", mailbox=f"{tmp_path / 'box'}/")
+
+    async def run() -> None:
+        mailboxes = Mailboxes(1, False)
+        first = await mailboxes.open(user)
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "_try_open", _ill)
+            with pytest.raises((OSError, sqlite3.Error)):
+                await first.work(_ill, None)
+        # Who had it open hears of the trouble, and comes again.
+        assert first.account.is_replaced
+        mailboxes.release(first)
+        second = await mailboxes.open(user)
+        assert await second.work(second.account.folders)
+        mailboxes.release(second)
+        mailboxes.close()
+
+    asyncio.run(run())
+
+
+def test_one_that_is_damaged_when_it_is_prepared_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "box"
+    MaildirAccount(str(root)).close()
+    prepare = MaildirAccount._prepare
+    times = []
+
+    def once(account: MaildirAccount) -> None:
+        times.append(1)
+        if len(times) == 1:
+            error = sqlite3.DatabaseError("database disk image is malformed")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+        prepare(account)
+
+    monkeypatch.setattr(MaildirAccount, "_prepare", once)
+    account = MaildirAccount(str(root))
+    assert account.database.rebuilt
+    assert len(list(root.glob("tubepost.db.corrupt.*"))) == 1
+    account.close()
