@@ -27,6 +27,8 @@ _ORDERING = 0.02
 _PLACE = log.PLACE_WIDTH
 # As much text is not held for the sake of order.
 _HELD_LIMIT = 20_000
+# Bytes that wait in memory for a disk that takes none.
+_BACKLOG_LIMIT = 1_000_000
 
 
 class Order:
@@ -110,18 +112,24 @@ class Log(datagram.Service):
 
 
 class FileSink:
-    """A file that is reopened when another took its name, or a descriptor that is ours."""
+    """A file that is reopened when another took its name, or a descriptor that is ours.
+
+    What finds no room is written when there is some again; where that becomes too much the newest lines are left out,
+    and how many is written in their place.
+    """
 
     def __init__(self, path: str, fd: int, mode: int) -> None:
         self._path = path
         self._mode = mode
         self._fd = fd
         self._waiting: list[bytes] = []
+        self._backlog = b""
+        self._lost = 0
         if path:
-            self._open()
+            self._fd = self._open()
 
-    def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, self._mode)
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, self._mode)
 
     def write(self, data: bytes) -> None:
         self._waiting.append(data)
@@ -130,16 +138,31 @@ class FileSink:
         data, self._waiting = b"".join(self._waiting), []
         if not data:
             return
+        if len(self._backlog) > _BACKLOG_LIMIT:
+            self._lost += data.count(b"\n")
+        else:
+            self._backlog += data
         try:
             if self._path:
                 self._follow_rotation()
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._fd, view) :]
+            self._write_backlog()
+            if self._lost:
+                stamp, host = log.timestamp(time.time()), socket.gethostname()
+                text = f"{stamp} {host} log[{os.getpid()}]: error: {self._lost} lines of the log were lost: no room\n"
+                self._backlog, self._lost = text.encode(), 0
+                self._write_backlog()
         except OSError as error:
             # Nowhere else to say it: standard error, so that a full disk is seen.
             sys.stderr.write(f"log: cannot write {self._path or 'standard output'}: {error.strerror}\n")
             sys.stderr.flush()
+
+    def _write_backlog(self) -> None:
+        view = memoryview(self._backlog)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        finally:
+            self._backlog = bytes(view)
 
     def _follow_rotation(self) -> None:
         try:
@@ -148,8 +171,10 @@ class FileSink:
                 return
         except FileNotFoundError:
             pass
+        # The old one is closed when the new one is there: until then it is the only one.
+        new = self._open()
         os.close(self._fd)
-        self._open()
+        self._fd = new
 
 
 class SyslogSink:
