@@ -444,13 +444,13 @@ class Session(Connection):
         client = self.server.process.client(self.config.flush_service_name)
         try:
             yield client.call(flush.SendSite(site=event.domain), flush.Done, deadline=_FLUSH_DEADLINE)
-        except Refusal as error:
-            # RFC 1985 5.2
-            log.warning(f"reject: ETRN {event.domain[:100]}... from {self.client.identity}: {error}")
-            self.machine.refuse(f"459 <{event.domain}>: service unavailable")
-            return
         except BusError as error:
-            log.warning(f"unable to talk to fast flush service: {error}")
+            # RFC 1985 5.2
+            if isinstance(error, Refusal) and error.refused.code != 458:
+                log.warning(f"reject: ETRN {event.domain[:100]}... from {self.client.identity}: {error}")
+                self.machine.refuse(f"459 <{event.domain}>: service unavailable")
+                return
+            log.warning(f"fast flush service: {error}")
             self.machine.refuse("458 Unable to queue messages")
             return
         self.machine.accept()
