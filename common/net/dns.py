@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
@@ -27,6 +26,7 @@ import dns.resolver
 import dns.rrset
 
 from tubepost.common.system import log
+from tubepost.common.net.nameserver import Server, ask
 
 RESOLV_CONF = "/etc/resolv.conf"
 # resolv.conf(5): three servers at most, 5 seconds, 2 rounds unless its options say otherwise.
@@ -91,8 +91,6 @@ class Answer:
         return f"{lead}Name service error for name={self.name} type={self.kind}: {self.outcome.value}"
 
 
-Server = tuple[str, int]
-"""Address and port."""
 Exchange = Callable[[dns.message.Message, Server, float], Awaitable[dns.message.Message]]
 """Sends a question to a server and gives its answer; raises DNSException or OSError."""
 Filter = Callable[[str], Awaitable[str | None]]
@@ -192,7 +190,7 @@ class Resolver:
         self._cache_size = cache_size
         self._under_way: dict[tuple[str, str], asyncio.Future[Answer]] = {}
         self._clock = clock
-        self._exchange = exchange or _over_network
+        self._exchange = exchange or ask
 
     async def ask(self, name: str, kind: str) -> Answer:
         """``kind``: A, AAAA, MX, PTR, TXT, NS. ``name`` may be Unicode (IDNA 2003, as RFC 3490)."""
@@ -346,15 +344,6 @@ class Resolver:
     def forget(self) -> None:
         """Empty the cache."""
         self._cache.clear()
-
-
-async def _over_network(query: dns.message.Message, server: Server, patience: float) -> dns.message.Message:
-    address, port = server
-    # RFC 5452: from a port of the system's choice, and deaf to datagrams of others and to other answers.
-    response, _ = await dns.asyncquery.udp_with_fallback(
-        query, address, timeout=patience, port=port, ignore_unexpected=True, ignore_errors=True
-    )
-    return response
 
 
 def _special(name: str, kind: str) -> Answer | None:

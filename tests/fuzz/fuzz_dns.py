@@ -15,7 +15,7 @@ import dns.name
 
 from tubepost.common.system import log
 from tubepost.common.net.dns import Outcome, Resolver
-from tubepost.common.net.dns import Server as Address
+from tubepost.common.net.nameserver import Server as Address
 
 from tests.fuzz.driver import Harness
 

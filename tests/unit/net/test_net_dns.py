@@ -11,7 +11,8 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from tubepost.common.net.dns import FilterError, Outcome, Resolver, Server, parse_servers
+from tubepost.common.net.dns import FilterError, Outcome, Resolver, parse_servers
+from tubepost.common.net.nameserver import Server
 from tubepost.common.net.peer import peer_name
 
 T = TypeVar("T")
