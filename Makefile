@@ -62,7 +62,7 @@ fault: test-install
 	$(BIN)/python -m pytest -q tests/fault --long
 
 soak: test-install
-	$(BIN)/python -m pytest -q tests/load/test_soak.py --soak
+	$(BIN)/python -m pytest -q tests/load/test_flat.py tests/load/test_soak.py --soak
 
 bench: test-install
 	@for script in delivery relay fanout large backlog idle arrival mailbox connections huge; do $(BIN)/python bench/$$script.py || exit 1; done

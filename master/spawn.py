@@ -16,6 +16,7 @@ import os
 import selectors
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -125,6 +126,8 @@ def import_programs(folders: Sequence[str]) -> Programs:
             programs[folder] = program_of(folder)
         except Exception as error:  # one broken program must not keep the others from running
             log.error(f"program {folder} cannot be loaded: {type(error).__name__}: {error}")
+    # The TLS library makes its tables with the first context: two MiB that all share then.
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     return programs
 
 
