@@ -6,6 +6,7 @@ still fresh when it was noted (negative in the index) may hide a later change wi
 clock: the directory is read once more when it has aged.
 """
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ _VERIFY = 2.0
 _FLUSH = 200
 _CHUNK = 1 << 20
 _LARGEST_UID = 0xFFFFFFFE
+# Errors of the moment: what cannot be read now may be readable the next time.
+_PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
 
 
 def stale(folder: "Folder") -> bool:
@@ -108,6 +111,7 @@ class _Scan:
         self._connection = folder.database.connection
         self._letters: dict[str, str] | None = None
         self._changed = False
+        self._later: set[str] = set()
 
     def run(self, look_cur: bool) -> bool:
         """Did the index get other messages or flags?"""
@@ -152,9 +156,13 @@ class _Scan:
         now = time.time_ns()
         connection.execute(
             "UPDATE folder SET new_mtime=?, cur_mtime=CASE WHEN ? THEN ? ELSE cur_mtime END WHERE id=?",
-            (_noted(new_mtime, now), look_cur, _noted(cur_mtime, now), folder.id),
+            (self._noted(new_mtime, now), look_cur, self._noted(cur_mtime, now), folder.id),
         )
         return self._changed
+
+    def _noted(self, mtime: int, now: int) -> int:
+        """Negative: it is to be looked at again, though it may not change."""
+        return mtime if now - mtime > _FRESH and not self._later else -mtime
 
     def _keywords(self) -> dict[str, str]:
         if self._letters is None:
@@ -226,7 +234,7 @@ class _Scan:
         found = []
         for place, name in fresh:
             measured = self._measured.get(split_file(name)[0])
-            measured = measured or measure(f"{folder.path}/{'cur' if place else 'new'}/{name}")
+            measured = measured or measure(f"{folder.path}/{'cur' if place else 'new'}/{name}", self._later)
             if measured is not None:
                 found.append((_delivered(name, measured[1]), name, place, *measured))
         if not found:
@@ -289,24 +297,30 @@ def _listing(directory: str) -> set[str]:
     return {name for name in os.listdir(directory) if not name.startswith(".")}
 
 
-def _noted(mtime: int, now: int) -> int:
-    return mtime if now - mtime > _FRESH else -mtime
-
-
 def _delivered(name: str, internal: int) -> int:
     """When a message came, for the order of UIDs: a delivery puts the time first into its file's name."""
     seconds = name.partition(".")[0]
     return int(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 12 else internal
 
 
-def measure(path: str) -> tuple[int, int] | None:
-    """Size with CRLF line ends, and the file's time in seconds; None for what is no readable file."""
+def measure(path: str, later: set[str] | None = None) -> tuple[int, int] | None:
+    """Size with CRLF line ends, and the file's time in seconds; None for what is no readable file.
+
+    One that may be readable another time is put into ``later``.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno is not None and not isinstance(error, FileNotFoundError):
-            log.warning(f"{path}: left out: {error.strerror}")
+        return _measure(path)
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        log.warning(f"{path}: left out: {error.strerror}")
+        if later is not None and error.errno in _PASSING:
+            later.add(path)
+        return None
+
+
+def _measure(path: str) -> tuple[int, int] | None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         found = os.fstat(fd)
         if found.st_mode & 0o170000 != 0o100000:

@@ -295,3 +295,35 @@ def test_what_a_killed_process_left_is_tidied(account: MaildirAccount, tmp_path:
     account.tidy(["Work"], now + 40 * 3600)
     assert os.listdir(root / "tmp") == os.listdir(root / ".Work" / "tmp") == []
     assert (elsewhere / "file").exists()
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE])
+@pytest.mark.parametrize("part", ["new", "cur"])
+def test_what_cannot_be_read_now_is_looked_at_again(
+    account: MaildirAccount, monkeypatch: pytest.MonkeyPatch, call: str, error: int, part: str
+) -> None:
+    """It was left out until something else changed in the directory; one bad file made the folder unusable."""
+    inbox = account.folder("INBOX")
+    put(inbox)
+    name = f"1000000000.M1P1.x{':2,S' if part == 'cur' else ''}"
+    path = Path(account.root, part, name)
+    path.write_bytes(b"Subject: y\n\nbody\n")
+    for place in ("new", "cur"):
+        os.utime(Path(account.root, place), (1_000_000_000, 1_000_000_000))
+    true = getattr(os, call)
+
+    def fail(what: object, *more: object, **named: object) -> object:
+        if what == str(path) or (call == "read" and os.readlink(f"/proc/self/fd/{what}") == str(path)):
+            raise OSError(error, os.strerror(error))
+        return true(what, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scan.os, call, fail)
+        inbox.sync()
+        assert inbox.status().messages == 1
+    inbox.verified = 0.0
+    assert inbox.stale()
+    inbox.sync()
+    assert inbox.status().messages == 2
+    assert not inbox.stale()
