@@ -15,10 +15,15 @@ _HEAD_LIMIT = 1_048_576
 
 
 class Source:
-    """One open queue file; ``close`` it. A file that cannot be opened gives an original that is not available."""
+    """One open queue file; ``close`` it. A file that is gone gives an original that is not available: one that cannot
+    be read now is another thing, since what is not returned now is never returned.
+    """
 
     def __init__(self, path: str, envelope: Envelope, offset: int, length: int, size_limit: int) -> None:
-        """``offset`` and ``length`` of the content; above ``size_limit`` bytes only the header is returned."""
+        """``offset`` and ``length`` of the content; above ``size_limit`` bytes only the header is returned.
+
+        Raises OSError.
+        """
         self._binary = envelope.encoding == "binary"
         self._offset = offset
         self._length = length
@@ -27,8 +32,11 @@ class Source:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             self._head, self._body_start = self._read_head()
+        except FileNotFoundError:
+            return
         except OSError:
             self.close()
+            raise
 
     _fd = -1
     _head = b""

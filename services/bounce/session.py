@@ -58,6 +58,12 @@ class _Work:
     source: Source
 
 
+def _not_sent(queue_id: str, kind: report.Kind, error: Exception) -> Refused:
+    """qmgr asks again later."""
+    log.warning(f"{queue_id}: {_TITLES[kind]} cannot be sent: {error}")
+    return Refused(reason=f"the {_TITLES[kind]} cannot be sent: {error}")
+
+
 class Bounce(request.Service):
     """Answers Append, Send, SendOne and Purge."""
 
@@ -162,13 +168,16 @@ class Bounce(request.Service):
         if sender.lower() == self._double_bounce.lower():
             log.info(f"{message.queue_id}: undeliverable postmaster notification discarded")
             return Done()
-        source = Source(
-            self._spool.path(message.queue, message.queue_id),
-            message.envelope,
-            message.content_offset,
-            message.content_length,
-            config.bounce_size_limit,
-        )
+        try:
+            source = Source(
+                self._spool.path(message.queue, message.queue_id),
+                message.envelope,
+                message.content_offset,
+                message.content_length,
+                config.bounce_size_limit,
+            )
+        except OSError as error:
+            return _not_sent(message.queue_id, kind, error)
         work = _Work(kind, message.queue_id, message.envelope, entries, source)
         try:
             if sender:
@@ -178,8 +187,7 @@ class Bounce(request.Service):
                 # RFC 5321 4.5.5: what has no return path is never returned.
                 await self._mail(work, config.double_bounce_notice_recipient, copy=True, full=True)
         except (BusError, OSError) as error:
-            log.warning(f"{message.queue_id}: {_TITLES[kind]} cannot be sent: {error}")
-            return Refused(reason=f"the {_TITLES[kind]} cannot be sent: {error}")
+            return _not_sent(message.queue_id, kind, error)
         finally:
             source.close()
         return Done()

@@ -1,8 +1,10 @@
 """Logs survive torn lines; originals are returned whole, as headers, or as 7-bit text."""
 
+import errno
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,3 +104,22 @@ def test_bytes_above_127_are_noticed_where_they_are_returned(tmp_path: Path) -> 
     found = source(tmp_path / "q", HEAD + b"\n\xc3\xbc\n")
     assert found.is_ascii(False) and not found.is_ascii(True)
     found.close()
+
+
+@pytest.mark.parametrize("call", ["open", "pread"])
+def test_an_original_that_cannot_be_read_now_is_not_taken_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The report would go without it, and the queue file would be removed."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+    before = len(os.listdir("/proc/self/fd"))
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="Input/output"):
+            Source(str(path), Envelope(sender="", arrival_time=0.0), 0, 100, 1000)
+    assert len(os.listdir("/proc/self/fd")) == before
