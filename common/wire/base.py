@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict
 class Message(BaseModel):
     """One request or reply. Frozen; unknown fields are an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+    # Of values, such as queue ids, hardly one comes twice: kept, they would take a MiB of each process in time.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", cache_strings="keys"
+    )
 
     def __eq__(self, other: object) -> bool:
         # Asked for each message that is sent, to leave defaults out. There are no private or extra fields here.
