@@ -3,7 +3,7 @@
     with DnsServer() as server:
         server.add("example.test", "MX", "10 mx.example.test.")
         server.add("mx.example.test", "A", "127.0.0.1")
-        server.fail("broken.test", "SERVFAIL")       # or "TIMEOUT", "REFUSED", "NXDOMAIN", "TRUNCATED"
+        server.fail("broken.test", "SERVFAIL")       # or "TIMEOUT", "REFUSED", "NXDOMAIN", "TRUNCATED", "DRIP"
         … dns_nameservers = server.address …
 
     server.lie("liar.test", "WRONG_ID")              # or another of LIES
@@ -26,8 +26,9 @@ import dns.rdatatype
 import dns.rrset
 
 # The truth, but: with another id, as the answer to another question, in the wrong section, of another name, as rubbish,
-# good for 68 years, or with 10,000 records more (those that 64 kB hold).
-LIES = ("WRONG_ID", "WRONG_QUESTION", "WRONG_SECTION", "OTHER_NAME", "RUBBISH", "HUGE_TTL", "MANY")
+# good for 68 years, with 10,000 records more (those that 64 kB hold), or with as many mail hosts, each of a name of a
+# hundred labels that stands behind a pointer.
+LIES = ("WRONG_ID", "WRONG_QUESTION", "WRONG_SECTION", "OTHER_NAME", "RUBBISH", "HUGE_TTL", "MANY", "TANGLE")
 _SOA = "ns.test. root.test. 1 3600 600 86400 60"
 
 
@@ -61,6 +62,9 @@ class DnsServer:
         self._udp, self._tcp = _open(host)
         self.host, self.port = self._udp.getsockname()
         self._ending = False
+        self._ended = threading.Event()
+        self.dripped = 0
+        """Octets of answers that go by drops."""
         self._threads = [
             threading.Thread(target=self._serve_datagrams, daemon=True),
             threading.Thread(target=self._serve_streams, daemon=True),
@@ -78,7 +82,8 @@ class DnsServer:
         self._zone.pop((name.lower().rstrip("."), kind), None)
 
     def fail(self, name: str, how: str, kind: str = "") -> None:
-        """``how``: an RCODE, or TIMEOUT (no answer), or TRUNCATED (over UDP: come again by TCP); empty: no more.
+        """``how``: an RCODE, or TIMEOUT (no answer), or TRUNCATED (over UDP: come again by TCP), or DRIP (by TCP
+        an octet a second); empty: no more.
 
         ``kind``: only for questions of this type.
         """
@@ -106,6 +111,8 @@ class DnsServer:
                 records.ttl = 2**31 - 1
         elif how == "MANY" and kind == "A":
             return self._many(response)
+        elif how == "TANGLE" and kind == "MX":
+            return self._tangle(response)
         return response.to_wire(max_size=65535)
 
     def _many(self, response: dns.message.Message) -> bytes:
@@ -117,6 +124,18 @@ class DnsServer:
         records = b"".join(record + struct.pack("!I", 0x7F010000 + number) for number in range(room))
         return head[:6] + struct.pack("!H", min(10_000, room)) + bytes(4) + head[12:question_end] + records
 
+    def _tangle(self, response: dns.message.Message) -> bytes:
+        head = response.to_wire()
+        question_end = 12 + sum(len(label) + 1 for label in response.question[0].name.labels) + 4
+        labels = b"".join(b"\x01" + bytes([97 + number % 26]) for number in range(100)) + b"\xc0\x0c"
+        first = b"\xc0\x0c" + struct.pack("!HHIHH", 15, 1, 60, 2 + len(labels), 10)
+        pointer = struct.pack("!H", 0xC000 | (question_end + len(first)))
+        room = (65_535 - question_end - len(first) - len(labels)) // 21
+        record = b"\xc0\x0c" + struct.pack("!HHIHH", 15, 1, 60, 9, 10)
+        records = b"".join(record + b"\x04%04x" % number + pointer for number in range(room))
+        counts = struct.pack("!H", room + 1) + bytes(4)
+        return head[:6] + counts + head[12:question_end] + first + labels + records
+
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
@@ -124,6 +143,7 @@ class DnsServer:
 
     def __exit__(self, *_: object) -> None:
         self._ending = True
+        self._ended.set()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wake:
             wake.sendto(b"", (self.host, self.port))
         # A blocked accept() does not wake when its socket is closed by another thread.
@@ -146,10 +166,10 @@ class DnsServer:
         failure = self._failures.get((name, kind)) or self._failures.get((name, "")) or ""
         if failure == "TIMEOUT":
             return None
-        if failure == "TRUNCATED" and not stream:
+        if failure in ("TRUNCATED", "DRIP") and not stream:
             response.flags |= dns.flags.TC
             return response.to_wire()
-        if failure and failure != "TRUNCATED":
+        if failure and failure not in ("TRUNCATED", "DRIP"):
             response.set_rcode(dns.rcode.from_text(failure))
             return response.to_wire()
         seen = {name}
@@ -199,4 +219,29 @@ class DnsServer:
             reply = self.answer(connection.recv(size, socket.MSG_WAITALL), stream=True)
             if reply is None:
                 return
-            connection.sendall(struct.pack("!H", len(reply)) + reply)
+            reply = struct.pack("!H", len(reply)) + reply
+            if "DRIP" in self._failures.values() and self._is_dripping(reply):
+                # Others are served meanwhile.
+                threading.Thread(target=self._drip, args=(connection.dup(), reply), daemon=True).start()
+                return
+            connection.sendall(reply)
+
+    def _is_dripping(self, reply: bytes) -> bool:
+        try:
+            # Without its records: those of some answers take seconds.
+            head = reply[2:6] + struct.pack("!4H", 1, 0, 0, 0)
+            name = dns.message.from_wire(head + reply[14:], ignore_trailing=True).question[0].name
+        except (dns.exception.DNSException, IndexError):
+            return False
+        return self._failures.get((name.to_text(omit_final_dot=True).lower(), "")) == "DRIP"
+
+    def _drip(self, connection: socket.socket, reply: bytes) -> None:
+        with connection:
+            for octet in reply:
+                try:
+                    connection.sendall(bytes([octet]))
+                except OSError:
+                    return
+                self.dripped += 1
+                if self._ended.wait(1.0):
+                    return

@@ -3,10 +3,12 @@
 What waits for one of them is given up after its own time, the mail is deferred, and nobody else notices.
 """
 
+import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -64,13 +66,19 @@ def test_servers_that_hang_at_each_stage(stack: ExitStack) -> None:
         level.check(descriptors=12)
 
 
+def _peak(instance: Instance, program: str) -> int:
+    """The most memory that one of its processes ever had, kB."""
+    texts = [Path(f"/proc/{pid}/status").read_text() for pid in instance.pids(program)]
+    return max(int(re.findall(r"VmHWM:\s+(\d+)", text)[0]) for text in texts)
+
+
 @pytest.mark.timeout(90)
 def test_name_servers_that_lie_or_are_silent(stack: ExitStack) -> None:
     good = stack.enter_context(Sink(host="127.0.0.2"))
     server = stack.enter_context(DnsServer())
     instance = Instance(main={**traffic.QUICK, "dns_nameservers": server.address, "smtp_connect_timeout": "2s"})
     domains = [lie.lower().replace("_", "-") for lie in LIES]
-    trouble = {"silent": "TIMEOUT", "servfail": "SERVFAIL", "refused": "REFUSED"}
+    trouble = {"silent": "TIMEOUT", "servfail": "SERVFAIL", "refused": "REFUSED", "dripping": "DRIP"}
     for name in ("good", *domains, *trouble):
         server.add(f"{name}.test", "MX", f"10 mx.{name}.test.")
         server.add(f"mx.{name}.test", "A", "127.0.0.2")
@@ -90,6 +98,7 @@ def test_name_servers_that_lie_or_are_silent(stack: ExitStack) -> None:
         instance.send("x@good.test")
         instance.log.wait(r"to=<x@good\.test>.*status=sent")
         level = Levels(instance)
+        before = _peak(instance, "smtp")
         for name in everyone:
             instance.send(f"x@{name}.test")
         for _ in range(5):
@@ -102,6 +111,7 @@ def test_name_servers_that_lie_or_are_silent(stack: ExitStack) -> None:
             instance.log.wait(rf"to=<x@{name}\.test>.*status=(deferred|sent|bounced)", timeout=40)
         for name in ("huge-ttl", "many"):
             assert instance.log.count(rf"to=<x@{name}\.test>.*status=(sent|deferred)")
+        assert server.dripped > 1, "it was not asked by TCP"
         # Nothing that a liar said is believed, and none of it makes mail come back.
         for name in ("wrong-id", "wrong-question", "other-name", "rubbish", *trouble, "loop-a"):
             assert not instance.log.count(rf"to=<x@{name}\.test>.*status=sent"), name
@@ -109,6 +119,7 @@ def test_name_servers_that_lie_or_are_silent(stack: ExitStack) -> None:
             assert not instance.log.count(rf"to=<x@{name}\.test>.*status=bounced"), name
         check_log(instance)
         level.check(descriptors=12)
+        assert _peak(instance, "smtp") < before + 40_000, "an answer of 64 kB takes no more than so many kB"
 
 
 CLIENTS = {
