@@ -5,6 +5,7 @@ each clone is a disk after a power failure: its journal is replayed, the system 
 """
 
 import imaplib
+import json
 import poplib
 import time
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ class Told:
     accepted: frozenset[Mark]
     uids: dict[tuple[str, int, int], Mark]
     passwords: int
+    table: int
+    aliases: frozenset[str]
     at: float
 
 
@@ -64,7 +67,8 @@ def _let_the_power_fail(load: traffic.Traffic, disk: Disk, pauses: list[float]) 
         accepted, uids = frozenset(load.accepted), dict(load.uids)
         # The last one that was said to be set.
         last = load.passwords_begun.index(load.passwords[-1])
-        found.append(Told(disk.cut(), accepted, uids, last, time.time()))
+        table, aliases = load.tables, frozenset(load.aliases)
+        found.append(Told(disk.cut(), accepted, uids, last, table, aliases, time.time()))
     return found
 
 
@@ -105,6 +109,26 @@ def _check_password(instance: Instance, possible_ones: list[str]) -> None:
     raise AssertionError(f"none of {len(possible_ones)} passwords that may hold does")
 
 
+def _check_tables(instance: Instance, told: Told, last: int) -> None:
+    """Whole, and not older than what postmap and postalias said to be done."""
+    for command, name in (("postmap", "built"), ("postalias", "built-aliases")):
+        if not told.table:
+            continue
+        keys = "".join(f"key{number}\n" for number in range(traffic.TABLE_KEYS))
+        done = instance.command(command, "-q", "-", f"hash:{instance.conf}/{name}", input=keys)
+        values = [line.split()[-1] for line in done.stdout.splitlines()]
+        assert len(values) == traffic.TABLE_KEYS, f"{told.disk}: {name} has {len(values)} keys: {done.stderr}"
+        assert len(set(values)) == 1, f"{told.disk}: {name} is of several: {set(values)}"
+        assert told.table <= int(values[0].removeprefix("value")) <= last, f"{told.disk}: {values[0]}, {told.table}"
+
+
+def _check_aliases(instance: Instance, told: Told) -> None:
+    done = instance.command("tubepost", "alias", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    lost = told.aliases - {item["name"] for item in json.loads(done.stdout)}
+    assert not lost, f"{told.disk}: {len(lost)} of {len(told.aliases)} aliases are lost"
+
+
 @pytest.mark.timeout(600)
 def test_what_was_told_is_true_after_the_power_failed(disk: Disk, long: bool) -> None:
     instance = traffic.instance(str(disk.root), {"smtpd_delay_reject": "yes", "auth_failure_delay": "0s"})
@@ -117,6 +141,7 @@ def test_what_was_told_is_true_after_the_power_failed(disk: Disk, long: bool) ->
     disk.eject()
     kinds = {kind for kind, _ in load.accepted}
     assert kinds == {"smtp", "many", "down", "bounce", "sendmail", "lmtp", "append", "pop"}, f"{kinds}: {load.troubles}"
+    assert moments[-1].table and moments[-1].aliases, load.troubles
     for told in moments:
         disk.insert(told.disk)
         began = len(told.accepted)
@@ -132,6 +157,8 @@ def test_what_was_told_is_true_after_the_power_failed(disk: Disk, long: bool) ->
             assert not torn, f"delivered, but not whole: {torn[:5]}"
             _check_uids(instance, told)
             _check_password(instance, load.passwords_begun[told.passwords :])
+            _check_tables(instance, told, load.tables_begun)
+            _check_aliases(instance, told)
             doubled = sum(n - 1 for mark, n in delivered.items() if mark[0] in ("smtp", "lmtp", "sendmail"))
             assert doubled <= DOUBLED, f"{doubled} were delivered twice"
             check_log(instance)

@@ -36,6 +36,7 @@ QUICK = {
     "notify_classes": "",
     "smtpd_client_connection_count_limit": "0",
 }
+TABLE_KEYS = 500
 _APPENDED = re.compile(rb"APPENDUID (\d+) (\d+)")
 _COPIED = re.compile(rb"COPYUID (\d+) (\d+) (\d+)")
 
@@ -65,7 +66,7 @@ class Traffic:
     """Threads that work until ``stop``. ``accepted``: marks of messages that were answered with a yes."""
 
     def __init__(
-        self, instance: Instance, kinds: str = "smtp down bounce sendmail lmtp imap pop postsuper password"
+        self, instance: Instance, kinds: str = "smtp down bounce sendmail lmtp imap pop postsuper password table alias"
     ) -> None:
         self.instance = instance
         self.accepted: list[Mark] = []
@@ -76,6 +77,10 @@ class Traffic:
         # Those of erin: begun to be set, and set.
         self.passwords_begun: list[str] = ["first"]
         self.passwords: list[str] = ["first"]
+        # Of a table: the number that each of its values ends with, begun to be built, and built.
+        self.tables_begun = self.tables = 0
+        # Names that ``tubepost alias`` said to be there.
+        self.aliases: list[str] = []
         self.troubles: list[str] = []
         self._numbers = itertools.count(1)
         self._stop = threading.Event()
@@ -97,6 +102,8 @@ class Traffic:
             "pop": [self._pop],
             "postsuper": [self._postsuper],
             "password": [self._password],
+            "table": [self._table],
+            "alias": [self._alias],
         }
         return itertools.chain.from_iterable(table[kind] for kind in kinds)
 
@@ -231,4 +238,24 @@ class Traffic:
         done = self.instance.command("tubepost", "user", "passwd", "erin@example.test", "--stdin", input=new)
         if done.returncode == 0:
             self.passwords.append(new)
+        self._stop.wait(0.1)
+
+    def _table(self) -> None:
+        """One table by postmap, and one by postalias: each of many values, all of one number."""
+        number = self.tables_begun + 1
+        for name, colon in (("built", ""), ("built-aliases", ":")):
+            lines = [f"key{line}{colon} value{number}\n" for line in range(TABLE_KEYS)]
+            self.instance.write_table(name, "".join(lines))
+        self.tables_begun = number
+        for command, name in (("postmap", "built"), ("postalias", "built-aliases")):
+            if self.instance.command(command, f"hash:{self.instance.conf}/{name}").returncode:
+                return
+        self.tables = number
+        self._stop.wait(0.1)
+
+    def _alias(self) -> None:
+        name = f"alias{len(self.aliases)}-{secrets.token_hex(3)}@example.test"
+        done = self.instance.command("tubepost", "alias", "add", name, "alice@example.test")
+        if done.returncode == 0:
+            self.aliases.append(name)
         self._stop.wait(0.1)
