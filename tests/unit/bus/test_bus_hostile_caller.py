@@ -234,8 +234,17 @@ def test_a_frame_that_is_too_large_ends_the_connection_alone(tmp_path: Path, mon
     async def work(hostile: Hostile) -> None:
         assert await hostile.honest_answer() == "a@b"
         hostile.say(frames.CALL, 1, QUESTION, b"x" * 10_001)
-        hostile.say(frames.CALL, 2, QUESTION)
-        assert (await hostile.hear())[:9] == frames.head(frames.REPLY, 2), "by a connection that was made anew"
+        for number in range(2, 100):
+            # What is said before the end is noticed is lost with the connection: said again, it goes by a new one.
+            hostile.say(frames.CALL, number, QUESTION)
+            try:
+                said = await asyncio.wait_for(hostile.hear(), 0.2)
+            except TimeoutError:
+                continue
+            assert said[:1] == frames.REPLY
+            break
+        else:
+            pytest.fail("no connection was made anew")
         assert await hostile.honest_answer() == "a@b"
 
     run(work, _echo, tmp_path, monkeypatch)
