@@ -54,7 +54,7 @@ def torn_messages(mail: Path) -> list[str]:
     for path in mail.rglob("*"):
         if path.parent.name in ("new", "cur"):
             data = path.read_bytes()
-            if b"\0" in data or (_MARK.search(data) and b"\nend" not in data):
+            if b"\0" in data or len(set(_MARK.findall(data))) > data.count(b"\nend"):
                 found.append(str(path))
     return found
 

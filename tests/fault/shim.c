@@ -24,11 +24,11 @@
 enum { CREATE = 1, WRITE = 2, SYNC = 4, RENAME = 8, UNLINK = 16, MKDIR = 32, READ = 64, OPEN = 128, ACCEPT = 256 };
 
 struct rule {
-    int32_t active, calls, error, left, hits, delay_ms, shorten, unused;
+    int32_t active, calls, error, left, hits, delay_ms, shorten, pid;  /* pid: 0 for all processes */
     char path[96];
 };
 
-#define RULES 8
+#define RULES 32
 
 struct orders {
     int64_t clock;  /* seconds that the wall clock is wrong by */
@@ -64,7 +64,7 @@ static int judge(int call, int fd, const char *path) {
         return 0;
     for (int i = 0; i < RULES; i++) {
         volatile struct rule *rule = &orders->rules[i];
-        if (!rule->active || !(rule->calls & call))
+        if (!rule->active || !(rule->calls & call) || (rule->pid && rule->pid != getpid()))
             continue;
         int before = errno;
         if (!path)

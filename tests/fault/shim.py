@@ -17,7 +17,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -38,7 +38,7 @@ CALLS = {
 # struct rule and struct orders of shim.c
 _RULE = struct.Struct("=8i96s")
 _HEAD = struct.Struct("=qq")
-_RULES = 8
+_RULES = 32
 _HITS = struct.calcsize("=4i")
 _SOURCE = Path(__file__).with_name("shim.c")
 
@@ -53,11 +53,11 @@ def possible() -> str:
 
 
 class Fault:
-    """One rule, while it is in force and afterwards."""
+    """One rule, or the same one for each of some processes, while it is in force and afterwards."""
 
-    def __init__(self, orders: mmap.mmap, offset: int) -> None:
+    def __init__(self, orders: mmap.mmap, offsets: list[int]) -> None:
         self._orders = orders
-        self._offset = offset
+        self._offsets = offsets
         self._hits = -1
 
     @property
@@ -65,11 +65,12 @@ class Fault:
         """How many calls it met."""
         if self._hits >= 0:
             return self._hits
-        return int(struct.unpack_from("=i", self._orders, self._offset + _HITS)[0])
+        return sum(struct.unpack_from("=i", self._orders, offset + _HITS)[0] for offset in self._offsets)
 
     def end(self) -> None:
         self._hits = self.hits
-        self._orders[self._offset : self._offset + _RULE.size] = bytes(_RULE.size)
+        for offset in self._offsets:
+            self._orders[offset : offset + _RULE.size] = bytes(_RULE.size)
 
 
 class Shim:
@@ -116,22 +117,29 @@ class Shim:
 
     @contextmanager
     def fault(
-        self, calls: str, error: int = 0, path: str = "", *, count: int = -1, delay: float = 0, shorten: bool = False
+        self,
+        calls: str,
+        error: int = 0,
+        path: str = "",
+        *,
+        count: int = -1,
+        delay: float = 0,
+        shorten: bool = False,
+        pids: Sequence[int] = (0,),
     ) -> Iterator[Fault]:
         """``calls``: names of CALLS; ``path``: text in the file's path; ``count``: so many calls, -1 all; ``delay``:
-        seconds before each; ``shorten``: writes take half.
+        seconds before each; ``shorten``: writes take half; ``pids``: only in these processes, 0 in all.
         """
-        for number in range(_RULES):
-            offset = _HEAD.size + number * _RULE.size
-            if not any(self._orders[offset : offset + 4]):
-                break
-        else:
-            raise AssertionError("too many faults at once")
+        places = (_HEAD.size + number * _RULE.size for number in range(_RULES))
+        free = [offset for offset in places if not any(self._orders[offset : offset + 4])]
+        assert len(pids) <= len(free), "too many faults at once"
         mask = sum(CALLS[name] for name in calls.split())
-        rule = _RULE.pack(0, mask, error, count, 0, int(delay * 1000), shorten, 0, path.encode())
-        self._orders[offset : offset + _RULE.size] = rule
-        struct.pack_into("=i", self._orders, offset, 1)
-        fault = Fault(self._orders, offset)
+        offsets = free[: len(pids)]
+        for offset, pid in zip(offsets, pids, strict=True):
+            rule = _RULE.pack(0, mask, error, count, 0, int(delay * 1000), shorten, pid, path.encode())
+            self._orders[offset : offset + _RULE.size] = rule
+            struct.pack_into("=i", self._orders, offset, 1)
+        fault = Fault(self._orders, offsets)
         try:
             yield fault
         finally:

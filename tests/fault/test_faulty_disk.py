@@ -5,202 +5,67 @@ One system for all rows (tests/fault/shim.py). The short form has one row a prog
 """
 
 import errno
-import imaplib
-import itertools
-import os
-import poplib
 import smtplib
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.fakes.instance import Instance
 from tests.fault import traffic
-from tests.fault.invariants import Mark, check_log, check_nothing_lost, drain, stray_files, torn_messages
+from tests.fault.actions import (
+    Scene,
+    append,
+    ask_etrn,
+    build_aliases,
+    build_table,
+    copy,
+    fetch,
+    flag,
+    furnish,
+    hold,
+    imap,
+    list_queue,
+    lmtp,
+    login,
+    make_folder,
+    pop_delete,
+    pop_retrieve,
+    post,
+    send,
+    send_bounce,
+    send_by_new_access,
+    send_by_new_routes,
+    send_down,
+    send_included,
+    send_local,
+    send_many,
+    send_mbox,
+    send_piped,
+    send_verified,
+    set_password,
+    smtp,
+)
+from tests.fault.invariants import check_log, check_nothing_lost, drain, in_mailboxes, stray_files, torn_messages
 from tests.fault.shim import Fault, Shim, possible
 
-pytestmark = [pytest.mark.xdist_group("faulty-disk"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.xdist_group("faulty-disk"), pytest.mark.timeout(120)]
 
 EVERY = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 OPENING = (*EVERY, errno.EMFILE)
+READING = (errno.EIO, errno.EMFILE)
 SYNCING = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
-_numbers = itertools.count(1)
-
-
-@dataclass
-class Scene:
-    instance: Instance
-    shim: Shim
-    accepted: set[Mark]
-
-    def text(self, kind: str) -> tuple[Mark, str]:
-        number = next(_numbers)
-        return (kind, number), f"Subject: {kind} {number}\n\nmark-{kind}-{number}-\n" + "x" * 70 + "\n" * 30 + "end\n"
-
-    def note(self, mark: Mark, heard: str) -> str:
-        if heard.startswith("2") or heard == "OK":
-            self.accepted.add(mark)
-        return heard
-
-
-# -- what people do; each returns what they heard: "250" and "OK" are yes --------------------------------------------
-
-
-def _smtp(scene: Scene, recipients: list[str]) -> str:
-    mark, text = scene.text("smtp")
-    with smtplib.SMTP("127.0.0.1", scene.instance.port, timeout=20) as client:
-        client.ehlo()
-        client.mail("bob@example.test")
-        for recipient in recipients:
-            code, said = client.rcpt(recipient)
-            if code != 250:
-                return f"{code} {said.decode()}"
-        code, said = client.data(text)
-        return scene.note(mark, f"{code} {said.decode()}")
-
-
-def send(scene: Scene) -> str:
-    return _smtp(scene, ["alice@example.test"])
-
-
-def send_many(scene: Scene) -> str:
-    return _smtp(scene, ["alice@example.test", "bob@example.test", "carol@example.test"])
-
-
-def send_down(scene: Scene) -> str:
-    return _smtp(scene, [f"x@{traffic.DOWN}"])
-
-
-def send_bounce(scene: Scene) -> str:
-    return _smtp(scene, [traffic.BOUNCES])
-
-
-def lmtp(scene: Scene) -> str:
-    mark, text = scene.text("lmtp")
-    with smtplib.LMTP("127.0.0.1", scene.instance.ports["lmtp"], timeout=20) as client:
-        client.ehlo()
-        client.mail("a@example.org")
-        client.rcpt("bob@example.test")
-        code, said = client.data(text)
-        return scene.note(mark, f"{code} {said.decode()}")
-
-
-def post(scene: Scene) -> str:
-    """sendmail, with the faults in the command itself."""
-    mark, text = scene.text("post")
-    done = _command(scene, "sendmail", "alice@example.test", text=text)
-    return scene.note(mark, "OK" if done.returncode == 0 else f"exit {done.returncode}: {done.stderr}")
-
-
-def _command(scene: Scene, name: str, *arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-I", "-m", f"tubepost.commands.{name}", *arguments],
-        env={**os.environ, **scene.shim.environment, "MAIL_CONFIG": str(scene.instance.conf)},
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def _imap(scene: Scene, work: Callable[[imaplib.IMAP4], str]) -> str:
-    address = "carol@example.test"
-    with imaplib.IMAP4("127.0.0.1", scene.instance.ports["imap"], timeout=20) as client:
-        try:
-            client.login(address, scene.instance.credentials[address])
-            client.select("INBOX")
-            return work(client)
-        except imaplib.IMAP4.abort as error:
-            return f"BYE {error}"
-        except imaplib.IMAP4.error as error:
-            return f"NO {error}"
-
-
-def append(scene: Scene) -> str:
-    mark, text = scene.text("append")
-
-    def work(client: imaplib.IMAP4) -> str:
-        status, answer = client.append("INBOX", "", "", text.replace("\n", "\r\n").encode())
-        return scene.note(mark, status if status == "OK" else f"{status} {answer!r}")
-
-    return _imap(scene, work)
-
-
-def copy(scene: Scene) -> str:
-    def work(client: imaplib.IMAP4) -> str:
-        status, answer = client.copy("1", "Archive")
-        return status if status == "OK" else f"{status} {answer!r}"
-
-    return _imap(scene, work)
-
-
-def flag(scene: Scene) -> str:
-    def work(client: imaplib.IMAP4) -> str:
-        status, answer = client.store("1", "+FLAGS", rf"(\Seen k{next(_numbers)})")
-        return status if status == "OK" else f"{status} {answer!r}"
-
-    return _imap(scene, work)
-
-
-def make_folder(scene: Scene) -> str:
-    def work(client: imaplib.IMAP4) -> str:
-        status, answer = client.create(f"Folder-{next(_numbers)}")
-        return status if status == "OK" else f"{status} {answer!r}"
-
-    return _imap(scene, work)
-
-
-def login(scene: Scene) -> str:
-    return _imap(scene, lambda client: "OK")
-
-
-def pop_delete(scene: Scene) -> str:
-    """Of erin, who is sent a message first."""
-    instance = scene.instance
-    client = poplib.POP3("127.0.0.1", instance.ports["pop3"], timeout=20)
-    try:
-        client.user("erin@example.test")
-        client.pass_(instance.credentials["erin@example.test"])
-        for number in range(1, client.stat()[0] + 1):
-            client.dele(number)
-        client.quit()
-    except poplib.error_proto as error:
-        client.close()
-        return f"-ERR {error}"
-    return "OK"
-
-
-def set_password(scene: Scene) -> str:
-    new = f"password {next(_numbers)}"
-    done = _command(scene, "tubepost", "user", "passwd", "carol@example.test", "--stdin", text=new)
-    if done.returncode:
-        return f"exit {done.returncode}: {done.stderr}"
-    scene.instance.credentials["carol@example.test"] = new
-    return "OK"
-
-
-def build_table(scene: Scene) -> str:
-    number = next(_numbers)
-    scene.instance.write_table("built", f"key value {number}\n")
-    path = f"hash:{scene.instance.conf}/built"
-    before = _command(scene, "postmap", "-q", "key", path).stdout
-    done = _command(scene, "postmap", path)
-    after = _command(scene, "postmap", "-q", "key", path).stdout
-    if done.returncode == 0:
-        assert after == f"value {number}\n"
-        return "OK"
-    assert after == before, "the old table stands"
-    return f"exit {done.returncode}: {done.stderr}"
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 YES, LATER = r"2\d\d |OK", r"4\d\d [\s\S]*4\.\d\.\d|452 "
 NO = r"NO |exit [1-9]"
+
+
+_LOCAL = r"local\[\d+\].*status=(deferred|bounced)"
+_UNINDEXED = r"indexer\[\d+\]: warning: .*not indexed now"
+_INDEXED = r"indexer\[\d+\]: .*/alice: indexed \d+ message"
 
 
 @dataclass(frozen=True)
@@ -213,6 +78,12 @@ class Row:
     # What is heard while it lasts, and what the log says.
     heard: str
     log: str = ""
+    own: bool = False
+    """In the program's own processes only: others make such calls as well."""
+    patience: float = 25.0
+    """Seconds until all is done."""
+    then: str = ""
+    """What the log says when the disk is well again."""
 
     def __str__(self) -> str:
         return f"{self.program}-{self.calls}-{self.path.strip('/.').replace('/', '.')}-{self.does.__name__}"
@@ -226,10 +97,10 @@ ROWS = (
     Row("virtual", send, "write", "alice/tmp", EVERY, YES, r"virtual\[\d+\].*status=(deferred|bounced)"),
     Row("virtual", send, "sync", "alice/", SYNCING, YES, r"virtual\[\d+\].*status=(deferred|bounced)"),
     Row("virtual", send, "rename", "alice/tmp", EVERY, YES, r"virtual\[\d+\].*status=(deferred|bounced)"),
-    Row("virtual", send, "open", "active/", (errno.EIO, errno.EMFILE), YES, r"virtual\[\d+\].*status=deferred"),
+    Row("virtual", send, "open", "active/", READING, YES, r"virtual\[\d+\].*status=deferred"),
     Row("virtual", send, "read", "active/", (errno.EIO,), YES, r"virtual\[\d+\].*status=deferred"),
-    Row("qmgr", send, "rename", "incoming/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): "),
     Row("qmgr", send_many, "write", "active/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): "),
+    Row("qmgr", send, "rename", "incoming/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): "),
     Row("qmgr", send, "unlink", "active/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): "),
     Row("qmgr", send_down, "rename", "deferred/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): .*deferred"),
     Row("bounce", send_bounce, "create", "bounce/", OPENING, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
@@ -260,6 +131,62 @@ ROWS = (
     Row("postmap", build_table, "write", "built", EVERY, NO),
     Row("postmap", build_table, "sync", "built", SYNCING, NO),
     Row("postmap", build_table, "rename", "built", EVERY, NO),
+    Row("postmap", build_table, "open", "/built", READING, NO),
+    Row("postalias", build_aliases, "write", "aliases.", EVERY, NO),
+    Row("postalias", build_aliases, "sync", "aliases.", SYNCING, NO),
+    Row("postalias", build_aliases, "rename", "aliases", EVERY, NO),
+    Row("postalias", build_aliases, "open", "/aliases", READING, NO),
+    Row("local", send_local, "create", "boxed/tmp", OPENING, YES, _LOCAL),
+    Row("local", send_local, "write", "boxed/tmp", EVERY, YES, _LOCAL),
+    Row("local", send_local, "sync", "boxed/", SYNCING, YES, _LOCAL),
+    Row("local", send_local, "rename", "boxed/tmp", EVERY, YES, _LOCAL),
+    Row("local", send_mbox, "create", "filed/cur", OPENING, YES, _LOCAL),
+    Row("local", send_mbox, "write", "filed/cur/1.mbox", EVERY, YES, _LOCAL),
+    Row("local", send_mbox, "sync", "filed/cur/1.mbox", SYNCING, YES, _LOCAL),
+    Row("local", send_local, "open", "active/", READING, YES, _LOCAL),
+    Row("local", send_local, "read", "active/", (errno.EIO,), YES, _LOCAL),
+    Row("local", send_included, "open", "lists/people", READING, YES, _LOCAL),
+    Row("local", send_included, "read", "lists/people", (errno.EIO,), YES, _LOCAL),
+    Row("pipe", send_piped, "open", "active/", READING, YES, r"pipe\[\d+\].*status=deferred"),
+    Row("smtp", send_down, "open", "active/", READING, YES, r"smtp\[\d+\].*status=deferred.*queue file"),
+    Row("flush", send_down, "create", "flush/", OPENING, YES, r"flush\[\d+\]: warning: .*cannot be listed"),
+    Row("flush", send_down, "write", "flush/", EVERY, YES, r"flush\[\d+\]: warning: .*cannot be listed"),
+    Row("flush", ask_etrn, "read", "flush/", (errno.EIO,), r"458 ", r"flush\[\d+\]: warning: .*cannot be flushed"),
+    Row("verify", send_verified, "write", "verify_cache", EVERY, LATER, r"verify\[\d+\]: warning: ", own=True),
+    Row("indexer", send, "write", "alice/tubepost.db", EVERY, YES, _UNINDEXED, then=_INDEXED),
+    Row("indexer", send, "open", "alice/new", READING, YES, r"indexer\[\d+\]: warning: .*left out", own=True),
+    Row("indexer", send, "read", "alice/new", (errno.EIO,), YES, r"indexer\[\d+\]: warning: ", own=True),
+    Row("qmgr", send_down, "open", "deferred/", READING, YES, r"qmgr\[\d+\]: (warning|error): ", own=True),
+    Row(
+        "bounce",
+        send_bounce,
+        "open",
+        "bounce/",
+        READING,
+        YES,
+        r"(bounce|qmgr)\[\d+\]: (warning|error): ",
+        own=True,
+        patience=75,
+    ),
+    Row(
+        "bounce",
+        send_bounce,
+        "open",
+        "active/",
+        READING,
+        YES,
+        r"(bounce|qmgr)\[\d+\]: (warning|error): ",
+        own=True,
+        patience=75,
+    ),
+    Row("imapd", fetch, "open", "carol/", READING, NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", fetch, "read", "carol/", (errno.EIO,), NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("pop3d", pop_retrieve, "open", "alice/", READING, r"-ERR ", r"pop3d\[\d+\]: (warning|error): "),
+    Row("showq", list_queue, "open", "deferred/", READING, NO, r"showq\[\d+\]: (warning|error): ", own=True),
+    Row("rewrite", send_by_new_routes, "open", "routes.db", READING, YES, r"rewrite\[\d+\]: warning: .*cannot open"),
+    Row("smtpd", send_by_new_access, "open", "access.db", READING, YES, r"smtpd\[\d+\]: warning: .*cannot open"),
+    Row("postsuper", hold, "rename", "deferred/", EVERY, NO),
+    Row("sendmail", post, "open", "main.cf", READING, NO),
 )
 SHORT = {row.program: row for row in reversed(ROWS)}
 """The first of each program."""
@@ -277,12 +204,13 @@ def scene() -> Iterator[Scene]:
     with Shim() as shim:
         main = {"auth_failure_delay": "0s", "maximal_queue_lifetime": "1h", "smtpd_error_sleep_time": "0s"}
         instance = traffic.instance(main={**main, "minimal_backoff_time": "1s", "ipc_timeout": "20s"})
+        furnish(instance)
         shim.start(instance)
         try:
             made = Scene(instance, shim, set())
             for _ in range(2):
                 assert append(made) == "OK"
-            _imap(made, lambda client: client.create("Archive")[0])
+            imap(made, lambda client: client.create("Archive")[0])
             yield made
             check_log(instance)
             strays = stray_files(instance)
@@ -301,9 +229,12 @@ def _heard(pattern: str, said: str) -> bool:
 
 
 def _prepare(scene: Scene, row: Row) -> None:
+    if row.does is pop_retrieve:
+        assert send(scene).startswith("250")
+        drain(scene.instance, scene.accepted)
     if row.does is pop_delete:
         start = len(scene.instance.log.lines)
-        _smtp(scene, ["erin@example.test"])
+        smtp(scene, ["erin@example.test"])
         scene.accepted = {mark for mark in scene.accepted if mark[1] != max(n for _, n in scene.accepted)}
         scene.instance.log.wait(r"to=<erin@example\.test>.*status=sent", start=start)
 
@@ -315,14 +246,37 @@ def _await(fault: Fault, seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+WAITS = (send_down, ask_etrn, list_queue, hold)
+"""Leave mail in the queue that nobody takes."""
+
+
+def _pids(scene: Scene, row: Row) -> list[int]:
+    if not row.own:
+        return [0]
+    # There is one for certain when it has just been at work.
+    row.does(scene)
+    _clear(scene, row)
+    return scene.instance.pids(row.program)
+
+
+def _clear(scene: Scene, row: Row) -> None:
+    drain(scene.instance, scene.accepted, timeout=row.patience, but=("deferred", "hold") if row.does in WAITS else ())
+    check_nothing_lost(scene.instance, scene.accepted)
+    if row.does in WAITS:
+        scene.instance.command("postsuper", "-d", "ALL")
+        kept = in_mailboxes(scene.instance.mail)
+        scene.accepted = {mark for mark in scene.accepted if mark[0] != "smtp" or mark in kept}
+
+
 @pytest.mark.parametrize(("row", "error", "short"), CASES)
 def test_an_error_of_the_disk(scene: Scene, row: Row, error: int, short: bool, long: bool) -> None:
     if not long and not short:
         pytest.skip("of the long form")
     instance = scene.instance
     _prepare(scene, row)
-    start = len(instance.log.lines)
-    with scene.shim.fault(row.calls, error, row.path) as fault:
+    pids = _pids(scene, row)
+    start = scene.seen = len(instance.log.lines)
+    with scene.shim.fault(row.calls, error, row.path, pids=pids) as fault:
         heard = row.does(scene)
         _await(fault)
         assert fault.hits, f"{row.program} makes no such call; heard {heard}"
@@ -333,18 +287,14 @@ def test_an_error_of_the_disk(scene: Scene, row: Row, error: int, short: bool, l
     expected = r"552 5\.2\.2" if error == errno.EDQUOT and row.program == "lmtpd" else row.heard
     assert _heard(expected, heard), heard
     # The disk is well again: nobody does anything, and all is done.
-    but = ("deferred",) if row.does is send_down else ()
-    drain(instance, scene.accepted, timeout=20, but=but)
-    check_nothing_lost(instance, scene.accepted)
-    if row.does is send_down:
-        instance.command("postsuper", "-d", "ALL", "deferred")
-        scene.accepted = {mark for mark in scene.accepted if mark[1] != max(n for _, n in scene.accepted)}
+    if row.then:
+        instance.log.wait(row.then, start=start, timeout=10)
+    _clear(scene, row)
     _prepare(scene, row)
+    scene.seen = len(instance.log.lines)
     again = row.does(scene)
     assert _heard(YES, again), f"after the fault: {again}"
-    if row.does is send_down:
-        instance.command("postsuper", "-d", "ALL")
-        scene.accepted = {mark for mark in scene.accepted if mark[1] != max(n for _, n in scene.accepted)}
+    _clear(scene, row)
 
 
 SHORT_WRITES = ((send, "incoming/"), (send, "alice/tmp"), (lmtp, "bob/tmp"), (append, "carol/tmp"), (post, "maildrop/"))
