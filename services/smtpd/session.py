@@ -6,12 +6,11 @@ The session is written as steps: it waits only where it must. The bytes are ``co
 import asyncio
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from tubepost.common.smtp import extensions
 from tubepost.common.wire import anvil, auth, flush
-from tubepost.common.wire.cleanup import QUEUE_ID_MARK, Deposit
-from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system import ids, log
 from tubepost.common.bus.errors import BusError, Refusal
 from tubepost.common.config.expand import ExpandError, expand
@@ -23,10 +22,10 @@ from tubepost.common.skeleton.stream import Peer
 from tubepost.services.smtpd import counting, events, security
 from tubepost.services.smtpd.connection import Connection, Gone
 from tubepost.services.smtpd.deposit import Message, Refused
-from tubepost.services.smtpd.origin import origin_of, origin_text
+from tubepost.services.smtpd.handover import deposit_of
+from tubepost.services.smtpd.origin import origin_text
 from tubepost.services.smtpd.posting import Post
 from tubepost.services.smtpd.protocol import Machine
-from tubepost.services.smtpd.received import describe_security, format_received
 from tubepost.services.smtpd.restrictions import engine
 from tubepost.services.smtpd.restrictions.dnslists import reply_values
 from tubepost.services.smtpd.restrictions.evaluation import Client, Effects, Evaluation, HangUp
@@ -61,10 +60,10 @@ class Session(Connection):
         self.machine = Machine(server.settings, f"unknown[{peer.address}]")
         self.evaluation = Evaluation(server.outside, self.client)
         self.message: Message | Post | None = None
-        self._forwarded: dict[str, str] = {}
+        self.forwarded: dict[str, str] = {}
         self._mail: events.Mail | None = None
-        self._arrival = 0.0
-        self._context: Literal["local", "remote"] = "remote"
+        self.arrival = 0.0
+        self.context: Literal["local", "remote"] = "remote"
         self.counted = False
         """anvil was told of this connection."""
         self.exchange: Exchange | None = None
@@ -211,7 +210,7 @@ class Session(Connection):
             case events.Xclient():
                 yield from self._xclient(event)
             case events.Xforward():
-                self._forwarded.update(event.attributes)
+                self.forwarded.update(event.attributes)
                 self.machine.accept()
 
     def _end(self) -> Steps[None]:
@@ -301,7 +300,7 @@ class Session(Connection):
             self.forget_mail()
             self._refuse(reply)
             return
-        self._arrival = now = time.time()
+        self.arrival = now = time.time()
         self._mail = event
         global _instances
         _instances += 1
@@ -338,8 +337,10 @@ class Session(Connection):
             if reply:
                 self._refuse(reply)
                 return
-        self._context = yield from self._rewrite_context()
-        self.message = self.server.new_message(self._deposit)
+        self.context = yield from self._rewrite_context()
+        mail = self._mail
+        assert mail is not None
+        self.message = self.server.new_message(partial(deposit_of, self, mail))
         machine.accept()
 
     def _judge_all_recipients(self, where: str) -> None:
@@ -391,7 +392,7 @@ class Session(Connection):
                 return
             queue_id = deposited.queue_id
         self.message = None
-        origin = origin_text(self.client, evaluation.sasl_sender, self._forwarded)
+        origin = origin_text(self.client, evaluation.sasl_sender, self.forwarded)
         log.info(f"{queue_id}: client={machine.client}{origin}", asked)
         evaluation.troubles.clear()
         self.forget_mail()
@@ -415,7 +416,7 @@ class Session(Connection):
         evaluation.recipient = None
         evaluation.recipient_count = 0
         evaluation.effects = Effects()
-        self._forwarded = {}
+        self.forwarded = {}
         self._mail = None
 
     def _vrfy(self, event: events.Vrfy) -> Steps[None]:
@@ -493,81 +494,12 @@ class Session(Connection):
         """The client as anvil knows it."""
         return self.server.aggregate(self._peer.address)
 
-    # What a message carries
-
-    def _deposit(self, ascii_only: bool) -> Deposit:
-        machine, config, client = self.machine, self.config, self.client
-        mail, effects, recipients = self._mail, self.evaluation.effects, machine.recipients
-        assert mail is not None
-        local = time.localtime(self._arrival)
-        protocol = security.protocol_name(
-            machine.protocol,
-            smtputf8=mail.smtputf8,
-            tls=client.agreed is not None,
-            authenticated=bool(client.user),
-        )
-        received = format_received(
-            helo=machine.helo,
-            client_name=client.name,
-            client_address=client.address,
-            myhostname=config.myhostname,
-            mail_name=config.mail_name,
-            protocol=protocol,
-            recipient=recipients[0].address if len(recipients) == 1 else "",
-            time=self._arrival,
-            offset=local.tm_gmtoff,
-            zone=local.tm_zone,
-            queue_id=QUEUE_ID_MARK,
-            security=describe_security(
-                client.agreed if config.smtpd_tls_received_header else None,
-                client.user if config.smtpd_sasl_authenticated_header else "",
-                asked=self.server.tls.settings.asks,
-            ),
-        )
-        options = self.server.receive_options
-        envelope = Envelope(
-            sender=mail.sender,
-            arrival_time=self._arrival,
-            # RFC 6152 2: what is not declared is 7bit; clients that send 8bit undeclared are taken as they are.
-            encoding=_ENCODINGS[mail.encoding or ("7bit" if ascii_only else "8bit")],
-            smtputf8=mail.smtputf8,
-            ret=_RETS[mail.ret],
-            envid=mail.envid,
-            origin=origin_of(client, machine.helo, protocol, self._forwarded, self.evaluation.sasl_sender),
-            content_filter=effects.content_filter or config.content_filter,
-            redirect=effects.redirect,
-            verp=mail.verp,
-        )
-        wanted = [Recipient(address=item.address, orcpt=item.orcpt, notify=item.notify) for item in recipients] + [
-            Recipient(address=address, notify=("NEVER",)) for address in effects.bcc
-        ]
-        return Deposit(
-            envelope=envelope,
-            recipients=tuple(wanted),
-            source="smtpd",
-            rewrite_context=self._context,
-            filters="no_header_body_checks" not in options,
-            aliases="no_address_mappings" not in options,
-            bcc="no_address_mappings" not in options,
-            milters="no_milters" not in options,
-            hold=effects.hold,
-            prepend=(*effects.prepend, received),
-        )
-
     def _rewrite_context(self) -> "Steps[Literal['local', 'remote']]":
         """local_header_rewrite_clients."""
-        domain = self._forwarded.get("DOMAIN")
+        domain = self.forwarded.get("DOMAIN")
         if domain is not None:
             return "local" if domain == "local" else "remote"
         return (yield from self.server.rewrite_context(self.client))
-
-
-_ENCODINGS: "dict[str, Literal['7bit', '8bit', 'binary']]" = {
-    "7bit": "7bit",
-    "8bit": "8bit",
-    "binary": "binary",
-}
-_RETS: "dict[str, Literal['', 'FULL', 'HDRS']]" = {"": "", "FULL": "FULL", "HDRS": "HDRS"}
 
 
 def _name_status(name: str) -> tuple[str, str]:
