@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tubepost.services.log import session
 from tubepost.services.log.session import FileSink
 
 
@@ -19,7 +18,7 @@ def _fail(monkeypatch: pytest.MonkeyPatch, name: str, error: int) -> None:
     def fail(*_: object, **__: object) -> int:
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(session.os, name, fail)
+    monkeypatch.setattr(os, name, fail)
 
 
 def _write(sink: FileSink, text: bytes) -> None:
@@ -48,7 +47,7 @@ def test_half_a_line_that_was_written_is_not_written_twice(path: Path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(session.os, "write", half)
+        patch.setattr(os, "write", half)
         _write(sink, b"first line\n")
     _write(sink, b"second\n")
     assert path.read_bytes() == b"first line\nsecond\n"

@@ -319,7 +319,7 @@ def test_what_cannot_be_read_now_is_looked_at_again(
         return true(what, *more, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan.os, call, fail)
+        patch.setattr(os, call, fail)
         inbox.sync()
         assert inbox.status().messages == 1
     inbox.verified = 0.0
