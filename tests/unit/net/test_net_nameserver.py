@@ -41,7 +41,9 @@ def test_all_of_what_is_of_use_is_read(count: int) -> None:
     assert len(nameserver.read(answer(count, 3)).answer[0]) == count
 
 
-@pytest.mark.parametrize("wire", [b"", b"\0" * 11, b"\0\0\x80\0\0\x02" + bytes(60), b"\xff" * 60])
+@pytest.mark.parametrize(
+    "wire", [b"", b"\0" * 11, b"\0\0\x80\0\0\x02" + bytes(60), b"\xff" * 60], ids=["none", "short", "twofold", "full"]
+)
 def test_rubbish_is_no_answer(wire: bytes) -> None:
     with pytest.raises((dns.exception.DNSException, ValueError, struct.error)):
         nameserver.read(wire)
@@ -95,7 +97,9 @@ def test_what_others_say_is_passed_over() -> None:
     assert len(found.answer[0]) == 5
 
 
-@pytest.mark.parametrize("cut", [CUT.to_wire(), answer(50, 3)[:2] + b"\x83\x00" + answer(50, 3)[4:300]])
+@pytest.mark.parametrize(
+    "cut", [CUT.to_wire(), answer(50, 3)[:2] + b"\x83\x00" + answer(50, 3)[4:300]], ids=["empty", "anywhere"]
+)
 def test_an_answer_that_is_cut_is_asked_for_by_tcp(cut: bytes) -> None:
     found = asyncio.run(Server([cut], answer(90, 3)).ask())
     assert len(found.answer[0]) == 90
