@@ -134,7 +134,7 @@ def test_what_was_told_is_true_after_the_power_failed(disk: Disk, long: bool) ->
     instance = traffic.instance(str(disk.root), {"smtpd_delay_reject": "yes", "auth_failure_delay": "0s"})
     instance.start()
     load = traffic.Traffic(instance)
-    load.wait(40)
+    load.wait(40, operator=True)
     moments = _let_the_power_fail(load, disk, instants(LONG_CUTS if long else CUTS, (0.2, 1.2), seed=4))
     load.stop()
     instance.kill()

@@ -113,11 +113,11 @@ class Traffic:
             thread.join(30)
         return self.accepted
 
-    def wait(self, more: int, timeout: float = 40.0) -> None:
-        """Until so many more were accepted."""
+    def wait(self, more: int, timeout: float = 40.0, *, operator: bool = False) -> None:
+        """Until so many more were accepted; ``operator``: and a table and an alias were made."""
         wanted = len(self.accepted) + more
         waited = 0.0
-        while len(self.accepted) < wanted:
+        while len(self.accepted) < wanted or (operator and not (self.tables and self.aliases)):
             assert waited < timeout, f"no mail is accepted any more: {self.troubles[-5:]}"
             self._stop.wait(0.05)
             waited += 0.05
