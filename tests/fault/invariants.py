@@ -116,12 +116,16 @@ def check_nothing_lost(instance: Instance, accepted: Iterable[Mark]) -> Counter[
     return delivered
 
 
-def stray_files(instance: Instance) -> list[str]:
+def stray_files(instance: Instance, *, after_power: bool = False) -> list[str]:
     """Files of a kind that nothing looks at. To be asked when nothing is under way.
+
+    ``after_power``: the end of a message may be on the disk, and not that of its log; bounce removes such a log when it
+    is an hour old (STATES.md: S7).
 
     Not so the unfinished ones in ``tmp`` of a mailbox: the indexer removes them after 36 hours (STATES.md there).
     """
-    return [*_stray_in_spool(instance.spool), *_stray_in_mail(instance.mail)]
+    found = [*_stray_in_spool(instance.spool), *_stray_in_mail(instance.mail)]
+    return [path for path in found if not (after_power and path.split("/")[0] in _LOGS)]
 
 
 def unfinished(instance: Instance) -> list[Path]:

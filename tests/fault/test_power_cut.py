@@ -162,7 +162,7 @@ def test_what_was_told_is_true_after_the_power_failed(disk: Disk, long: bool) ->
             doubled = sum(n - 1 for mark, n in delivered.items() if mark[0] in ("smtp", "lmtp", "sendmail"))
             assert doubled <= DOUBLED, f"{doubled} were delivered twice"
             check_log(instance)
-            strays = stray_files(instance)
+            strays = stray_files(instance, after_power=True)
             assert not strays, f"nothing will look at {strays[:10]}"
         finally:
             instance.stop()
