@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tubepost.common.system.commit import sync_file_system
+from tubepost.common.system.commit import start_write_back, sync_file_system, write_out
 from tubepost.common.mailbox.maildir import scan, summaries
 from tubepost.common.mailbox.maildir.delivery import unique_name
 from tubepost.common.mailbox.maildir.drafts import Draft
@@ -68,7 +68,10 @@ def append(folder: "Folder", drafts: Sequence[Draft]) -> list[int]:
         made = []
         for draft in drafts:
             os.utime(draft.fd, (draft.internal, draft.internal))
+            start_write_back(draft.fd)
             made.append(summaries.of_descriptor(draft.fd))
+        for draft in drafts:
+            write_out(draft.fd)
         with _announced(folder, [draft.name for draft in drafts]):
             change = scan.begin_change(folder)
             letters = folder.letters()

@@ -312,6 +312,33 @@ def test_what_is_published_was_written(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(os.listdir("/proc/self/fd")) <= before, "descriptors are closed"
 
 
+def test_nothing_has_a_name_before_its_content_is_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen in a power cut: mail of zeros in a mailbox, where write-back was only started before the rename."""
+    happened: list[str] = []
+    true = commit.write_out
+
+    def write_out(fd: int) -> None:
+        true(fd)
+        happened.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        if happened[-1] == "bad":
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(commit, "write_out", write_out)
+
+    async def play() -> list[BaseException | None]:
+        group = commit.GroupCommit()
+        names = ("one", "bad", "two")
+        jobs = [group.run(writing(tmp_path / name), lambda name=name: happened.append(f"{name}!")) for name in names]  # type: ignore[misc]
+        found = await asyncio.gather(*jobs, return_exceptions=True)
+        group.close()
+        return found
+
+    first, second, third = asyncio.run(play())
+    assert happened == ["one", "bad", "two", "one!", "two!"]
+    assert first is None and third is None
+    assert isinstance(second, OSError) and second.errno == errno.EIO
+
+
 def test_a_caller_that_gave_up_does_not_hurt_the_others(tmp_path: Path) -> None:
     async def play() -> None:
         group = commit.GroupCommit()
