@@ -1,6 +1,7 @@
 """One recipient's flood and one destination's trouble are not others' delay."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -102,7 +103,9 @@ class Sink:
         except OSError:
             pass
         finally:
-            writer.close()
+            # The loop may be gone already, with whoever still spoke.
+            with contextlib.suppress(RuntimeError):
+                writer.close()
 
 
 @contextmanager
