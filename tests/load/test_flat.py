@@ -17,7 +17,8 @@ from tests.load.test_soak import share_of_memory
 USERS = ("alice@example.test", "bob@example.test")
 # Of the sessions: then all that is kept for the next ones is there.
 WARM = 0.2
-GROWTH = 1.05
+# Of a hundred the first twenty have not filled all that is kept; without the mend it was twice as much.
+GROWTH, GROWTH_OF_FEW = 1.05, 1.15
 
 
 def session(instance: Instance, tls: ssl.SSLContext, user: str, chance: random.Random) -> None:
@@ -57,6 +58,6 @@ def test_sessions_leave_no_memory_behind(request: pytest.FixtureRequest) -> None
         early = max(sizes[int(sessions * WARM) : int(sessions * WARM) + sessions // 20])
         late = max(sizes[-(sessions // 20) :])
         print("KiB", sizes[:: sessions // 20], f"{100 * late / early - 100:+.1f} %")
-        assert late <= early * GROWTH, f"{early} KiB became {late}"
+        assert late <= early * (GROWTH if sessions == 1000 else GROWTH_OF_FEW), f"{early} KiB became {late}"
         assert instance.pids("imapd") == pids
         assert not instance.log.count(r"panic|fatal|Traceback|was killed")
