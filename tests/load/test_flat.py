@@ -17,7 +17,7 @@ from tests.load.test_soak import share_of_memory
 USERS = ("alice@example.test", "bob@example.test")
 # Of the sessions: then all that is kept for the next ones is there.
 WARM = 0.2
-# Of a hundred the first twenty have not filled all that is kept; without the mend it was twice as much.
+# Of a hundred the first twenty have not filled all that is kept.
 GROWTH, GROWTH_OF_FEW = 1.05, 1.15
 
 
