@@ -269,9 +269,8 @@ def _clear(scene: Scene, row: Row) -> None:
 
 
 @pytest.mark.parametrize(("row", "error", "short"), CASES)
-def test_an_error_of_the_disk(scene: Scene, row: Row, error: int, short: bool, long: bool) -> None:
-    if not long and not short:
-        pytest.skip("of the long form")
+def test_an_error_of_the_disk(scene: Scene, row: Row, error: int, short: bool) -> None:
+    """``short``: of the short form too (conftest.py)."""
     instance = scene.instance
     _prepare(scene, row)
     pids = _pids(scene, row)
