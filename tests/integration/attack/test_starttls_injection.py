@@ -19,6 +19,7 @@ from tubepost.common.sasl.mechanisms import PLAINTEXT
 from tubepost.common.net import selfsigned
 
 from tests.fakes.instance import Instance, free_port
+from tests.fakes.tls import trusting
 
 ALICE = "alice@example.test"
 
@@ -73,13 +74,6 @@ def instance(ports: dict[str, int]) -> Iterator[Instance]:
     with made:
         ports |= {"smtp": made.port, **made.ports}
         yield made
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 @contextlib.contextmanager

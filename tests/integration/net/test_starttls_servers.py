@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes.instance import Instance
+from tests.fakes.tls import trusting
 
 _START = {
     "imap": (b"a STARTTLS\r\n", b"b LOGOUT\r\n", b"c CAPABILITY\r\n"),
@@ -24,13 +25,6 @@ _SECURE = {"imap": "imaps", "pop3": "pop3s"}
 def instance() -> Iterator[Instance]:
     with Instance(services=("imap", "imaps", "pop3", "pop3s")) as made:
         yield made
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ import pytest
 
 from tubepost.common.net import clientcerts, selfsigned
 
+from tests.fakes import tls
+
 pytestmark = pytest.mark.skipif(clientcerts._library() is None, reason="not with this Python")
 
 
@@ -40,18 +42,7 @@ class Pair:
         self, client: ssl.SSLContext, session: ssl.SSLSession | None = None
     ) -> tuple[ssl.SSLObject, ssl.SSLObject]:
         """Server's end, client's end. Raises SSLError."""
-        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-        here = self.server.wrap_bio(to_server, to_client, server_side=True)
-        there = client.wrap_bio(to_client, to_server, session=session)
-        waiting = [there, here]
-        for _ in range(10):
-            for end in list(waiting):
-                try:
-                    end.do_handshake()
-                    waiting.remove(end)
-                except ssl.SSLWantReadError:
-                    pass
-        assert not waiting
+        here, there = tls.shake(self.server, client, session=session)
         here.write(b"x")
         assert there.read(1) == b"x"
         return here, there

@@ -13,6 +13,8 @@ from tubepost.common.net import selfsigned, servernames
 from tubepost.common.net.certificates import ServerCertificates, end_point, parse_chains
 from tubepost.common.net.servernames import ServerNames
 
+from tests.fakes import tls
+
 
 def make_context() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -33,18 +35,7 @@ def shake(server: ssl.SSLContext, name: str | None) -> tuple[ssl.SSLObject, byte
     """Both sides in this process; the server's end, and the certificate that the client was shown. Raises SSLError."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    here = server.wrap_bio(to_server, to_client, server_side=True)
-    there = client.wrap_bio(to_client, to_server, server_hostname=name)
-    waiting = [there, here]
-    for _ in range(10):
-        for end in list(waiting):
-            try:
-                end.do_handshake()
-                waiting.remove(end)
-            except ssl.SSLWantReadError:
-                pass
-    assert not waiting
+    here, there = tls.shake(server, client, name=name)
     return here, there.getpeercert(binary_form=True) or b""
 
 
