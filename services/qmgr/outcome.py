@@ -39,6 +39,8 @@ _DISK_RETRY = 10.0
 _DEFER_ENTRIES = 1000
 # Sites of one message that flush is told of.
 _SITES = 100
+# Where postsuper may have put a message that is being delivered, and whence it comes back as it is.
+_ASIDE = ("hold", "deferred")
 
 
 class Outcome:
@@ -77,17 +79,20 @@ class Outcome:
             and not recipient.notify
         )
 
-    def remove(self, message: ActiveMessage) -> None:
-        """The message is done with."""
+    def remove(self, message: ActiveMessage, offset: int = 0) -> None:
+        """The message is done with. ``offset``: of its only recipient, who is not marked done yet."""
         try:
             there = self._spool.remove("active", message.queue_id)
+            if not there and offset:
+                self._mark(message, (offset,))
         except OSError as error:
             # Given up from memory it would stand in active with nobody to look at it, and be delivered again one day.
-            self._once_more(message, f"cannot be removed: {error.strerror}", partial(self.remove, message))
+            self._once_more(message, f"cannot be removed: {error.strerror}", partial(self.remove, message, offset))
             return
-        if not there:
-            log.warning(f"{message.queue_id}: was already gone from the active queue")
-        log.info(f"{message.queue_id}: removed")
+        if there:
+            log.info(f"{message.queue_id}: removed")
+        else:
+            log.warning(f"{message.queue_id}: was already gone from the active queue: moved or removed by a person")
         self._released(message)
 
     def _once_more(self, message: ActiveMessage, trouble: str, work: Callable[[], None]) -> None:
@@ -183,14 +188,26 @@ class Outcome:
         return self._clock.arrival(message.envelope.arrival_time)
 
     def _mark(self, message: ActiveMessage, offsets: Collection[int]) -> None:
+        """Also in a file that postsuper has put aside: what is delivered is not to be delivered again one day."""
         if not offsets:
             return
-        fd = os.open(self._spool.path("active", message.queue_id), os.O_WRONLY | os.O_CLOEXEC)
+        fd = self._open(message)
+        if fd is None:
+            return  # deleted by a person, or on its way through pickup
         try:
             for offset in offsets:
                 mark_done(fd, offset)
         finally:
             os.close(fd)
+
+    def _open(self, message: ActiveMessage) -> int | None:
+        """The queue file for writing, None when it is gone. Raises OSError."""
+        for queue in ("active", *_ASIDE):
+            try:
+                return os.open(self._spool.path(queue, message.queue_id), os.O_WRONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+        return None
 
     def _entry(self, recipient: Recipient, status: RecipientStatus, action: str) -> LogEntry:
         return LogEntry(recipient=recipient, status=status, action=action, time=time.time())  # type: ignore[arg-type]
@@ -265,6 +282,10 @@ class Outcome:
             self.remove(message)
             return
         await self._log_deferred(message)
+        if self._spool.find(message.queue_id, ("active", *_ASIDE)) in _ASIDE:
+            # What is to be reported is so when the message comes back: its logs stay with it.
+            self._put_aside(message)
+            return
         if message.bounced:
             if message.given_up:
                 verb = "force-expired" if message.forced_expire else "expired"
@@ -295,7 +316,9 @@ class Outcome:
             await self._append("defer", message, entries)
 
     def _set_warned(self, message: ActiveMessage) -> None:
-        fd = os.open(self._spool.path("active", message.queue_id), os.O_WRONLY | os.O_CLOEXEC)
+        fd = self._open(message)
+        if fd is None:
+            return
         try:
             set_flag(fd, WARNED)
         finally:
@@ -322,11 +345,16 @@ class Outcome:
             os.utime(path, (when, when))
             self._spool.move(message.queue_id, "active", "deferred")
         except FileNotFoundError:
-            log.info(f"{message.queue_id}: is no longer in the active queue: moved or removed by a person")
+            self._put_aside(message)
+            return
         except OSError as error:
             trouble = f"cannot be moved to deferred: {error.strerror}"
             self._once_more(message, trouble, partial(self._defer, message, when))
             return
+        self._released(message)
+
+    def _put_aside(self, message: ActiveMessage) -> None:
+        log.info(f"{message.queue_id}: is no longer in the active queue: moved or removed by a person")
         self._released(message)
 
     # -- log lines ---------------------------------------------------------------------------------------------------

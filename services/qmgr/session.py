@@ -443,7 +443,7 @@ class QueueManager(request.Service):
                 # Delivered, and nobody to tell: the file goes. The common end of a message.
                 self._queue.recipients -= 1
                 message.outstanding -= 1
-                self._outcome.remove(message)
+                self._outcome.remove(message, queued.offset)
                 return
         message.results += results
         if results and not message.settling:

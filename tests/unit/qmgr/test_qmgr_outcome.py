@@ -52,7 +52,7 @@ class Home:
     def __post_init__(self) -> None:
         (self.root / "main.cf").write_text(self.main)
         self.config = load(str(self.root))
-        for queue in ("active", "deferred", "bounce", "defer", "trace"):
+        for queue in ("active", "deferred", "hold", "bounce", "defer", "trace"):
             (self.root / queue).mkdir()
         self.spool = Spool(str(self.root))
         self.queue_id = new_queue_id()
@@ -153,6 +153,38 @@ def test_a_report_that_cannot_be_queued_keeps_the_message(tmp_path: Path) -> Non
     home.finish()
     deferred = Path(home.spool.path("deferred", home.queue_id))
     assert deferred.exists()
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_what_was_delivered_while_a_person_put_the_message_on_hold_is_not_delivered_again(
+    tmp_path: Path, released: bool
+) -> None:
+    home = Home(tmp_path)
+    home.spool.move(home.queue_id, "active", "hold")
+    if released:
+        home.spool.move(home.queue_id, "hold", "deferred")
+    home.path = Path(home.spool.path("deferred" if released else "hold", home.queue_id))
+    home.record("sent", "bounced", "deferred")
+    assert home.marks() == "DDR"
+    reports = [one for one in home.finish() if isinstance(one, Send)]
+    assert reports == [], "the report is due when the message comes back, and can return it then"
+    assert home.path.exists()
+
+
+def test_the_only_recipient_of_a_message_on_hold_is_marked(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.spool.move(home.queue_id, "active", "hold")
+    home.path = Path(home.spool.path("hold", home.queue_id))
+    home.outcome.remove(home.message, home.offsets[1])
+    assert home.marks() == "RDR" and home.released == [home.message]
+
+
+def test_a_message_that_a_person_deleted_while_it_was_delivered_comes_to_its_end(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.path.unlink()
+    home.record("sent", "bounced", "deferred")
+    home.finish()
+    assert os.listdir(tmp_path / "active") == os.listdir(tmp_path / "hold") == []
 
 
 def test_a_trial_is_told_and_never_delivered_bounced_or_deferred(tmp_path: Path) -> None:
