@@ -133,10 +133,26 @@ class Intake:
     def flush_message(self, queue_id: str) -> bool:
         """False when there is none of this id in incoming or deferred."""
         for queue in ("deferred", "incoming"):
-            if os.path.exists(self._spool.path(queue, queue_id)):
+            path = self._spool.path(queue, queue_id)
+            if not os.path.exists(path):
+                continue
+            if self._queue.room:
                 self._take(queue_id, queue, flushed=True)
-                return True
+            else:
+                self._make_due(queue_id, queue, path)
+            return True
         return False
+
+    def _make_due(self, queue_id: str, queue: str, path: str) -> None:
+        """It is taken up by a scan when there is room: ETRN may ask for more than the active queue may hold."""
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._cannot(queue_id, queue, error)
+            return
+        self.scan(queue)
 
     def _start_deferred_scan(self) -> None:
         self._last_deferred_scan = time.monotonic()

@@ -238,6 +238,24 @@ def test_only_what_is_due_comes_from_deferred_and_everything_on_a_flush(tmp_path
     run(work())
 
 
+def test_a_flush_of_single_messages_does_not_go_beyond_the_active_queue(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+
+    async def work() -> None:
+        waiting = [home.put("deferred", age=-3600.0).queue_id for _ in range(5)]
+        assert all(home.intake.flush_message(queue_id) for queue_id in waiting)
+        await quiet()
+        assert home.ids() == waiting[:3]
+        # They come when there is room, as what is due does.
+        for queue_id in waiting[:3]:
+            home.leave(queue_id)
+        await quiet()
+        assert sorted(home.ids()) == waiting
+        assert not home.intake.flush_message(new_queue_id())
+
+    run(work())
+
+
 def test_logs_of_earlier_rounds_are_known(tmp_path: Path) -> None:
     home = Home(tmp_path)
 
