@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tubepost.common.system.atomic import write_all
+
 _RECORD = struct.Struct("=iI24s32s")  # pid, uid, program, service
 _COUNT = 4096
 SIZE = _RECORD.size * _COUNT
@@ -32,8 +34,10 @@ class Register:
         """``write``: made if it is not there; what is in it stays. Raises OSError."""
         fd = os.open(path, (os.O_RDWR | os.O_CREAT if write else os.O_RDONLY) | os.O_CLOEXEC, 0o644)
         try:
-            if write:
-                os.ftruncate(fd, SIZE)
+            if write and os.fstat(fd).st_size < SIZE:
+                # Blocks of the disk and no hole: for want of one the kernel ends who stores into it (SIGBUS).
+                os.ftruncate(fd, 0)
+                write_all(fd, bytes(SIZE))
             self._map = mmap.mmap(fd, SIZE, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
         except BaseException:
             os.close(fd)

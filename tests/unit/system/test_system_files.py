@@ -105,6 +105,24 @@ def register(tmp_path: Path) -> Iterator[Register]:
     made.close()
 
 
+def test_a_full_disk_is_met_when_the_register_is_made_and_never_later(register: Register, tmp_path: Path) -> None:
+    """A store into a hole of a mapped file, when the disk is full, is SIGBUS: no program could start any more."""
+    with open(tmp_path / "register", "rb") as file:
+        assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == SIZE
+
+
+def test_a_register_that_a_full_disk_cut_short_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "register"
+    path.write_bytes(b"\1" * (SIZE // 2))
+    made = Register(str(path), write=True)
+    assert made.pids() == []
+    made.add(7, "smtpd", "smtp")
+    made.close()
+    again = Register(str(path), write=True)
+    assert again.pids() == [7], "what is whole stays"
+    again.close()
+
+
 def test_children_are_found_by_pid(register: Register, tmp_path: Path) -> None:
     for pid, program, service in ((100, "smtpd", "127.0.0.1:2525"), (101, "cleanup", "cleanup")):
         register.add(pid, program, service)
