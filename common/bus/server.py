@@ -65,6 +65,7 @@ class Request(Generic[AnyMessage]):
     """One question, and what a handler needs to answer it."""
 
     __slots__ = (
+        "_begun",
         "_chunks",
         "_credit",
         "_held",
@@ -82,6 +83,7 @@ class Request(Generic[AnyMessage]):
         self._server = server
         self._peer = peer
         self._task: asyncio.Task[None] | None = None
+        self._begun = False
         self._chunks: asyncio.Queue[bytes | None] | None = None
         self._credit = frames.WINDOW
         self._held = sum(map(len, payload))
@@ -98,7 +100,7 @@ class Request(Generic[AnyMessage]):
         return self._chunks is not None
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The content, a chunk at a time. Raises Unavailable when the caller dies or gives up."""
+        """The content, a chunk at a time. The handler is cancelled when the caller dies or gives up."""
         if self._chunks is None:
             for part in self.payload:
                 yield part
@@ -126,7 +128,8 @@ class Request(Generic[AnyMessage]):
         self._peer.held += size
 
     def _add_credit(self, count: int) -> None:
-        self._credit += count
+        # What a caller leaves unread is never more than a window, whatever it says.
+        self._credit = min(self._credit + count, frames.WINDOW)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -410,6 +413,7 @@ class Server:
             self.send(peer, frames.REPLY, tag, frames.encode(reply))
 
     async def _answer(self, peer: _Peer, kind: bytes, tag: bytes, request: "Request[Any]", handler: Handler) -> None:
+        request._begun = True
         try:
             reply = await handler(request)  # type: ignore[misc]
             if kind != frames.TELL:
@@ -420,12 +424,16 @@ class Server:
         except Exception as error:
             self._crashed(peer, kind, tag, request, error)
         finally:
-            if peer.requests.get(tag) is request:
-                del peer.requests[tag]
-            peer.running -= 1
-            request._hold(-request._held)
-            self.running -= 1
-            self.on_change()
+            self._over(request)
+
+    def _over(self, request: "Request[Any]") -> None:
+        peer = request._peer
+        if peer.requests.get(request.tag) is request:
+            del peer.requests[request.tag]
+        peer.running -= 1
+        request._hold(-request._held)
+        self.running -= 1
+        self.on_change()
 
     def _crashed(self, peer: _Peer, kind: bytes, tag: bytes, request: "Request[Any]", error: Exception) -> None:
         what = type(request.message).__name__
@@ -460,6 +468,9 @@ class Server:
     def _abandon(self, request: "Request[Any]") -> None:
         if request._task is not None:
             request._task.cancel()
+            if not request._begun:
+                # Nothing of it will ever run.
+                self._over(request)
 
     def send(self, peer: _Peer, kind: bytes, tag: bytes, part: bytes) -> None:
         """At the end of this turn of the loop: the answers of one turn wake ZeroMQ's thread, and the caller, once.

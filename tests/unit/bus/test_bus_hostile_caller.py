@@ -271,3 +271,44 @@ def test_one_process_has_so_many_lines(tmp_path: Path, monkeypatch: pytest.Monke
 
     lines = run(work, _echo, tmp_path, monkeypatch)
     assert len(lines) == 1 and "more than 5 connections" in lines[0]
+
+
+@pytest.mark.parametrize("kind", [frames.CALL, frames.UPLOAD, frames.LISTING])
+def test_a_request_that_is_given_up_before_it_began_is_over(
+    kind: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding = Holding()
+
+    async def work(hostile: Hostile) -> None:
+        # One turn of the server's loop takes both: its task is cancelled before its first step.
+        hostile.say(kind, 1, QUESTION, b"x" * 100)
+        hostile.say(frames.CANCEL, 1, b"")
+        hostile.say(frames.CALL, 2, b"unknown")
+        assert (await hostile.hear())[:9] == frames.head(frames.FAILED, 2)
+        await until(lambda: hostile.server.running == 0)
+        assert [(peer.running, peer.held, peer.requests) for peer in hostile.server._peers.values()] == [(0, 0, {})]
+
+    run(work, holding.handler(), tmp_path, monkeypatch)
+
+
+def test_credit_without_end_is_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    emitted = 0
+
+    async def flood(request: Request[rewrite.Rewrite]) -> Message:
+        nonlocal emitted
+        for _ in range(1000):
+            await request.emit(rewrite.Rewritten(address="x@y"))
+            emitted += 1
+        return rewrite.Rewritten(address="x@y")
+
+    async def work(hostile: Hostile) -> None:
+        hostile.say(frames.LISTING, 1, QUESTION)
+        hostile.say(frames.CREDIT, 1, b"9999")
+        hostile.say(frames.CREDIT, 1, b"9999")
+        assert (await hostile.hear())[:1] == frames.ITEM
+        await until(lambda: emitted >= frames.WINDOW)
+        await asyncio.sleep(0.05)
+        # What was taken by the time that credit came may have been sent as well.
+        assert emitted <= 4 * frames.WINDOW
+
+    run(work, flood, tmp_path, monkeypatch)
