@@ -294,9 +294,10 @@ class Outcome:
             message.bounced = False
         if message.tracing:
             await self._send("verbose", message)
+        if os.path.exists(self._spool.path("trace", message.queue_id)):
+            # Also while others wait (Postfix: atrace_flush): it may be days until their end.
+            await self._send("success", message)
         if not message.deferred:
-            if os.path.exists(self._spool.path("trace", message.queue_id)):
-                await self._send("success", message)
             self.remove(message)
             return
         arrival = self._arrival(message)

@@ -126,6 +126,13 @@ def test_a_success_report_that_cannot_be_written_does_not_have_mail_delivered_tw
     assert home.marks() == "DDD" and home.message.deferred == 0
 
 
+def test_who_wants_to_know_of_success_need_not_wait_for_those_that_are_deferred(tmp_path: Path) -> None:
+    home = Home(tmp_path, notify=("SUCCESS",))
+    Path(home.spool.path("trace", home.queue_id)).touch()
+    home.record("sent", "deferred")
+    assert [one.kind for one in home.finish() if isinstance(one, Send)] == ["success"]
+
+
 def test_duplicates_are_marked_and_told_to_nobody(tmp_path: Path) -> None:
     home = Home(tmp_path, notify=("SUCCESS",))
     home.record("sent", silent=True)
