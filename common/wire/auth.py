@@ -5,9 +5,11 @@ auth program holds its state under the caller's number until it succeeds, fails,
 ``auth_exchange_timeout``.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from tubepost.common.wire.base import Done, Message, Refused
+from pydantic import Field
+
+from tubepost.common.wire.base import Done, Kept, Message, Refused
 
 PROTOCOL = "auth/1"
 
@@ -45,18 +47,18 @@ class Begin(Message):
     exchange: int
     """The caller's own number for it."""
     scope: Scope
-    service: str
+    service: Kept
     """The caller's name in master.cf, for the log."""
     mechanism: str
     initial: bytes | None = None
     """The initial response; empty is one of no bytes (``=``), None is none."""
-    client: str
-    client_name: str = ""
-    local: str = ""
+    client: Kept
+    client_name: Kept = ""
+    local: Kept = ""
     tls: bool
     certificate_name: str = ""
     """The name in the client's verified certificate."""
-    binding: bytes = b""
+    binding: Annotated[bytes, Field(max_length=512)] = b""
     """RFC 5929 4: the tls-server-end-point data, empty where there is none."""
 
 

@@ -5,7 +5,14 @@ runs. Models are frozen, refuse unknown fields, and are validated by the receive
 validated as strangers are.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kept = Annotated[str, Field(max_length=4096)]
+"""Text that the callee keeps, or keeps something by: no longer than a path may be (PATH_MAX), whoever asks. A caller
+that was broken into cannot fill the memory of those whom it asks with what they are to remember.
+"""
 
 
 class Message(BaseModel):

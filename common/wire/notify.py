@@ -4,7 +4,7 @@ Publishers tell the notify program, which tells the indexer in the same words; s
 open. A lost hint costs a delay, never mail.
 """
 
-from tubepost.common.wire.base import Done, Message
+from tubepost.common.wire.base import Done, Kept, Message
 
 PROTOCOL = "notify/1"
 
@@ -12,8 +12,8 @@ PROTOCOL = "notify/1"
 class Changed(Message):
     """One-way, from whoever changed something: the store at ``mailbox`` (absolute Maildir) has news in ``folder``."""
 
-    mailbox: str
-    folder: str = "INBOX"
+    mailbox: Kept
+    folder: Kept = "INBOX"
 
 
 class Subscribe(Message):

@@ -11,6 +11,8 @@ _TABLE_LIMIT = 50_000
 _DIGESTS = 8
 # Tries under way for one address, or one account, at one time.
 _HELD = 10
+# Of a name so much tells accounts apart: who tries longer ones, which are none, fills no memory with them.
+_NAME = 256
 # 2 ** 20 times the delay is more than any longest delay.
 _MOST_DOUBLINGS = 20
 
@@ -94,7 +96,7 @@ class Penalties:
             keys.append(f"address {_network(client)}")
         # Who logged in from here before is not to be kept out by what others try elsewhere.
         if account and (client, account) not in self._friends:
-            keys.append(f"account {account}")
+            keys.append(f"account {account[:_NAME]}")
         return keys
 
     def hold(self, client: str, account: str, now: float) -> "Hold | None":

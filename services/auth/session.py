@@ -24,6 +24,7 @@ from tubepost.services.auth.backends import registry
 from tubepost.services.auth.backends.base import Unavailable
 from tubepost.services.auth.chain import Chain
 from tubepost.services.auth.exchange import Court, Exchange, Reply, failure
+from tubepost.services.auth.exchanges import Exchanges, Key
 from tubepost.services.auth.hashing import Hasher
 from tubepost.services.auth.protocol import Abilities, Line, Penalties, offered, refused
 from tubepost.services.auth.users import Users
@@ -54,7 +55,7 @@ class Auth(request.Service):
         self._tokens = oauth.Tokens(config, self._chain.name_of) if oauth.is_configured(config) else None
         self._delimiter = config.recipient_delimiter
         self._plaintext = not config.disable_plaintext_auth
-        self._exchanges: dict[tuple[int, int], Exchange] = {}
+        self._exchanges: Exchanges[Exchange] = Exchanges(config.auth_exchange_limit)
         self._court = Court(
             chain=self._chain,
             users=Users(config, self._tables),
@@ -113,10 +114,13 @@ class Auth(request.Service):
             return failure("mechanism")
         if cause := refused(name, line, self._abilities, plaintext=self._plaintext):
             return failure("plaintext" if cause == "plaintext" else "mechanism")
-        if key in self._exchanges:
+        if self._exchanges.get(key) is not None:
             return failure("protocol")
-        if len(self._exchanges) >= self.config.auth_exchange_limit:
-            log.warning(f"{len(self._exchanges)} authentications under way (auth_exchange_limit): no more are begun")
+        if not self._exchanges.has_room(asked.caller.pid):
+            log.warning(
+                f"{len(self._exchanges)} authentications under way (auth_exchange_limit): "
+                f"no more are begun by process {asked.caller.pid}"
+            )
             return failure("temporary")
         nonce = secrets.token_urlsafe(_NONCE)
         plus = f"{name.removesuffix('-PLUS')}-PLUS"
@@ -133,7 +137,8 @@ class Auth(request.Service):
                 challenge=f"<{nonce}.{int(time.time())}@{self.config.myhostname}>".encode(),
             ),
         )
-        exchange = self._exchanges[key] = Exchange(self._court, begin.model_copy(update={"mechanism": name}), machine)
+        exchange = Exchange(self._court, begin.model_copy(update={"mechanism": name}), machine)
+        self._exchanges.add(key, exchange)
         return await self._drive(key, exchange, exchange.start())
 
     async def _continue(self, asked: Request[Continue]) -> Reply:
@@ -143,19 +148,19 @@ class Auth(request.Service):
             return failure("protocol")
         if asked.message.data is None:
             # RFC 4422 3.5: the client gave up.
-            del self._exchanges[key]
+            self._exchanges.remove(key)
             return failure("protocol")
         return await self._drive(key, exchange, exchange.respond(asked.message.data))
 
-    async def _drive(self, key: tuple[int, int], exchange: Exchange, work: Awaitable[Reply]) -> Reply:
+    async def _drive(self, key: Key, exchange: Exchange, work: Awaitable[Reply]) -> Reply:
         try:
             reply = await work
         except BaseException:
-            self._exchanges.pop(key, None)
+            self._exchanges.remove(key)
             raise
         if not isinstance(reply, Challenge):
             if self._exchanges.get(key) is exchange:
-                del self._exchanges[key]
+                self._exchanges.remove(key)
             if not self._retired and any(backend.worn for backend in self._chain.backends):
                 self._retired = True
                 log.warning("a backend hangs: a new process takes over")
@@ -163,11 +168,10 @@ class Auth(request.Service):
         return reply
 
     def _forget(self, asked: Request[Forget]) -> None:
-        self._exchanges.pop((asked.caller.pid, asked.message.exchange), None)
+        self._exchanges.remove((asked.caller.pid, asked.message.exchange))
 
     def caller_gone(self, caller: Caller) -> None:
-        for key in [key for key in self._exchanges if key[0] == caller.pid]:
-            del self._exchanges[key]
+        self._exchanges.gone(caller.pid)
 
     # -- users -------------------------------------------------------------------------------------------------------
 
@@ -191,9 +195,7 @@ class Auth(request.Service):
             await asyncio.sleep(_TEND_INTERVAL)
             now = time.monotonic()
             self._court.penalties.forget(now)
-            limit = now - self.config.auth_exchange_timeout
-            for key in [key for key, e in self._exchanges.items() if e.begun < limit and not e.busy]:
-                del self._exchanges[key]
+            self._exchanges.forget(now - self.config.auth_exchange_timeout)
             for backend in self._chain.backends:
                 await backend.tend()
 

@@ -28,6 +28,8 @@ from tubepost.services.verify.protocol import (
 )
 from tubepost.services.verify.store import open_store
 
+# Longer ones, which smtpd would have to be broken into to ask for, are not kept.
+_ADDRESS_LIMIT = 4096
 _TOO_MANY = "Too many address verification requests"
 
 
@@ -75,6 +77,8 @@ class Verify(request.Service):
 
     async def _query(self, request: Request[Query]) -> Verdict:
         address = request.message.address
+        if len(address) > _ADDRESS_LIMIT:
+            return Verdict(status="bounce", reason="The address is too long")
         now = time.time()
         found = await self._store.get(address)
         current, due = judge(found, now, self._ages)

@@ -65,7 +65,9 @@ class Auth(Settings):
         postfix=False,
     )
     auth_exchange_timeout = Time("150s", "Longest time that one authentication may take.", low=1, postfix=False)
-    auth_exchange_limit = Integer("4096", "Authentications under way at one time.", low=1, postfix=False)
+    auth_exchange_limit = Integer(
+        "4096", "Authentications under way at one time; one process may have half of them.", low=1, postfix=False
+    )
     auth_default_mailbox = Text(
         "%d/%n/",
         "Mailbox of a user whose backend knows none, below virtual_mailbox_base; %u user, %n local part, %d domain.",

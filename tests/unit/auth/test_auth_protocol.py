@@ -113,3 +113,9 @@ def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         _fail(table, f"10.0.{n // 250}.{n % 250}", f"u{n}", "x", n / 1000)
         table.succeeded(f"10.0.0.{n}", f"u{n}", n)
     assert len(table) <= 101
+
+
+def test_endless_names_take_no_endless_memory() -> None:
+    table = Penalties(2, 60, 600)
+    assert [_fail(table, "127.0.0.1", "a" * 60_000 + str(n), str(n), n) for n in range(3)] == [2, 4, 8]
+    assert len(table) == 1

@@ -5,12 +5,14 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubepost.common.wire.verify import is_probe_sender, probe_sender
+from tubepost.common.wire.verify import Query, is_probe_sender, probe_sender
 from tubepost.common.tables import TableEnvironment
 
 from tubepost.services.verify.protocol import (
@@ -23,6 +25,7 @@ from tubepost.services.verify.protocol import (
     encode,
     judge,
 )
+from tubepost.services.verify.session import Verify
 from tubepost.services.verify.store import File, Memory, Store, open_store
 
 AGES = Ages(1_000_000, 100_000, 200_000, 10_000, True)
@@ -197,3 +200,10 @@ def test_a_file_on_a_disk_that_is_ill_stays_and_is_used_again(tmp_path: Path, mo
         store.close()
 
     asyncio.run(use())
+
+
+def test_an_endless_address_is_not_kept() -> None:
+    # Nothing but the question is there: whatever looked into a cache, or sent a probe, would fail.
+    asked = SimpleNamespace(message=Query(address="a" * 5000 + "@example.test"))
+    told = asyncio.run(Verify._query(cast(Any, None), cast(Any, asked)))
+    assert told.status == "bounce"
