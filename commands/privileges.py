@@ -2,7 +2,7 @@
 
 Read from /proc: ids, groups, capabilities, no_new_privs, seccomp, network namespace, limits. Which Landlock rules a
 process has the kernel tells nobody: a program that cannot set them ends before it serves (``skeleton/privileges.py``),
-and ``tests/attack`` tries them from inside.
+and ``tests/attack/inside`` tries them from inside.
 """
 
 import json

@@ -19,8 +19,8 @@ import pytest
 from tubepost.common.wire.programs import CALLS, PROGRAMS, Program
 from tubepost.common.system import landlock, seccomp
 
-from tests.attack.attempts import ATTEMPTS
-from tests.attack.hostile import PROGRAM_NAMES, QUEUES, ROOT, Hostile
+from tests.attack.inside.attempts import ATTEMPTS
+from tests.attack.inside.hostile import PROGRAM_NAMES, QUEUES, ROOT, Hostile
 from tests.fakes.instance import PATIENCE
 
 pytestmark = [

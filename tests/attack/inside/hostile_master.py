@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tubepost.common.wire.master import Birth
 from tubepost.common.config import Config
 from tubepost.common.skeleton import life, privileges
 
-from tests.attack import asking, attempts
+from tests.attack.inside import asking, attempts
 
 importlib.import_module("tubepost.master.main")
 PLACE = os.environ["TUBEPOST_ATTACK"]
