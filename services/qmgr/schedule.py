@@ -23,6 +23,8 @@ from tubepost.common.wire.qmgr import QueuedRecipient
 _NEVER = float("inf")
 # A job's own place among those that have overtaken it: they come first.
 _LAST = 1 << 60
+# Twenty twentieths are one.
+_ROUNDING = 1e-6
 # How many jobs behind a big one are looked at for one that may overtake it.
 _LOOK_AHEAD = 100
 
@@ -140,18 +142,23 @@ class Destination:
         """Positive feedback: hysteresis as Postfix's qmgr_queue_unthrottle. To be called after ``finished``."""
         limits = self.transport.limits
         self.fail_cohorts = 0.0
-        self.failure = 0.0
-        self.dead_until = 0.0
-        self.why = None
-        # The window grows no further than what is in use, the delivery that is over included: unused width would say
-        # nothing about the peer.
-        if self.window < self.busy + 1 + limits.initial_concurrency and (
+        # What is in use, the delivery that is over included.
+        busy = self.busy + 1
+        if self.dead_until:
+            # It was given up while this delivery was under way: how many it bears nobody knows.
+            self.dead_until = 0.0
+            self.why = None
+            self.window = float(busy)
+            self.success = self.failure = 0.0
+        # The window grows no further than what is in use: unused width would say nothing about the peer.
+        elif self.window < busy + limits.initial_concurrency and (
             limits.concurrency == 0 or self.window < limits.concurrency
         ):
             self.success += limits.positive.of(self.window)
-            while self.success >= 1.0:
+            while self.success >= 1.0 - _ROUNDING:
                 self.success -= 1.0
                 self.window += 1.0
+                self.failure = 0.0
             if limits.concurrency and self.window > limits.concurrency:
                 self.window = float(limits.concurrency)
         self.transport.offer(self)
@@ -164,18 +171,18 @@ class Destination:
         self.transport.wake(now)
         if limits.failed_cohorts > 0:
             self.fail_cohorts += 1.0 / max(self.window, 1.0)
-        self.success = 0.0
+        # SCHEDULER_README: either cycle begins anew only when the window changes.
         self.failure -= limits.negative.of(self.window)
-        while self.failure < 0:
+        while self.failure < -_ROUNDING:
             self.failure += 1.0
             self.window -= 1.0
+            self.success = 0.0
         self.window = max(self.window, 1.0)
-        # Rounding: twenty twentieths are one.
-        if 0 < limits.failed_cohorts <= self.fail_cohorts + 1e-6:
+        if 0 < limits.failed_cohorts <= self.fail_cohorts + _ROUNDING:
             self.dead_until = now + limits.dead_time
             self.why = why
             self.window = limits.first_window
-            self.fail_cohorts = self.failure = 0.0
+            self.fail_cohorts = self.success = self.failure = 0.0
             # It may have been forgotten as idle when its last delivery was over: that it is dead must be known.
             self.transport.destinations.setdefault(self.name, self)
             self.transport.remember(self, self.dead_until)
@@ -332,6 +339,7 @@ class Transport:
         destination.waiting -= 1
         destination.busy += 1
         destination.why = None
+        destination.dead_until = 0.0
         self.busy += 1
         if self.limits.destination_rate_delay:
             # Until the delivery is over; then the pause runs from its end.

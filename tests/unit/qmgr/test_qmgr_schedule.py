@@ -203,6 +203,44 @@ def test_failures_narrow_the_window_to_one_and_no_further() -> None:
     assert destination.window == 1
 
 
+def test_success_and_failure_in_turn_do_not_begin_each_others_cycle_anew() -> None:
+    # SCHEDULER_README: only a change of the window does. Four quarters of each: one step down and one up.
+    quarter = Feedback(0.25)
+    limits = Limits(initial_concurrency=20, concurrency=0, positive=quarter, negative=quarter, failed_cohorts=0)
+    destination = Transport("smtp", limits).destination("a", "")
+    windows = []
+    for _ in range(4):
+        destination.failed(0.0, WHY)
+        windows.append(destination.window)
+        destination.succeeded()
+        windows.append(destination.window)
+    assert windows == [19.0] * 7 + [20.0]
+
+
+@pytest.mark.parametrize("part", [3, 10, 49])
+def test_so_many_parts_are_a_whole(part: int) -> None:
+    limits = Limits(initial_concurrency=20, concurrency=0, positive=Feedback(1 / part), failed_cohorts=0)
+    destination = Transport("smtp", limits).destination("a", "")
+    for _ in range(part - 1):
+        destination.succeeded()
+    assert destination.window == 20.0
+    destination.succeeded()
+    assert destination.window == 21.0
+
+
+def test_what_succeeds_after_the_destination_was_given_up_keeps_what_is_under_way() -> None:
+    world = World(Limits(initial_concurrency=4))
+    for number in range(4):
+        world.give(Mail(str(number)), addresses(1, "a"))
+    world.pump()
+    destination = world.transport.destinations["a"]
+    destination.busy = 9
+    while not destination.failed(world.now, WHY):
+        pass
+    destination.succeeded()
+    assert destination.window == 10.0 and not destination.dead_until and destination.why is None
+
+
 def test_a_dead_destination_is_left_alone_and_comes_back() -> None:
     world = World(Limits(initial_concurrency=5, dead_time=300.0), down=frozenset("a"))
     for number in range(30):
