@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from tubepost.common.system.atomic import write_all
@@ -151,7 +151,9 @@ def _append(
                     os.close(fd)
             finally:
                 if locked:
-                    os.unlink(f"{path}.lock")
+                    # Another program may have taken it for stale: that undoes no delivery.
+                    with suppress(OSError):
+                        os.unlink(f"{path}.lock")
     except CannotBecome as error:
         raise DeliveryError("4.3.0", f"cannot act as the owner of {path}: {error}") from error
     except OSError as error:
@@ -160,7 +162,8 @@ def _append(
 
 def code_for(error: OSError, otherwise: str) -> str:
     """RFC 3463: what an error of the file system means for the sender."""
-    if error.errno in (errno.EAGAIN, errno.ESTALE, errno.EIO):
+    # ENXIO: a FIFO whose reader is not there now.
+    if error.errno in (errno.EAGAIN, errno.ESTALE, errno.EIO, errno.ENXIO):
         return "4.2.0"
     if error.errno == errno.ENOSPC:
         return "4.3.0"
@@ -206,7 +209,11 @@ def _open(path: str, given_to: tuple[int, int] | None) -> int:
     try:
         return os.open(path, flags)
     except FileNotFoundError:
-        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            # Another program was first.
+            return os.open(path, flags)
         if given_to is not None:
             os.fchown(fd, *given_to)
         return fd
@@ -242,7 +249,9 @@ def _write_special(fd: int, path: str, data: bytes) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            if not select.select((), (fd,), (), _PATIENCE)[1]:
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            if not poll.poll(_PATIENCE * 1000):
                 raise DeliveryError("4.2.0", f"{path} takes no more: nobody reads from it") from None
 
 

@@ -168,3 +168,48 @@ def test_from_line_is_asctime() -> None:
     assert line.endswith("\n")
     assert time.strptime(line[10:-1], "%a %b %d %H:%M:%S %Y").tm_year in (1969, 1970)
     assert from_line("", 0).startswith("From MAILER-DAEMON  ")
+
+
+class _Meddled(Content):
+    """While the message is written another program does something."""
+
+    def pread(self, size: int, position: int) -> bytes:
+        _meddle()
+        return Content.pread(self, size, position)
+
+
+def _meddle() -> None:
+    """Replaced by the tests."""
+
+
+def test_a_lock_file_that_another_took_away_does_not_undo_the_delivery(
+    tmp_path: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A program that thought it stale: the message is in the mailbox all the same, and must not bounce.
+    monkeypatch.setattr(f"{__name__}._meddle", lambda: (tmp_path / "box.lock").unlink(missing_ok=True))
+    meddled = _Meddled(content.fd, content.offset, content.length, content.head)
+    assert _deliver(tmp_path / "box", meddled) == 0
+    assert (tmp_path / "box").read_text() == ONE
+
+
+def test_a_file_that_another_program_makes_first_is_taken(
+    tmp_path: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = tmp_path / "box"
+    real = os.open
+
+    def late(path: str, flags: int, mode: int = 0o777) -> int:
+        if path == str(box) and flags & os.O_EXCL and not box.exists():
+            box.write_bytes(b"From b  date\n\n")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", late)
+    _deliver(box, content, locking=Locking(styles=("fcntl",), attempts=1))
+    assert box.read_text() == f"From b  date\n\n{ONE}"
+
+
+def test_a_fifo_that_nobody_reads_is_tried_again(tmp_path: Path, content: Content) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(DeliveryError) as caught:
+        _deliver(tmp_path / "fifo", content, Rules(special=True, otherwise="5.2.0"))
+    assert caught.value.dsn == "4.2.0"
