@@ -85,8 +85,8 @@ class Tokens:
             login = found
             if len(self._known) >= _CACHE_LIMIT:
                 self._known.clear()
-            until = min(now + _CACHE_TIME, float(claims.get("exp") or now + _CACHE_TIME))
-            self._known[digest] = until, login
+            # _judge has seen that it is a number, or not there.
+            self._known[digest] = min(now + _CACHE_TIME, claims.get("exp") or now + _CACHE_TIME), login
         # RFC 7628 3.1: who the client says it is must be whom the token is of.
         if hint and self._name_of(hint) != self._name_of(login):
             log.info(f"the token is of {login}, not of {hint}")
@@ -154,7 +154,8 @@ class Tokens:
             except OSError as error:
                 raise Unavailable(f"{self._jwks}: {error.strerror}") from error
         keys: dict[str, Any] = {}
-        for item in _object(data, self._jwks).get("keys", []):
+        told = _object(data, self._jwks).get("keys")
+        for item in told if isinstance(told, list) else ():
             try:
                 # RFC 7517 4.2: a key for encryption signs nothing.
                 if item.get("use", "sig") == "sig" and item.get("kty") != "oct":
@@ -167,18 +168,19 @@ class Tokens:
         """The login, or None where the token is not meant for us."""
         now = self._clock()
         expires, begins = claims.get("exp"), claims.get("nbf")
-        if isinstance(expires, int | float) and expires + _LEEWAY < now:
+        if expires is not None and not isinstance(expires, int | float):
+            # RFC 7519 4.1.4, RFC 7662 2.2: a number.
+            return self._refuse("its time of expiry is not a number")
+        if expires is not None and expires + _LEEWAY < now:
             return self._refuse("it has expired")
         if isinstance(begins, int | float) and begins - _LEEWAY > now:
             return self._refuse("it is not valid yet")
         if self._issuers and claims.get("iss") not in self._issuers:
             return self._refuse(f"its issuer is {str(claims.get('iss'))[:100]}")
-        audience = claims.get("aud") or claims.get("client_id") or []
-        if self._audience and not set(self._audience) & set([audience] if isinstance(audience, str) else audience):
+        if self._audience and not set(self._audience) & _words(claims.get("aud") or claims.get("client_id")):
             return self._refuse("it is for another audience")
-        scope = claims.get("scope") or claims.get("scp") or ""
-        granted = set(scope.split() if isinstance(scope, str) else scope)
-        if not set(self._scopes) <= granted:
+        scope = claims.get("scope") or claims.get("scp")
+        if not set(self._scopes) <= _words(scope.split() if isinstance(scope, str) else scope):
             return self._refuse("it does not have the scope")
         login = claims.get(self._claim)
         if not isinstance(login, str) or not login:
@@ -188,6 +190,12 @@ class Tokens:
     @staticmethod
     def _refuse(reason: str) -> None:
         log.info(f"a token is refused: {reason}")
+
+
+def _words(claim: Any) -> set[str]:
+    """Of a claim that is a text, or a list of texts (RFC 7519 4.1.3); of anything else none."""
+    found = claim if isinstance(claim, list) else [claim]
+    return {word for word in found if isinstance(word, str)}
 
 
 def _local(url: str) -> bool:

@@ -47,10 +47,14 @@ def check(stored: str, password: str) -> bool:
 
 def clear_text(stored: str) -> str | None:
     """The password itself, where it is stored in clear."""
+    # None too where it is damaged: no password is right then.
     match = _SCHEME.match(stored)
     if match is None or match[1].upper() not in ("PLAIN", "CLEARTEXT", "CLEAR"):
         return None
-    return _plain(stored[match.end() :], (match[2] or "").upper()).decode("utf-8", "replace")
+    try:
+        return _plain(stored[match.end() :], (match[2] or "").upper()).decode("utf-8", "replace")
+    except ValueError:
+        return None
 
 
 def scram_text(stored: str, scheme: str) -> str | None:

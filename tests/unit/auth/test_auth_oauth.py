@@ -72,6 +72,10 @@ def test_a_signed_token_is_its_users(tokens: Tokens) -> None:
         {"iss": "https://evil.test"},
         {"aud": "web"},
         {"aud": None},
+        {"aud": 7},
+        {"aud": [{"mail": 1}, ["mail"]]},
+        {"scope": 7},
+        {"scope": [["mail"]]},
         {"scope": "openid"},
         {"exp": 1},
         {"nbf": time.time() + 5000},
@@ -147,6 +151,7 @@ ACTIVE = json.dumps({"active": True, "email": "alice@example.test"}).encode()
         (_answer(b'{"active": false}'), None),
         (_answer(b'{"active": "true", "email": "alice@example.test"}'), None),
         (_answer(b"{}"), None),
+        (_answer(b'{"active": true, "email": "alice@example.test", "exp": "soon"}'), None),
     ],
 )
 def test_the_authorization_server_is_asked(tmp_path: Path, answer: bytes, login: str | None) -> None:

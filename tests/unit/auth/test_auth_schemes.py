@@ -112,3 +112,5 @@ def test_only_clear_ones_are_given_away() -> None:
     assert schemes.clear_text("{CLEARTEXT.HEX}6162") == "ab"
     assert schemes.clear_text("{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=") is None
     assert schemes.clear_text("$6$x$y") is None
+    assert schemes.clear_text("{PLAIN.B64}a") is None
+    assert schemes.clear_text("{PLAIN.HEX}abc") is None
