@@ -4,11 +4,13 @@ Rates are counted in fixed windows of one time unit that start with a client's f
 at most twice the rate passes across the edge of two windows.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 CLIENT_LIMIT = 100_000
+# How many that have connections open are passed over in search of one that can make room.
+_LOOKS = 16
 Key = tuple[str, str]
 
 
@@ -31,26 +33,36 @@ class Counters:
 
     def __init__(self, unit: float) -> None:
         self._unit = unit
-        self._clients: dict[Key, _Client] = {}
+        self._clients: OrderedDict[Key, _Client] = OrderedDict()
+        """About in the order in which their windows began."""
         self._held: dict[int, Counter[Key]] = {}
         self.peaks: dict[str, Peak] = {}
         self.largest = 0
 
-    def _client(self, key: Key, now: float) -> _Client:
-        client = self._clients.get(key)
+    def _client(self, key: Key, now: float) -> _Client | None:
+        """None: there are too many, and this one is not counted."""
+        clients = self._clients
+        client = clients.get(key)
         if client is None:
-            if len(self._clients) >= CLIENT_LIMIT:
-                self.forget(now)
-            if len(self._clients) >= CLIENT_LIMIT:
-                # Still full of clients within their window: the oldest that has nothing open makes room.
-                victim = next((k for k, c in self._clients.items() if c.open == 0), next(iter(self._clients)))
-                del self._clients[victim]
-            client = self._clients[key] = _Client(now)
-            self.largest = max(self.largest, len(self._clients))
+            if len(clients) >= CLIENT_LIMIT and not self._make_room():
+                return None
+            client = clients[key] = _Client(now)
+            self.largest = max(self.largest, len(clients))
         elif now - client.window >= self._unit:
             client.window = now
             client.rates.clear()
+            clients.move_to_end(key)
         return client
+
+    def _make_room(self) -> bool:
+        """Forget who has nothing open and was first counted the longest ago."""
+        clients = self._clients
+        for _ in range(_LOOKS):
+            key, client = clients.popitem(last=False)
+            if not client.open:
+                return True
+            clients[key] = client
+        return False
 
     def _peak(self, what: str, value: int, key: Key, now: float) -> None:
         peak = self.peaks.get(what)
@@ -60,6 +72,8 @@ class Counters:
     def connect(self, key: Key, pid: int, now: float) -> tuple[int, int]:
         """A connection to process ``pid``. Returns (open connections, connection rate)."""
         client = self._client(key, now)
+        if client is None:
+            return 1, 1
         client.open += 1
         client.rates["connect"] += 1
         self._held.setdefault(pid, Counter())[key] += 1
@@ -81,6 +95,8 @@ class Counters:
     def count(self, key: Key, event: str, now: float) -> tuple[int, int]:
         """One event. Returns (open connections, rate of these events)."""
         client = self._client(key, now)
+        if client is None:
+            return 0, 1
         client.rates[event] += 1
         self._peak(f"{event} rate", client.rates[event], key, now)
         return client.open, client.rates[event]

@@ -1,5 +1,8 @@
 """anvil's counters: nothing is counted twice, nothing stays after its process."""
 
+from collections import OrderedDict
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,12 +45,47 @@ def test_nobody_can_take_back_what_is_not_theirs() -> None:
     assert counters.connect(A, 1, 1)[0] == 1
 
 
-def test_memory_is_bounded(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "CLIENT_LIMIT", 10)
     counters = Counters(60)
     for number in range(100):
         counters.count(("smtp", str(number)), "message", 0)
     assert len(counters) <= 10
+
+
+def test_a_caller_that_connects_as_ever_new_clients_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even with connections that never end: what is held for a process is bounded as the clients are."""
+    monkeypatch.setattr(protocol, "CLIENT_LIMIT", 10)
+    counters = Counters(60)
+    for number in range(1000):
+        counters.connect(("smtp", str(number)), 7, 0)
+    assert len(counters) <= 10
+    assert sum(len(held) for held in counters._held.values()) <= 10
+    assert counters.connect(("smtp", "0"), 8, 0) == (2, 2), "who is counted is not forgotten for newcomers"
+    counters.gone(7)
+    assert counters.connect(("smtp", "new"), 8, 0) == (1, 1)
+    assert counters.count(("smtp", "new"), "message", 0)[0] == 1
+
+
+def test_newcomers_cost_no_look_at_all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood from many addresses is what anvil is there for: it must not become slow then."""
+    looked = 0
+
+    class Clients(OrderedDict[protocol.Key, object]):
+        def items(self):  # type: ignore[no-untyped-def]
+            nonlocal looked
+            for item in super().items():
+                looked += 1
+                yield item
+
+    monkeypatch.setattr(protocol, "CLIENT_LIMIT", 1000)
+    counters = Counters(60)
+    counters._clients = Clients()  # type: ignore[assignment]
+    for number in range(3000):
+        counters.count(("smtp", str(number)), "message", 1)
+    assert looked == 0
+    assert counters.count(("smtp", "2999"), "message", 1) == (0, 2)
+    assert counters.count(("smtp", "0"), "message", 1) == (0, 1), "the oldest made room"
 
 
 @given(st.lists(st.tuples(st.sampled_from("cdg"), st.integers(1, 3), st.sampled_from([A, B]))))
