@@ -481,6 +481,11 @@ class Talk:
         self._client = client
         self._lane = lane
 
+    @property
+    def ended(self) -> bool:
+        """The worker is gone, or about to go: a new talk reaches another."""
+        return self._lane.closed or self._lane.leaving
+
     async def ask(self, message: Message, *replies: type[Message], deadline: float | None = None) -> Message:
         """Ask and wait for one of these replies. Raises as ``Client.call`` does."""
         lane = self._lane

@@ -220,7 +220,11 @@ PROGRAMS: Mapping[str, Program] = {
         writes=("$virtual_mailbox_base",),
         accepts=True,
         root=True,
-        calls={"auth": (*_LOGIN, *_WHO), "notify": (notify.Changed, notify.Subscribe)},
+        calls={
+            "auth": (*_LOGIN, *_WHO),
+            "anvil": (anvil.Serves,),
+            "notify": (notify.Changed, notify.Subscribe),
+        },
     ),
     "pop3d": Program(
         account="mailboxes",

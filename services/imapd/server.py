@@ -17,6 +17,7 @@ from tubepost.common.skeleton.stream import Peer
 from tubepost.common.skeleton.tls import ServerTls
 
 from tubepost.services.imapd.commands.uses import parse_folders
+from tubepost.services.imapd.logins import Logins
 from tubepost.services.imapd.selected import Selected
 from tubepost.services.imapd.session import TOO_MANY, Session
 from tubepost.services.imapd.watch import Watch
@@ -45,7 +46,6 @@ class Imapd(Server[Session]):
     def __init__(self, process: Process) -> None:
         super().__init__(process)
         self._by_folder: dict[tuple[str, int], set[Listener]] = {}
-        self._by_user: dict[str, int] = {}
         self._closing = asyncio.Event()
         self._subscription: asyncio.Task[None] | None = None
         self.noticing: set[Session] = set()
@@ -58,6 +58,7 @@ class Imapd(Server[Session]):
         self.tls = ServerTls(self.process, "imapd")
         self.auth = Authenticator(self.process, "imap")
         self.mailboxes = Mailboxes(config.imapd_threads, os.geteuid() == 0)
+        self.logins = Logins(self.process, config.imapd_user_connection_limit)
         self.watch = Watch(self.process.loop, self._changed_outside)
         self.auto_folders = parse_folders(config.imapd_auto_folders)
         self._notify = self.process.client(config.notify_service_name)
@@ -81,31 +82,10 @@ class Imapd(Server[Session]):
     def session(self, peer: Peer) -> Session:
         return Session(self, peer)
 
-    def forget(self, session: Session) -> None:
-        self.logged_out(session)
-        super().forget(session)
-
     def ending(self) -> None:
         self._closing.set()
 
     # Users
-
-    def has_room_for(self, name: str) -> bool:
-        """May this user have one more connection to this process?"""
-        limit = self.config.imapd_user_connection_limit
-        return not limit or self._by_user.get(name, 0) < limit
-
-    def logged_in(self, session: Session) -> None:
-        assert session.user is not None
-        self._by_user[session.user.name] = self._by_user.get(session.user.name, 0) + 1
-        session.extra["counted"] = session.user.name
-
-    def logged_out(self, session: Session) -> None:
-        name = session.extra.pop("counted", None)
-        if isinstance(name, str):
-            self._by_user[name] -= 1
-            if not self._by_user[name]:
-                del self._by_user[name]
 
     async def user(self, name: str) -> User | None:
         """Another user, by the name or address that a client gives; None: there is none, or it cannot be told now."""

@@ -41,6 +41,7 @@ from tubepost.services.imapd.capabilities import capabilities
 from tubepost.services.imapd.commands import COMMANDS, Updates
 from tubepost.services.imapd.commands.fetch import tell_arrived
 from tubepost.services.imapd.connection import Connection
+from tubepost.services.imapd.logins import Key
 from tubepost.services.imapd.notification import Watching
 from tubepost.services.imapd.replies import Answered, No, UidRequired, nonexistent
 from tubepost.services.imapd.selected import Selected
@@ -103,6 +104,8 @@ class Session(Connection):
         """Of the command in progress."""
         self.extra: dict[str, object] = {}
         """What a command keeps for later ones, by the command's name."""
+        self._counted: Key | None = None
+        """Among the user's connections."""
         self._patience: asyncio.TimerHandle | None = None
         self._failures = 0
 
@@ -140,8 +143,8 @@ class Session(Connection):
         self.unselect()
         self.stop_notifying()
         if self.mailbox is not None:
-            self.server.mailboxes.release(self.mailbox)
             log.info(f"{self.who}: logged out, in={self._received} out={self._sent}")
+        self._give_back()
 
     def _say_bye(self) -> None:
         if self.crowded_out and not self.closed:
@@ -425,29 +428,43 @@ class Session(Connection):
                 self.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % self.selected.seen_modseq)
 
     async def log_in(self, user: User) -> None:
-        """Raises No when the mailbox cannot be opened."""
+        """Raises No when the mailbox cannot be opened, or the user has too many connections."""
+        server = self.server
+        # At the same time: opening is often a file's work, and counting another process's.
+        entering = self.loop.create_task(server.logins.enter(user.name, self.peer.address))
         try:
-            self.mailbox = await self.server.mailboxes.open(user)
+            self.mailbox = await server.mailboxes.open(user)
         except (OSError, IndexTrouble) as error:
             log.error(f"{user.name}: cannot open the mailbox {user.mailbox}: {error}")
             raise No("The mailbox cannot be opened now; it was logged", b"UNAVAILABLE") from None
+        finally:
+            self._counted = await entering
+            if self.mailbox is None or self._counted is None:
+                self._give_back()
+        if self._counted is None:
+            # RFC 5530 3
+            raise No("You have too many connections already", b"LIMIT")
         self.user = user
-        self.reader.set_literal_limit(self.server.config.imapd_literal_limit)
-        self.server.logged_in(self)
+        self.reader.set_literal_limit(server.config.imapd_literal_limit)
 
     def log_out(self) -> None:
         """UNAUTHENTICATE (RFC 8437): as after the greeting."""
         self.unselect()
         self.stop_notifying()
-        if self.mailbox is not None:
-            self.server.mailboxes.release(self.mailbox)
-        self.server.logged_out(self)
-        self.mailbox = None
+        self._give_back()
         self.user = None
         self.enabled.clear()
         self.extra.clear()
         self.notifying = False
         self.reader.set_literal_limit(_LITERAL_BEFORE_LOGIN)
+
+    def _give_back(self) -> None:
+        """The account, and the place among the user's connections."""
+        if self.mailbox is not None:
+            self.server.mailboxes.release(self.mailbox)
+        if self._counted is not None:
+            self.server.logins.leave(self._counted)
+        self.mailbox = self._counted = None
 
     def unselect(self) -> None:
         """No mailbox is selected any more."""

@@ -7,8 +7,8 @@ Summary
 Description
     Takes clients on its inherited sockets, asks ``auth`` who they are, and serves their INBOX from the mailbox store. A
     session sees the messages that were there when it logged in. It has the maildrop to itself among POP3 sessions, in
-    all processes; IMAP sessions and deliveries go on meanwhile. What was marked by DELE is removed when QUIT was said,
-    and never otherwise.
+    all processes, so a user's connections need no other limit; IMAP sessions and deliveries go on meanwhile. What was
+    marked by DELE is removed when QUIT was said, and never otherwise.
 
     Called by: POP3 clients. Calls: ``auth`` (who is it, where is the mailbox), ``notify`` (tells of removals).
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tubepost.common.wire import auth, notify
+from tubepost.common.wire import anvil, auth, notify
 from tubepost.common.wire.base import Refused
 from tubepost.common.bus.errors import Refusal
 from tubepost.common.config import load
@@ -20,6 +20,7 @@ from tubepost.common.skeleton.mailboxes import Mailboxes
 from tubepost.common.skeleton.stream import Peer
 
 from tubepost.services.imapd.commands.uses import parse_folders
+from tubepost.services.imapd.logins import Logins
 from tubepost.services.imapd.server import Imapd
 from tubepost.services.imapd.session import Session
 from tubepost.services.imapd.watch import Watch
@@ -186,13 +187,23 @@ class _Auth:
 
 
 class _Bus:
-    """Of both auth and notify: a hint is heard at once by the server that told it, as by any other."""
+    """Of auth, notify and anvil: a hint is heard at once by the server that told it, as by any other."""
+
+    ended = False
 
     def __init__(self, server: "FakeImapd") -> None:
         self._server = server
 
-    def tell(self, message: notify.Changed) -> None:
-        self._server.told.append(message)
+    def tell(self, message: notify.Changed | anvil.Serves) -> None:
+        if isinstance(message, notify.Changed):
+            self._server.told.append(message)
+
+    def talk(self) -> "_Bus":
+        return self
+
+    async def ask(self, message: anvil.Serves, *_: Any, **__: Any) -> anvil.Total:
+        await asyncio.sleep(0)
+        return anvil.Total(connections=message.connections)
 
     async def call(self, message: auth.Lookup, *_: Any) -> auth.User:
         user = self._server.users.get(message.name) or self._server.users.get(f"{message.name}@{DOMAIN}")
@@ -229,6 +240,7 @@ class FakeImapd(Imapd):
         self.tls = cast(Any, SimpleNamespace(wrapper=False, offered=False))
         self.auth = cast(Any, _Auth(self))
         self.mailboxes = Mailboxes(2, False)
+        self.logins = Logins(self.process, self.config.imapd_user_connection_limit)
         self.auto_folders = parse_folders(self.config.imapd_auto_folders)
         self.watch = Watch(self.process.loop, self._changed_outside)
         self._notify = self.process.client("notify")

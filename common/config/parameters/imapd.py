@@ -50,7 +50,10 @@ class Imapd(Settings):
         "0", "Most messages that one command works on (RFC 9738); 0: no limit.", postfix=False
     )
     imapd_user_connection_limit = Integer(
-        "50", "Most connections of a user to one process; 0: no limit.", postfix=False
+        "50",
+        "Most connections of a user from one address (IPv6: a /64) to all imapd processes, which anvil adds up; 0: no "
+        "limit.",
+        postfix=False,
     )
     imapd_metadata_limit = Integer(
         "65536", "Most octets of the value of an annotation (METADATA).", low=1024, postfix=False

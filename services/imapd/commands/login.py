@@ -63,9 +63,6 @@ async def finish(session: "Session", answer: auth.Challenge | auth.Success | aut
     if isinstance(answer, auth.Challenge):
         raise No("The mechanism asks for more than it may")
     server = session.server
-    if not server.has_room_for(answer.user.name):
-        # RFC 5530 3
-        raise No("You have too many connections already", b"LIMIT")
     await session.log_in(answer.user)
     assert session.mailbox is not None
     account = session.mailbox.account

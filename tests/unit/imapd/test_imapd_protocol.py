@@ -308,6 +308,41 @@ def test_connection_limit(tmp_path: Path) -> None:
     play(tmp_path, scene, imapd_user_connection_limit="2")
 
 
+def test_a_connection_is_given_back_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(server: FakeImapd) -> None:
+        held = server.logins._held
+        client = await server.log_in("alice")
+        assert sum(held.values()) == 1
+        await client.ok("unauthenticate")
+        assert held == {}
+        await client.ok("login alice@example.test secret")
+        client.session.connection_lost(None)
+        await client.quiet()
+        assert (server.sessions, held) == (set(), {})
+
+        trouble: list[Exception] = [PermissionError("no"), RuntimeError("a bug")]
+
+        async def fail(user: object) -> None:
+            raise trouble.pop()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.mailboxes, "open", fail)
+            client = await server.connect()
+            while trouble:
+                assert (await client.no("login alice@example.test secret")).startswith("NO [")
+                assert held == {}
+                assert client.session.mailbox is None
+        first = await server.log_in("alice")
+        box = first.session.mailbox
+        assert box is not None
+        assert box.users == 1
+        assert (await client.no("login alice@example.test secret")).startswith("NO [LIMIT]")
+        assert (box.users, sum(held.values())) == (1, 1)
+        await client.ok("login bob@example.test secret")
+
+    play(tmp_path, scene, imapd_user_connection_limit="1")
+
+
 def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 9585: a command that takes long says so."""
     monkeypatch.setattr(session_module, "_PATIENCE", 0.01)
