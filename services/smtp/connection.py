@@ -12,6 +12,7 @@ from tubepost.services.smtp.content import Content, ContentError
 from tubepost.services.smtp.handshake import tls_failed, tls_unverified
 from tubepost.services.smtp.policy import is_accepted
 from tubepost.services.smtp.protocol import Conversation, Mail, Phase
+from tubepost.services.smtp.routing import Target
 from tubepost.services.smtp.security import Handshake, Need
 from tubepost.services.smtp.stages import Stage, Trouble
 
@@ -33,15 +34,16 @@ class Connection(Channel):
         super().__init__()
         self._handshake = handshake
         self.need: Need | None = None
-        """What it was made for."""
+        self.target: Target | None = None
+        """What, and which next hop, it was made for."""
         self.conversation = conversation
         self.opened = self.loop.time()
         self.uses = 0
-        self.label = ""
-        """The next hop that it may be reused for by name."""
         self.on_idle_loss: Callable[[Connection], None] | None = None
         """Called when it ends while it is kept."""
         self._timing = timing
+        self._deaf = handshake is not None and handshake.policy.wrapper
+        """TLS begins with the connection: what comes in the clear is not the server's."""
         self._waiter: asyncio.Future[None] | None = None
         self._content: Content | None = None
         self._prepared: bytes | None = None
@@ -99,6 +101,7 @@ class Connection(Channel):
             tls_unverified(conversation, "Server certificate not verified")
             self.abort()
             return False
+        self._deaf = False
         binding = b""
         if self.transport is not None and (der := tls.ssl_object(self.transport).getpeercert(binary_form=True)):
             binding = certificates.end_point(der)
@@ -186,6 +189,8 @@ class Connection(Channel):
 
     def received(self, data: bytes) -> None:
         conversation = self.conversation
+        if self._deaf:
+            return
         if conversation.phase is Phase.READY:
             # Kept, and the peer speaks: it says that it is going.
             conversation.feed(data)

@@ -40,6 +40,7 @@ class Surroundings(Protocol):
     address_limit: int
     session_limit: int
     line_limit: int
+    plain_age: float
     pix_age: float
     pix_delay: float
 
@@ -50,7 +51,7 @@ class Surroundings(Protocol):
         self, job: Job, target: Target, candidate: Candidate, best: bool, need: Need, *, plain: bool = False
     ) -> Connection | Trouble: ...
     def kept_for(self, label: str, need: Need) -> Connection | None: ...
-    def kept_at(self, address: str, port: int, label: str, need: Need) -> Connection | None: ...
+    def kept_at(self, target: Target, candidate: Candidate, need: Need) -> Connection | None: ...
     def release(self, connection: Connection, job: Job, label: str) -> None: ...
     def discard(self, connection: Connection, job: Job) -> None: ...
     async def generic(self, address: str) -> str: ...
@@ -129,6 +130,9 @@ class Delivery:
         for number, site in enumerate(sites):
             if not self._left:
                 break
+            if number:
+                # Found under the next hop's name, it would be used in its stead.
+                self._label = ""
             try:
                 target = world.target(site)
             except RoutingError as error:
@@ -200,7 +204,7 @@ class Delivery:
     async def _try(self, target: Target, candidate: Candidate, best: bool, need: Need, *, plain: bool = False) -> bool:
         """One server. True when a session with it came about: what counts for smtp_mx_session_limit."""
         world, job = self._world, self._job
-        while (connection := world.kept_at(candidate.address, candidate.port, job.nexthop, need)) is not None:
+        while (connection := world.kept_at(target, candidate, need)) is not None:
             if await self._transfer(connection):
                 return True
         made = await world.connect(job, target, candidate, best, need, plain=plain)
@@ -214,13 +218,28 @@ class Delivery:
             self._server = made.conversation.server
             self._connected = time.time()
             world.discard(made, job)
-            if made.conversation.security.failed and not plain:
-                # smtp_tls_security_level = may: better in the clear than not at all.
+            if self._may_go_plain(made) and not plain:
                 log.info(f"{job.queue_id}: {trouble.text}")
                 return await self._try(target, candidate, best, need, plain=True)
             await self._fail(self._left, trouble, made)
             return False
-        return await self._transfer(made)
+        done = await self._transfer(made)
+        if self._left and self._may_go_plain(made) and not plain:
+            return await self._try(target, candidate, best, need, plain=True) or done
+        return done
+
+    def _may_go_plain(self, connection: Connection) -> bool:
+        """smtp_tls_security_level = may, and TLS failed: for mail that has waited, in the clear is better than never.
+
+        Not at once, for it may be a passing trouble; and not where a password would go the same way (Postfix).
+        """
+        security, job = connection.conversation.security, self._job
+        waited = job.active_time - job.envelope.arrival_time
+        return (
+            security.failed
+            and security.login is None
+            and (waited >= self._world.plain_age or job.envelope.trace == "probe")
+        )
 
     # -- one session -------------------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ class Security:
     machine: Client | None = None
     authenticated: bool = False
     failed: bool = False
-    """TLS was tried and did not come about; without it the server may still be reached."""
+    """TLS is optional, was tried and did not come about, or broke; without it the server may still be reached."""
 
 
 def after_hello(conversation: "Conversation") -> None:
@@ -102,9 +102,11 @@ def on_starttls(conversation: "Conversation", reply: Reply, _: int) -> None:
 
 
 def tls_failed(conversation: "Conversation", text: str) -> None:
-    """The handshake did not come about, or the certificate is not the right one; the connection is gone."""
-    conversation.security.failed = not conversation.security.required
-    conversation.failure = Trouble(_TLS_FAILED, text, throttle=True)
+    """The handshake did not come about; the connection is gone."""
+    security = conversation.security
+    security.failed = not security.required
+    # Where TLS is optional other mail may get there without it: it is not to be held up.
+    conversation.failure = Trouble(_TLS_FAILED, text, throttle=security.required)
     conversation.close()
 
 

@@ -278,6 +278,8 @@ class Conversation:
             else f"lost connection with {name} while {words}"
         )
         self.failure = Trouble("4.4.2", text, throttle=True)
+        # Some TLS fails only once data is under way.
+        self.security.failed = self.security.active and not self.security.required
 
     # -- commands ----------------------------------------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ class Keeper:
         policy = need.policy
         return Security(
             wanted=policy.wanted and not plain and not policy.wrapper,
-            required=policy.required and not policy.wrapper,
+            required=policy.required,
             note_offer=self._config.smtp_tls_note_starttls_offer,
             login=await self._find_login(need, target, server),
         )

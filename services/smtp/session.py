@@ -57,6 +57,7 @@ class Smtp(worker.Agent):
         self.address_limit = config.smtp_mx_address_limit
         self.session_limit = config.smtp_mx_session_limit
         self.line_limit = config.smtp_line_length_limit
+        self.plain_age = config.minimal_backoff_time
         self.pix_age = config.smtp_pix_workaround_threshold_time
         self.pix_delay = config.smtp_pix_workaround_delay_time
         self._postmaster = Postmaster(process, "LMTP client" if self.lmtp else "SMTP client")
@@ -175,7 +176,7 @@ class Smtp(worker.Agent):
 
         def factory() -> Connection:
             made = Connection(conversation, self._timing, handshake)
-            made.need = need
+            made.need, made.target = need, target
             return made
 
         limit = self.config.smtp_connect_timeout
@@ -224,9 +225,15 @@ class Smtp(worker.Agent):
     def kept_for(self, label: str, need: Need) -> Connection | None:
         return self._take(("hop", label, need))
 
-    def kept_at(self, address: str, port: int, label: str, need: Need) -> Connection | None:
-        # With passwords by next hop, two that lead to the same server are not the same.
-        return self._take(("end", address, port, label if self._login else "", need))
+    def kept_at(self, target: Target, candidate: Candidate, need: Need) -> Connection | None:
+        host = candidate.host or self.config.myhostname
+        return self._take(self._end(target, host, candidate.address, candidate.port, need))
+
+    def _end(self, target: Target, host: str, address: str, port: int, need: Need) -> tuple[object, ...]:
+        """A label for the server at this address."""
+        # Next hops that lead to one server are not the same where its certificate, or our password, goes by the name.
+        whose = (target.text, host) if self._login or need.policy.verifies else ()
+        return ("end", address, port, whose, need)
 
     def _take(self, label: tuple[object, ...]) -> Connection | None:
         connection = self._pool.take(label)
@@ -249,8 +256,8 @@ class Smtp(worker.Agent):
             self.discard(connection, job)
             return
         server = connection.conversation.server
-        end = job.nexthop if self._login else ""
-        labels: list[tuple[object, ...]] = [("end", server.address, server.port, end, connection.need)]
+        assert connection.need is not None and connection.target is not None
+        labels = [self._end(connection.target, server.host, server.address, server.port, connection.need)]
         if label:
             labels.append(("hop", label, connection.need))
         self._pool.put(connection, *labels)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -38,8 +39,17 @@ class Peer:
     or HANG. For LMTP a tuple at DOT. ``messages``: (sender, recipients, content as received).
     """
 
-    def __init__(self, says: dict[str, Any] | None = None, keywords: Sequence[str] = KEYWORDS, lmtp: bool = False):
+    def __init__(
+        self,
+        says: dict[str, Any] | None = None,
+        keywords: Sequence[str] = KEYWORDS,
+        lmtp: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ):
+        """``tls``: of a server; STARTTLS is offered then."""
         self.says = says or {}
+        self.tls = tls
+        self.on_tls: Callable[[], None] = lambda: None
         self.keywords = keywords
         self.lmtp = lmtp
         self.commands: list[str] = []
@@ -103,8 +113,14 @@ class Peer:
             self.commands.append(text)
             verb = text.split(" ")[0].upper()
             if verb in ("EHLO", "LHLO"):
-                reply = b"\r\n".join([b"250-peer.example", *(b"250-" + k.encode() for k in self.keywords), b"250 HELP"])
+                words = (*self.keywords, "STARTTLS") if self.tls is not None else self.keywords
+                reply = b"\r\n".join([b"250-peer.example", *(b"250-" + k.encode() for k in words), b"250 HELP"])
                 going = await self._say(writer, "EHLO", reply)
+            elif verb == "STARTTLS" and self.tls is not None:
+                going = await self._say(writer, "STARTTLS", b"220 go on")
+                if going and "STARTTLS" not in self.says:
+                    await writer.start_tls(self.tls)
+                    self.on_tls()
             elif verb == "MAIL":
                 sender, recipients = text[10:].split(">")[0].strip("<"), []
                 going = await self._say(writer, "MAIL", b"250 2.1.0 Ok")
