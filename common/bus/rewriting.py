@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, Literal, TypeVar
 
+from tubepost.common.mail.addresslist import is_text
 from tubepost.common.wire.rewrite import Answers, Batch, Resolve, Resolved, Rewrite
 from tubepost.common.bus.client import Client
 from tubepost.common.bus.errors import BusError, Unavailable
@@ -140,6 +141,7 @@ class RewriteClient:
         key = (context, address)
         future = self._rewrites.get(key)
         if future is None:
+            _need_text(address)
             future = self._rewrites[key] = asyncio.get_running_loop().create_future()
             self._waiting[0].append(key)
             self._schedule()
@@ -149,6 +151,8 @@ class RewriteClient:
         key = (sender if self._by_sender else "", address, probe)
         future = self._resolves.get(key)
         if future is None:
+            _need_text(sender)
+            _need_text(address)
             future = self._resolves[key] = asyncio.get_running_loop().create_future()
             self._waiting[1].append(key)
             self._schedule()
@@ -185,6 +189,10 @@ class RewriteClient:
         except asyncio.CancelledError:
             self._fail(rewrites, resolves, Unavailable("this process is ending"))
             raise
+        except Exception as error:
+            # Whatever it is, nobody may wait for ever.
+            self._fail(rewrites, resolves, Unavailable(f"the rewrite service cannot be asked: {error}"))
+            return
         for key, rewritten in zip(rewrites, answers.rewrites, strict=True):
             self._rewritten.put(key, rewritten.address)
             _settle(self._rewrites.pop(key), rewritten.address)
@@ -199,6 +207,12 @@ class RewriteClient:
             _break(self._rewrites.pop(key), error)
         for question in resolves:
             _break(self._resolves.pop(question), error)
+
+
+def _need_text(address: str) -> None:
+    """What cannot be sent would take the other questions of its batch with it. Raises Unavailable."""
+    if not is_text(address):
+        raise Unavailable(f"{address!a} is not UTF-8")
 
 
 def _context(name: str) -> Context:

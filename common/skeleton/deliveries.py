@@ -83,6 +83,9 @@ def status_of(
     queued: QueuedRecipient, dsn: str, text: str, relay: str, *, diagnostic_type: str = "", diagnostic: str = ""
 ) -> RecipientStatus:
     """The status that a code of RFC 3463 stands for: class 2 sent, 4 deferred, 5 bounced."""
+    if not text.isascii():
+        # A file or command named in other bytes than UTF-8: a report that cannot be sent would deliver the mail again.
+        text = text.encode("utf-8", "replace").decode()
     return RecipientStatus(
         offset=queued.offset,
         status=_KINDS[dsn[0]],

@@ -32,8 +32,10 @@ class Target(NamedTuple):
 def targets(text: str) -> list[Target]:
     """The destinations of one line, in order. Never raises: what makes no sense is taken for an address.
 
-    ``|``, ``/``, ``~``, ``\\`` and ``:include:`` count at the start of a word, or of a quoted string that begins it.
+    ``|``, ``/``, ``~``, ``\\`` and ``:include:`` count at the start of a word, or of a quoted string that begins it. A
+    zero byte, which no path and no command can have, ends the line.
     """
+    text = text.partition("\0")[0]
     if "(" in text:
         text = _without_comments(text)
     found: list[Target] = []

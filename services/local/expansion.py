@@ -10,6 +10,7 @@ from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
 from tubepost.common.mail import address
+from tubepost.common.mail.addresslist import is_text
 from tubepost.common.wire.delivery import RecipientStatus
 from tubepost.common.wire.envelope import Recipient
 from tubepost.common.wire.rewrite import Resolved
@@ -274,7 +275,9 @@ class Expansion:
         going = True
         left = iter(listed)
         while portion := list(islice(left, _PORTION)):
-            addresses = [target.value for target in portion if target.kind in (Kind.ADDRESS, Kind.USER)]
+            addresses = [
+                target.value for target in portion if target.kind in (Kind.ADDRESS, Kind.USER) and is_text(target.value)
+            ]
             if len(addresses) > 1:
                 await self._world.prepare(attributes.sender, addresses)
             for target in portion:
@@ -390,6 +393,9 @@ class Expansion:
     async def _address(self, attributes: Attributes, given: str, *, direct: bool = False) -> bool:
         """``direct``: to the mailbox, without aliases and forward files, where it is a local one."""
         attributes = replace(attributes, level=attributes.level + 1)
+        if not is_text(given):
+            # RFC 6532 3.1: an address is ASCII or UTF-8.
+            return await self._end(attributes, "5.1.3", f"bad recipient address syntax: {given}")
         rewritten = await self._world.canonical(given)
         resolved = await self._world.resolve(attributes.sender, rewritten)
         if resolved.error == "table_failure":

@@ -259,3 +259,18 @@ def test_without_root_it_says_what_it_cannot_do() -> None:
     with Home(main={"local_recipient_maps": ""}) as home:
         home.send("daemon")
         home.sent(r"status=deferred \(.*cannot act as user id 1: this mail system runs without root")
+
+
+def test_a_forward_file_that_is_no_utf8_loses_and_doubles_nothing(home: Home) -> None:
+    forward = home.write(f"{USER}.forward", "")
+    forward.write_bytes(os.fsencode(home.path) + b"/K\xe4sten, \\" + USER.encode() + b"\n")
+    home.send(USER)
+    home.sent(r"status=sent \(delivered to file: .*\)")
+    home.sent(r"qmgr\[\d+\]: \w+: removed")
+    assert os.path.exists(os.fsencode(home.path) + b"/K\xe4sten")
+    forward.write_bytes(b"J\xf6rg@remote.example\n")
+    home.send(USER)
+    home.sent(r"status=bounced \(.*bad recipient address syntax")
+    forward.write_bytes(os.fsencode(home.path) + b"/one\0two\n")
+    home.send(USER)
+    home.sent(r"status=sent \(delivered to file: .*/one\)")

@@ -169,3 +169,37 @@ def test_many_questions_go_in_several_batches() -> None:
         assert [len(batch.rewrites) for batch in service.batches] == [100, 100, 50]
 
     run(work, service)
+
+
+def test_a_question_that_cannot_be_sent_fails_alone_and_at_once() -> None:
+    service = Service()
+
+    async def work(client: RewriteClient) -> None:
+        async with asyncio.timeout(5):
+            good = asyncio.ensure_future(client.rewrite("local", "a"))
+            for question in (
+                client.rewrite("local", "\udcf6@x"),
+                client.resolve("\udcf6@x", "a"),
+                client.resolve("", "\udcf6"),
+            ):
+                with pytest.raises(Unavailable):
+                    await question
+            assert await good == "a@local"
+
+    run(work, service)
+
+
+def test_whatever_goes_wrong_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service()
+
+    async def call(message: Batch, reply: type[Answers]) -> Answers:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(service, "call", call)
+
+    async def work(client: RewriteClient) -> None:
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable):
+                await client.rewrite("local", "a")
+
+    run(work, service)

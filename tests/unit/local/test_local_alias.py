@@ -31,6 +31,8 @@ from tubepost.services.local.alias import Kind, Target, all_targets, targets
         (r"\bob, |/bin/x, carol", [(Kind.USER, "bob"), (Kind.COMMAND, "/bin/x"), (Kind.ADDRESS, "carol")]),
         ("bob,,, ,", [(Kind.ADDRESS, "bob")]),
         ("", []),
+        ("/one\0two, bob", [(Kind.FILE, "/one")]),
+        ("|/bin/x\0 y", [(Kind.COMMAND, "/bin/x")]),
         ("  , ", []),
         ('"quoted local"@x.y', [(Kind.ADDRESS, '"quoted local"@x.y')]),
     ],

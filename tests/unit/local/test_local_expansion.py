@@ -366,3 +366,10 @@ def test_whatever_people_write_it_ends_and_something_becomes_of_the_mail(
     expansion = run(world, "a@here")
     assert expansion.statuses or expansion.forwards
     assert len(expansion.statuses) < 5000
+
+
+def test_an_address_that_is_no_utf8_is_nobodys() -> None:
+    world = World(files={"/home/bob/.forward": ListFile(b"J\xf6rg@far, x@far, y@far\n", 1001)})
+    expansion = run(world, "bob@here")
+    assert what(world) == ["5.1.3 bad recipient address syntax: J\udcf6rg@far"]
+    assert forwarded(expansion) == {("bob@here", "s@there"): ["x@far", "y@far"]}

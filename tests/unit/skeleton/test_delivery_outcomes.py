@@ -120,3 +120,9 @@ def test_the_head_of_a_delivery() -> None:
 def test_delays_have_two_digits_that_say_something(seconds: float, digits: int, text: str) -> None:
     """As Postfix's format_tv with two significant digits."""
     assert delay(seconds, digits) == text
+
+
+def test_a_status_can_be_sent_whatever_a_file_is_called() -> None:
+    status = status_of(QUEUED, "5.2.0", "cannot write to /home/K\udce4sten/ä", "local")
+    assert status.text == "cannot write to /home/K?sten/ä"
+    assert RecipientStatus.model_validate_json(status.model_dump_json()) == status
