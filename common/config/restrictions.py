@@ -123,5 +123,6 @@ def tables(words: Sequence[str]) -> Iterator[str]:
     before = ""
     for word in words:
         if ":" in word and before not in WITH_WORD:
-            yield word
+            # check_ccert_access { type:table, { search_order = … } }
+            yield word[1:].split(None, 1)[0].rstrip(",") if word.startswith("{") else word
         before = word.lower()

@@ -143,7 +143,7 @@ class Post:
             assert sink is not None
             try:
                 sink.finish(Posting(envelope=deposit.envelope, recipients=deposit.recipients))
-            except OSError:
+            except (OSError, TooLarge):
                 sink.cancel()
                 raise
         except TooLarge:

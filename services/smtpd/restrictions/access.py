@@ -2,19 +2,23 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from tubepost.common.mail import dsn as status_codes
 from tubepost.common.tables import Maps, TableError
 from tubepost.common.tables import address as search
 from tubepost.common.tables.maps import Steps, run
+from tubepost.common.tables.words import inside_braces, split_list, split_pair
 
 from tubepost.services.smtpd.restrictions.evaluation import Evaluation, HangUp
 from tubepost.services.smtpd.restrictions.routes import awaited, domain_of, route
 from tubepost.services.smtpd.restrictions.words import (
+    CERTIFICATE,
     CLIENT,
     DUNNO,
     ETRN,
     HELO,
+    LOGIN,
     OK,
     RECIPIENT,
     REVERSE_CLIENT,
@@ -23,6 +27,7 @@ from tubepost.services.smtpd.restrictions.words import (
 )
 
 RECURSION_LIMIT = 100
+_FINGERPRINTS = ("cert_fingerprint", "pubkey_fingerprint")
 _CODE = re.compile(r"([45])[0-9][0-9]")
 _HEADER = re.compile(r"[!-9;-~]+[ \t]*:")
 _BROKEN_TABLE = "451 4.3.5 Server configuration error"
@@ -95,20 +100,44 @@ async def check_sasl_access(evaluation: Evaluation, _name: str, _kind: str, argu
     if not user:
         return DUNNO
     value = await _lookup(evaluation, argument, evaluation.world.table(argument).search(user))
-    return DUNNO if value is None else await act(evaluation, argument, value, user, user, "SASL user")
+    return DUNNO if value is None else await act(evaluation, argument, value, user, user, LOGIN)
 
 
 async def check_ccert_access(evaluation: Evaluation, _name: str, _kind: str, argument: str) -> int:
-    """By the fingerprint of the client's certificate, then by that of its key."""
+    """By the fingerprint of the client's certificate, then by that of its key; or in the order that is asked for:
+    ``{ type:table, { search_order = pubkey_fingerprint, cert_fingerprint } }``.
+    """
+    try:
+        table, order = _search_order(argument)
+    except ValueError as error:
+        raise evaluation.misconfigured(f"check_ccert_access {argument}: {error}") from error
     agreed = evaluation.client.agreed
     if agreed is None or agreed.certificate is None:
         return DUNNO
-    identity = evaluation.client.identity
-    for fingerprint in (agreed.certificate.fingerprint, agreed.certificate.public_key_fingerprint):
-        value = await _lookup(evaluation, argument, evaluation.world.table(argument).search(fingerprint))
+    certificate = agreed.certificate
+    for name in order:
+        fingerprint = certificate.fingerprint if name == "cert_fingerprint" else certificate.public_key_fingerprint
+        value = await _lookup(evaluation, table, evaluation.world.table(table).search(fingerprint))
         if value is not None:
-            return await act(evaluation, argument, value, fingerprint, identity, CLIENT)
+            status = await act(evaluation, table, value, fingerprint, certificate.subject, CERTIFICATE)
+            if status:
+                return status
     return DUNNO
+
+
+@lru_cache(100)
+def _search_order(argument: str) -> tuple[str, tuple[str, ...]]:
+    """(table, what is looked for in it). Raises ValueError."""
+    if not argument.startswith("{"):
+        return argument, _FINGERPRINTS
+    table, *settings = split_list(inside_braces(argument))
+    order: tuple[str, ...] = _FINGERPRINTS
+    for setting in settings:
+        name, value = split_pair(inside_braces(setting) if setting.startswith("{") else setting)
+        order = tuple(word.lower() for word in split_list(value))
+        if name != "search_order" or not order or not set(order) <= set(_FINGERPRINTS):
+            raise ValueError(f'"{name} = {value}" is not search_order with some of {", ".join(_FINGERPRINTS)}')
+    return table, order
 
 
 async def check_sender_access(evaluation: Evaluation, _name: str, _kind: str, argument: str) -> int:
@@ -172,8 +201,8 @@ def forbid_permit(evaluation: Evaluation, restriction: str, status: int, target:
 
 async def act(evaluation: Evaluation, table: str, value: str, datum: str, name: str, kind: str) -> int:
     """An action of access(5): what a table or a policy service answered. ``datum``: the key that was found."""
-    word, _, text = value.strip().partition(" ")
-    text = text.strip()
+    words = value.split(None, 1)
+    word, text = (words[0], words[-1].rstrip() if len(words) > 1 else "") if words else ("", "")
     verb = word.upper()
     simple = _ACTIONS.get(verb)
     if simple is not None:
@@ -195,7 +224,7 @@ async def act(evaluation: Evaluation, table: str, value: str, datum: str, name: 
         raise evaluation.misconfigured(f"access table {table} entry {value} causes unreasonable recursion")
     from tubepost.services.smtpd.restrictions import engine
 
-    return await engine.run(evaluation, evaluation.world.steps(value, kind), name, kind)
+    return await engine.run(evaluation, evaluation.world.steps(value, evaluation.list_kind), name, kind)
 
 
 def _dunno(*_arguments: object) -> int:

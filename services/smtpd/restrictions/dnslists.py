@@ -14,7 +14,15 @@ from tubepost.common.tables import TableError
 from tubepost.services.smtpd.restrictions import relay
 from tubepost.services.smtpd.restrictions.evaluation import Evaluation
 from tubepost.services.smtpd.restrictions.routes import awaited, route
-from tubepost.services.smtpd.restrictions.words import CLIENT, DUNNO, HELO, RECIPIENT, SENDER, fit_status
+from tubepost.services.smtpd.restrictions.words import (
+    CLIENT,
+    DUNNO,
+    HELO,
+    RECIPIENT,
+    REVERSE_CLIENT,
+    SENDER,
+    fit_status,
+)
 from tubepost.services.smtpd.restrictions.world import NameUnknown, NameUnsure
 from tubepost.services.smtpd.xclient import is_hostname
 
@@ -75,7 +83,7 @@ async def _find(evaluation: Evaluation, listing: str, what: str, *, domain: bool
     """The query that found ``what`` in the list; None when it is not there. Raises NameUnsure."""
     zone, _, pattern = listing.partition("=")
     if domain:
-        name = what.rpartition("@")[2]
+        name = _in_ascii(what.rpartition("@")[2])
         if not is_hostname(name) or name.rpartition(".")[2].isdigit():
             return None
         query = f"{name}.{zone}"
@@ -90,6 +98,16 @@ async def _find(evaluation: Evaluation, listing: str, what: str, *, domain: bool
         return None
 
 
+def _in_ascii(domain: str) -> str:
+    """As DNS knows it (RFC 5890 2.3.2.1); lists have no other form."""
+    if domain.isascii():
+        return domain
+    try:
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return domain
+
+
 async def _reject(evaluation: Evaluation, listing: str, what: str, kind: str, *, domain: bool) -> int:
     try:
         query = await _find(evaluation, listing, what, domain=domain)
@@ -100,7 +118,7 @@ async def _reject(evaluation: Evaluation, listing: str, what: str, kind: str, *,
     if query is None:
         return DUNNO
     try:
-        reason = " ".join(await evaluation.world.resolver.texts(query))[:_TEXT_LIMIT]
+        reason = " / ".join(await evaluation.world.resolver.texts(query))[:_TEXT_LIMIT]
     except (NameUnknown, NameUnsure):
         reason = ""
     return await _reply(evaluation, listing, what, kind, reason)
@@ -209,7 +227,7 @@ CHECKS: dict[str, Check] = {
     "permit_dnswl_client": permit_dnswl_client,
     "permit_rhswl_client": permit_rhswl_client,
     "reject_rhsbl_client": _rhsbl(lambda evaluation: evaluation.client.name, CLIENT),
-    "reject_rhsbl_reverse_client": _rhsbl(lambda evaluation: evaluation.client.reverse_name, CLIENT),
+    "reject_rhsbl_reverse_client": _rhsbl(lambda evaluation: evaluation.client.reverse_name, REVERSE_CLIENT),
     "reject_rhsbl_helo": _rhsbl(lambda evaluation: evaluation.helo, HELO),
     "reject_rhsbl_sender": _rhsbl(lambda evaluation: evaluation.sender, SENDER),
     "reject_rhsbl_recipient": _rhsbl(lambda evaluation: evaluation.recipient, RECIPIENT),

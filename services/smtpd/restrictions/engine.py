@@ -81,8 +81,14 @@ async def run(evaluation: Evaluation, steps: "tuple[Step, ...]", name: str, kind
 
 def _judge(evaluation: Evaluation, steps: "tuple[Step, ...]", name: str, kind: str) -> Steps[int]:
     evaluation.begin()
+    return (yield from _judge_on(evaluation, steps, name, kind))
+
+
+def _judge_on(evaluation: Evaluation, steps: "tuple[Step, ...]", name: str, kind: str) -> Steps[int]:
+    """A further list of the same judgement."""
     if not steps:
         return DUNNO
+    evaluation.list_kind = kind
     try:
         return (yield from run_steps(evaluation, steps, name, kind))
     except Stop:
@@ -133,8 +139,9 @@ def check_recipient(evaluation: Evaluation, lists: Lists) -> Steps[str]:
     )
     pair = (lists.relay, lists.recipient)
     status = DUNNO
+    evaluation.begin()
     for steps in pair if rules.smtpd_relay_before_recipient_restrictions else reversed(pair):
-        status = yield from _judge(evaluation, steps, recipient, RECIPIENT)
+        status = yield from _judge_on(evaluation, steps, recipient, RECIPIENT)
         if status == REJECT:
             break
     status = evaluation.conclude(status)

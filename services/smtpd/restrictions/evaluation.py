@@ -88,6 +88,7 @@ class Evaluation:
         "etrn",
         "helo",
         "instance",
+        "list_kind",
         "pipelined",
         "protocol",
         "queue_id",
@@ -128,6 +129,8 @@ class Evaluation:
         self.reply = ""
         self.troubles: set[str] = set()
         self.effects = Effects()
+        self.list_kind = ""
+        """Which list is judged: what a table alone, in a class or in an action, is short for."""
         self.recursion = 0
         self.warn_if_reject = 0
         self.defer_if_reject: Deferral | None = None

@@ -1,5 +1,7 @@
 """Restrictions that look at nothing in particular: permit, reject, defer …, sleep, and the policy service."""
 
+from tubepost.common.smtp import xtext
+
 from tubepost.services.smtpd.restrictions import access
 from tubepost.services.smtpd.restrictions.evaluation import Evaluation
 from tubepost.services.smtpd.restrictions.words import DUNNO
@@ -75,6 +77,7 @@ def policy_attributes(evaluation: Evaluation) -> dict[str, str]:
     client = evaluation.client
     agreed = client.agreed
     certificate = agreed.certificate if agreed is not None else None
+    known = certificate if certificate is not None and certificate.verified else None
     where = "DATA" if evaluation.where == "BDAT" else evaluation.where
     counted = where in ("DATA", "END-OF-MESSAGE")
     return {
@@ -99,11 +102,12 @@ def policy_attributes(evaluation: Evaluation) -> dict[str, str]:
         "sasl_method": client.method,
         "sasl_username": client.user,
         "sasl_sender": evaluation.sasl_sender,
-        "ccert_subject": certificate.subject if certificate is not None and certificate.verified else "",
-        "ccert_issuer": certificate.issuer if certificate is not None and certificate.verified else "",
+        "ccert_subject": xtext.encode(known.subject) if known is not None else "",
+        "ccert_issuer": xtext.encode(known.issuer) if known is not None else "",
         "ccert_fingerprint": certificate.fingerprint if certificate is not None else "",
         "ccert_pubkey_fingerprint": certificate.public_key_fingerprint if certificate is not None else "",
         "encryption_protocol": agreed.protocol if agreed is not None else "",
         "encryption_cipher": agreed.cipher if agreed is not None else "",
         "encryption_keysize": str(agreed.bits) if agreed is not None else "0",
+        "mail_version": evaluation.world.rules.mail_version,
     }

@@ -168,7 +168,7 @@ async def run_class(evaluation: Evaluation, name: str, kind: str, argument: str)
         raise evaluation.misconfigured(f'unknown smtpd restriction: "{argument}"')
     if evaluation.recursion > access.RECURSION_LIMIT:
         raise evaluation.misconfigured(f"restriction class {argument} causes unreasonable recursion")
-    return await engine.run(evaluation, evaluation.world.steps(text, kind), name, kind)
+    return await engine.run(evaluation, evaluation.world.steps(text, evaluation.list_kind), name, kind)
 
 
 def guards_relay(text: str, classes: Callable[[str], str | None], depth: int = 0) -> bool:

@@ -36,55 +36,50 @@ async def permit_tls_clientcerts(evaluation: Evaluation, _name: str, _kind: str,
     return DUNNO
 
 
-async def reject_sender_login_mismatch(evaluation: Evaluation, name: str, kind: str, argument: str) -> int:
-    """Both of the next two."""
-    if evaluation.client.user:
-        return await reject_authenticated_sender_login_mismatch(evaluation, name, kind, argument)
-    return await reject_unauthenticated_sender_login_mismatch(evaluation, name, kind, argument)
+async def reject_sender_login_mismatch(evaluation: Evaluation, _name: str, _kind: str, argument: str) -> int:
+    """The address belongs to somebody else, or to nobody."""
+    return await _judge(evaluation, argument)
 
 
 async def reject_unauthenticated_sender_login_mismatch(
-    evaluation: Evaluation, _name: str, _kind: str, _argument: str
+    evaluation: Evaluation, _name: str, _kind: str, argument: str
 ) -> int:
     """The address belongs to somebody, and nobody has authenticated."""
-    sender = evaluation.sender
-    if not sender or evaluation.client.user or await _owners(evaluation, sender) is None:
-        return DUNNO
-    text = f"<{sender}>: {SENDER} rejected: not logged in"
-    return evaluation.reject("policy", 553, "5.7.1", text)
+    return DUNNO if evaluation.client.user else await _judge(evaluation, argument)
 
 
 async def reject_authenticated_sender_login_mismatch(
-    evaluation: Evaluation, _name: str, _kind: str, _argument: str
+    evaluation: Evaluation, _name: str, _kind: str, argument: str
 ) -> int:
     """Somebody has authenticated to whom the address does not belong."""
-    return await _mismatch(evaluation, lenient=False)
+    return await _judge(evaluation, argument) if evaluation.client.user else DUNNO
 
 
-async def reject_known_sender_login_mismatch(evaluation: Evaluation, _name: str, _kind: str, _argument: str) -> int:
-    """The same, but addresses that smtpd_sender_login_maps does not have belong to everybody."""
-    return await _mismatch(evaluation, lenient=True)
+async def reject_known_sender_login_mismatch(evaluation: Evaluation, _name: str, _kind: str, argument: str) -> int:
+    """The address belongs to somebody else; those that smtpd_sender_login_maps does not have belong to everybody."""
+    return await _judge(evaluation, argument, known=True)
 
 
-async def _mismatch(evaluation: Evaluation, *, lenient: bool) -> int:
-    sender, user = evaluation.sender, evaluation.client.user
-    if not sender or not user or not evaluation.world.sender_logins:
+async def _judge(evaluation: Evaluation, restriction: str, *, known: bool = False) -> int:
+    sender, user, world = evaluation.sender, evaluation.client.user, evaluation.world
+    if not world.rules.smtpd_sasl_auth_enable:
+        # Whoever owns the address could not say so here.
+        world.warn(f'restriction "{restriction}" is ignored: smtpd_sasl_auth_enable is off')
+        return DUNNO
+    if not sender or not world.sender_logins:
         return DUNNO
     owners = await _owners(evaluation, sender)
-    if owners is None:
-        if lenient:
-            return DUNNO
-    elif user.casefold() in {owner.casefold() for owner in owners.replace(",", " ").split()}:
+    if owners is None and (known or not user):
         return DUNNO
-    text = f"<{sender}>: {SENDER} rejected: not owned by user {user}"
-    return evaluation.reject("policy", 553, "5.7.1", text)
+    if user and user.casefold() in {owner.casefold() for owner in (owners or "").replace(",", " ").split()}:
+        return DUNNO
+    why = f"not owned by user {user}" if user else "not logged in"
+    return evaluation.reject("policy", 553, "5.7.1", f"<{sender}>: {SENDER} rejected: {why}")
 
 
 async def _owners(evaluation: Evaluation, sender: str) -> str | None:
     """The login names in smtpd_sender_login_maps, or None. Raises Stop."""
     world = evaluation.world
-    if not world.sender_logins:
-        return None
     resolved = await awaited(route(evaluation, evaluation.recipient, sender))
     try:
         found = await search.find(

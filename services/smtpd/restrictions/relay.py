@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 
 from tubepost.common.wire.rewrite import Resolved
+from tubepost.common.tables import TableError
 
 from tubepost.services.smtpd.restrictions.evaluation import Evaluation
 from tubepost.services.smtpd.restrictions.routes import FINAL, awaited, domain_of, route
@@ -103,12 +104,25 @@ async def permit_mx_backup(evaluation: Evaluation, name: str, kind: str, argumen
 async def _any_is_mine(evaluation: Evaluation, hosts: list[str], name: str, kind: str) -> bool:
     world = evaluation.world
     for host in hosts:
-        if host.lower().rstrip(".") == world.rules.myhostname.lower():
+        if await _is_local(evaluation, host, name, kind):
             return True
         for address in await _addresses(evaluation, host, name, kind):
             if address in world.own_addresses:
                 return True
     return False
+
+
+async def _is_local(evaluation: Evaluation, host: str, name: str, kind: str) -> bool:
+    world = evaluation.world
+    if host.lower().rstrip(".") == world.rules.myhostname.lower():
+        return True
+    try:
+        return await world.local.match(host)
+    except TableError as error:
+        world.warn(str(error))
+        text = f"<{name}>: {kind} rejected: Unable to look up mail exchanger host {host}"
+        evaluation.defer_reject("policy", 450, "4.4.4", text)
+        return False
 
 
 async def _all_within(evaluation: Evaluation, hosts: list[str], name: str, kind: str) -> bool:
@@ -125,9 +139,7 @@ async def _all_within(evaluation: Evaluation, hosts: list[str], name: str, kind:
 async def _addresses(evaluation: Evaluation, host: str, name: str, kind: str) -> tuple[str, ...]:
     try:
         return await evaluation.world.resolver.addresses(host)
-    except NameUnknown:
-        return ()
-    except NameUnsure as error:
-        text = f"<{name}>: {kind} rejected: Unable to look up mail exchanger host {host}: {error}"
+    except (NameUnknown, NameUnsure) as error:
+        text = f"<{name}>: {kind} rejected: Unable to look up mail exchanger host {host}: {error or 'not found'}"
         evaluation.defer_reject("policy", 450, "4.4.4", text)
         return ()

@@ -4,6 +4,8 @@ DUNNO, OK, REJECT = 0, 1, 2
 
 CLIENT = "Client host"
 REVERSE_CLIENT = "Unverified Client host"
+CERTIFICATE = "Client certificate"
+LOGIN = "SASL login name"
 HELO = "Helo command"
 SENDER = "Sender address"
 RECIPIENT = "Recipient address"

@@ -54,6 +54,7 @@ class Rules(Protocol):
     defer_code: Any
     double_bounce_sender: Any
     invalid_hostname_reject_code: Any
+    mail_version: Any
     maps_rbl_reject_code: Any
     multi_recipient_bounce_reject_code: Any
     myhostname: Any
@@ -64,6 +65,7 @@ class Rules(Protocol):
     relay_domains_reject_code: Any
     show_user_unknown_table_name: Any
     smtpd_delay_reject: Any
+    smtpd_sasl_auth_enable: Any
     smtpd_null_access_lookup_key: Any
     stress: Any
     smtpd_reject_unlisted_recipient: Any

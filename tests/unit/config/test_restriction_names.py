@@ -30,6 +30,11 @@ def test_mistakes_are_told() -> None:
     ]
 
 
+def test_tables_are_found_where_they_stand() -> None:
+    words = ["check_ccert_access", "{ hash:/a, { search_order = cert_fingerprint } }", "check_policy_service", "unix:x"]
+    assert list(restrictions.tables([*words, "cidr:/b"])) == ["hash:/a", "cidr:/b"]
+
+
 def test_tables_of_a_list() -> None:
     words = ["check_client_access", "cidr:/x", "check_policy_service", "unix:p", "hash:/y", "reject_rbl_client", "a.b"]
     assert list(restrictions.tables(words)) == ["cidr:/x", "hash:/y"]

@@ -382,7 +382,10 @@ def test_status_fits_what_is_rejected() -> None:
 # -- who has authenticated -----------------------------------------------------------------------------------------
 
 FAR = "x@far.example"
-LOGINS = {"smtpd_sender_login_maps": "inline:{{ boss@here.example = Alice, bob }, { @shared.example = team }}"}
+LOGINS = {
+    "smtpd_sasl_auth_enable": "yes",
+    "smtpd_sender_login_maps": "inline:{{ boss@here.example = Alice, bob }, { @shared.example = team }}",
+}
 
 
 def somebody(user: str = "", agreed: Agreed | None = None) -> Client:
@@ -435,7 +438,7 @@ def evaluate_sender(world: World, restriction: str, sender: str, user: str) -> t
 
 
 def test_a_table_of_logins_that_fails_defers() -> None:
-    world = World({"smtpd_sender_login_maps": "fail:x"})
+    world = World({**LOGINS, "smtpd_sender_login_maps": "fail:x"})
     assert evaluate_sender(world, "reject_sender_login_mismatch", "boss@here.example", "a")[0].startswith("451 4.3.0")
 
 
