@@ -11,8 +11,11 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from socket import AF_INET6, inet_ntop, inet_pton
 from typing import Protocol
 
+# The last 64 bits of an IPv6 address.
+_HOST = bytes(8)
 # Octets of what a client has said already that are read before it is turned away, so that it hears why.
 _DRAIN = 4096
 # Of the slots of a process this part may change hands at one moment: 1 / _PORTIONS.
@@ -42,9 +45,10 @@ def network_of(address: str) -> str:
     """Whom an address is counted with: an IPv6 client has a whole /64."""
     if ":" not in address:
         return address
-    head, gap, _ = address.partition("::")
-    groups = [group for group in head.split(":") if group]
-    return ":".join(groups[:4]) + ("::" if gap and len(groups) < 4 else "")
+    try:
+        return inet_ntop(AF_INET6, inet_pton(AF_INET6, address)[:8] + _HOST)
+    except OSError:
+        return address
 
 
 def pick_victim(guests: Iterable[Guest], now: float, grace: float) -> Guest | None:

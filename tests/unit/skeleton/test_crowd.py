@@ -46,10 +46,17 @@ def test_the_address_with_the_most_sessions_gives_one_up_first() -> None:
     ("address", "network"),
     [
         ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2"),
-        ("2001:db8:1:2::1", "2001:db8:1:2"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::"),
         ("2001:db8::1", "2001:db8::"),
+        # As the kernel writes them: of the longest row of zeros nothing is left, wherever it is.
+        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::"),
+        ("2001::1:2:3:4:5", "2001:0:0:1::"),
+        ("2001:0:0:1::5", "2001:0:0:1::"),
+        ("2001::2:3:4:5", "2001::"),
+        ("::1:2:3:4:5:6:7", "0:1:2:3::"),
         ("::1", "::"),
+        ("none:at all", "none:at all"),
     ],
 )
 def test_networks(address: str, network: str) -> None:
