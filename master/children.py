@@ -31,6 +31,8 @@ class Child:
     retired: float = 0.0
     """When it was told to go because memory or disk is short; 0.0: it was not."""
     hurried: bool = False
+    babbles: bool = False
+    """It has said something that cannot be read."""
 
 
 @dataclass(slots=True)
@@ -131,6 +133,8 @@ class ServiceState:
         how = f"was killed by signal {signal_number}" if signal_number else f"ended with status {code}"
         if signal_number == 9:
             how += " (out of memory, or by hand?)"
+        elif signal_number == 6:
+            how += " (it, or a library of its, gave up: process_memory_limit reached?)"
         if child.stopping:
             return ""
         self.restarts += 1

@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import resource
 import selectors
 import signal
 import socket
@@ -31,6 +32,10 @@ _STRESS_CALM = 1000.0
 _FULL_WARNING = 1000.0
 # Before a template that died is replaced, so that one that cannot live does not take all the time there is.
 _TEMPLATE_PAUSE = 1.0
+# Births that the template is asked for at one time: far fewer than its socket takes.
+_BIRTHS = 32
+# Of what one child says as much is read in one turn: who never stops talking must not keep us from the others.
+_STATUSES = 16
 _LOG_PROGRAMS = ("log", "postlogd")
 # Always there, whether somebody knocks or not.
 _KEPT = (QUEUE_MANAGER, *_LOG_PROGRAMS)
@@ -55,7 +60,7 @@ class Master:
         self._own_paths: dict[int, str] = {}
         self._token = 0
         self._generation = 0
-        self._started = time.time()
+        self._started = time.monotonic()
         self._template_ended: float | None = None
         self._stop: Stop | None = None
         self._owner = sockets.Owner(*self._account(self._config), bus_group(self._config))
@@ -112,6 +117,7 @@ class Master:
         self._selector.register(self._control.listener, selectors.EVENT_READ, self._on_question)
         if self._parent_fd >= 0:
             self._selector.register(self._parent_fd, selectors.EVENT_READ, self._on_parent)
+        self._ticked = time.monotonic()
         log.info(f"daemon started -- version {config.mail_version}, configuration {self._directory}")
 
     def _start_template(self) -> None:
@@ -140,7 +146,6 @@ class Master:
         for state in self._states.values():
             if state.service.program in _LOG_PROGRAMS:
                 self._spawn(state)
-        self._ticked = time.monotonic()
         next_tick = 0.0
         while True:
             now = time.monotonic()
@@ -162,13 +167,15 @@ class Master:
         self._reap_orphans()
         # What stopped the master (a frozen container, a debugger) kept it from hearing: that is nobody's silence.
         frozen, self._ticked = now - self._ticked - _TICK, now
-        for state in self._states.values():
+        # Also of services that a reload has removed.
+        for state in {id(state): state for state in self._owners.values()}.values():
             if frozen > _TICK:
                 state.excuse(frozen)
             for pid in state.overdue(now, self._config.heartbeat_timeout):
                 log.warning(f"{state.service.name}: process {state.service.program}[{pid}] does not answer: killed")
                 state.children[pid].heard = now
-                kill(pid, signal.SIGKILL)
+                if not kill(pid, signal.SIGKILL):
+                    self._died(pid, 0)
         if self._stop is not None:
             return self._stop.step(now)
         if self._template_ended is not None:
@@ -210,7 +217,7 @@ class Master:
                 if state.serving == 0 and now >= state.throttled_until:
                     self._spawn(state)
                 continue
-            for _ in range(state.missing(now)):
+            for _ in range(min(state.missing(now), _BIRTHS - len(self._births))):
                 self._watch.before_growth(now)
                 if state.frozen and state.serving:
                     break
@@ -222,13 +229,22 @@ class Master:
                 continue
             for listener in self._sockets[key]:
                 if wanted:
-                    self._selector.register(listener, selectors.EVENT_READ, self._demand_of(state))
+                    self._selector.register(listener, selectors.EVENT_READ, self._demand_of(key))
                 else:
                     self._selector.unregister(listener)
             (self._watched.add if wanted else self._watched.discard)(key)
 
-    def _demand_of(self, state: ServiceState) -> Callable[[], None]:
+    def _unwatch(self) -> None:
+        for key in self._watched:
+            for listener in self._sockets[key]:
+                self._selector.unregister(listener)
+        self._watched.clear()
+
+    def _demand_of(self, key: tuple[str, str]) -> Callable[[], None]:
         def demand() -> None:
+            if key not in self._watched:
+                return  # no longer, since this turn of the loop began
+            state = self._states[key]
             if state.available == 0:
                 self._watch.before_growth(time.monotonic())
             if state.available == 0 and not state.at_limit:
@@ -277,10 +293,14 @@ class Master:
 
     def _spawn(self, state: ServiceState) -> None:
         service = state.service
-        if service.program == QUEUE_MANAGER and not self._queue_lock.take():
-            self._wait_for_queue(state)
+        if service.program == QUEUE_MANAGER and (whose := self._queue_manager_before(state)):
+            self._wait_for_queue(state, whose)
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            self._throttle(state, f"cannot make a pair of sockets: {error.strerror}")
+            return
         ours.setblocking(False)
         overrides = service.overrides
         if state.stressed_since is not None and "stress" not in dict(overrides):
@@ -295,8 +315,7 @@ class Master:
             except OSError as error:
                 ours.close()
                 theirs.close()
-                state.throttled_until = time.monotonic() + service.throttle_time
-                log.error(f"{service.name}: cannot make the socket {own_path}: {error.strerror}")
+                self._throttle(state, f"cannot make the socket {own_path}: {error.strerror}")
                 return
         birth = Birth(
             service=service.name,
@@ -328,13 +347,20 @@ class Master:
             if own_path:
                 listeners[-1].close()
 
-    def _wait_for_queue(self, state: ServiceState) -> None:
+    def _queue_manager_before(self, state: ServiceState) -> str:
+        """Whose it is that still has deliveries; empty: nobody's."""
+        living = (*self._owners.values(), *(birth[0] for birth in self._births.values()))
+        if any(other is not state and other.service.program == QUEUE_MANAGER for other in living):
+            return "another line of master.cf"
+        return "" if self._queue_lock.take() else "a master that was killed"
+
+    def _wait_for_queue(self, state: ServiceState, whose: str) -> None:
         now = time.monotonic()
         state.throttled_until = now + _TICK
         if now - state.full_warned > _FULL_WARNING:
             state.full_warned = now
             log.warning(
-                f"{state.service.name}: the queue manager of a master that was killed is finishing its deliveries: "
+                f"{state.service.name}: the queue manager of {whose} is finishing its deliveries: "
                 "mail is accepted, and delivered once that process has ended"
             )
 
@@ -343,6 +369,9 @@ class Master:
         control.close()
         sockets.remove(own_path)
         state.pending -= 1
+        self._throttle(state, reason)
+
+    def _throttle(self, state: ServiceState, reason: str) -> None:
         state.throttled_until = time.monotonic() + state.service.throttle_time
         log.warning(f"{state.service.name}: {reason}; no new process for {state.service.throttle_time:.0f}s")
 
@@ -357,6 +386,7 @@ class Master:
                 sockets.remove(own_path)
                 state.pending -= 1
             self._template_ended = time.monotonic()
+            self._unwatch()
             log.warning("the template process ended: a new one is started, children go on")
             return
         for event in events:
@@ -384,7 +414,8 @@ class Master:
         control = self._controls.get(pid)
         if control is None:
             return  # its death was told in the same turn
-        while True:
+        state = self._owners[pid]
+        for _ in range(_STATUSES):
             try:
                 data = control.recv(STATUS_LIMIT)
             except BlockingIOError:
@@ -395,9 +426,11 @@ class Master:
                 self._selector.unregister(control)
                 return  # its death is told by the template
             try:
-                self._owners[pid].heard(pid, decode_status(data), time.monotonic())
+                state.heard(pid, decode_status(data), time.monotonic())
             except ValueError:
-                log.warning(f"process {pid} sent a status that cannot be read")
+                if not (child := state.children[pid]).babbles:
+                    child.babbles = True
+                    log.warning(f"process {state.service.program}[{pid}] sent a status that cannot be read")
 
     def _died(self, pid: int, status: int) -> None:
         state = self._owners.pop(pid, None)
@@ -422,6 +455,9 @@ class Master:
                 return
             if pid == 0:
                 return
+            if self._template_ended is None:
+                # Of a child that a template bore and died with, the birth is heard of before the death.
+                self._on_template()
             self._template.forget(pid)
             self._died(pid, status)
 
@@ -457,7 +493,7 @@ class Master:
         return {
             "pid": os.getpid(),
             "template": self._template.pid,
-            "uptime": round(time.time() - self._started),
+            "uptime": round(time.monotonic() - self._started),
             "version": self._config.mail_version,
             "memory": measure.memory_of(os.getpid()) + measure.memory_of(self._template.pid),
             "pressure_level": self._watch.level,
@@ -479,10 +515,7 @@ class Master:
         self._config = config
         self._watch.take_config(config)
         self._generation += 1
-        for key in tuple(self._watched):
-            for listener in self._sockets[key]:
-                self._selector.unregister(listener)
-        self._watched.clear()
+        self._unwatch()
         for key, state in tuple(self._states.items()):
             for pid, child in state.children.items():
                 if state.service.program in _LOG_PROGRAMS and key in services:
@@ -512,10 +545,7 @@ class Master:
     def _begin_stop(self) -> None:
         if self._stop is not None:
             return
-        for key in self._watched:
-            for listener in self._sockets[key]:
-                self._selector.unregister(listener)
-        self._watched.clear()
+        self._unwatch()
         self._stop = Stop(self._owners, self._order, self._config.stop_timeout, time.monotonic())
 
     def _on_parent(self) -> None:
@@ -534,6 +564,9 @@ class Master:
 def run(directory: str, ready_fd: int = -1, parent_fd: int = -1) -> int:
     """Run the instance. Returns the exit status."""
     memory.be_frugal()
+    # One a child, and the doors: more than what a shell gives us.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         master = Master(directory, ready_fd, parent_fd)
         master.start()

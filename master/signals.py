@@ -3,7 +3,7 @@
 import os
 import signal
 
-# HUP: reload. TERM, INT: stop. CHLD: a child that lost its template. USR1: flush the queue (postqueue -f by hand).
+# HUP: reload. TERM, INT: stop. CHLD: the template, or a child that lost it.
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 

@@ -1,5 +1,6 @@
 """The listening sockets: opened by the master while it may, inherited by the children."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -39,9 +40,11 @@ def open_service(
         if service.kind == "inet":
             return _open_inet(service.name, config, leaving)
         return [_open_unix(service, owner)]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: a host that no domain name can be made of.
         where = service.path or service.name
-        raise ListenError(f"service {service.name}: cannot listen on {where}: {error.strerror or error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ListenError(f"service {service.name}: cannot listen on {where}: {why}") from error
 
 
 def split_endpoint(name: str) -> tuple[str, str]:
@@ -182,9 +185,7 @@ def sweep(directories: tuple[str, ...] = ("private", "public")) -> None:
 
 
 def remove(path: str) -> None:
-    """A socket of ``open_path`` that nobody listens on any more; empty: none."""
+    """A socket of ``open_path`` that nobody listens on any more; empty: none. What cannot be removed stays."""
     if path:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(path)
-        except FileNotFoundError:
-            pass

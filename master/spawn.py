@@ -29,7 +29,8 @@ from tubepost.common.system.register import Register
 from tubepost.master.children import QUEUE_MANAGER
 
 _LIMIT = 65_536
-_FDS = 64
+# As many as one message may carry (SCM_MAX_FD): a service may listen on many addresses.
+_FDS = 253
 # What children would import at their first need: by then they may not be allowed to read it, and it is shared here.
 _PRELOAD = (
     "uvloop",

@@ -69,9 +69,10 @@ class Stop:
             return False
 
 
-def kill(pid: int, number: int) -> None:
-    """Send a signal to a process that may have ended."""
+def kill(pid: int, number: int) -> bool:
+    """Send a signal to a process that may have ended. False: it has, and its end was taken note of."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        pass
+        return False
+    return True

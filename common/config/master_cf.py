@@ -86,6 +86,10 @@ def parse_text(text: str, file: str = "master.cf") -> tuple[tuple[Entry, ...], t
                 reason = f"the entry of line {earlier.line} for the same service and type is replaced"
                 faults.append(Fault(file, number, entry.name, reason, "warning"))
             entries[entry.service, entry.type] = entry
+    managers = [entry for entry in entries.values() if entry.command == "qmgr"]
+    for entry in managers[1:]:
+        reason = f"{managers[0].name} is a queue manager already, and two would deliver the same messages"
+        faults.append(Fault(file, entry.line, entry.name, reason))
     return tuple(entries.values()), tuple(faults)
 
 

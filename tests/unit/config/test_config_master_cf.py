@@ -121,3 +121,11 @@ def test_edit_keeps_comments() -> None:
     assert "#a unix - - - - - x\n#  -v\n# within\n#  -D\n# two\n" in edit.comment_master(
         text, lambda name, _: name == "a"
     )
+
+
+def test_there_is_one_queue_manager() -> None:
+    text = "qmgr unix n - n 300 1 qmgr\nother unix n - n 300 1 qmgr\nqmgr unix n - n 60 1 qmgr\n"
+    _, faults = master_cf.parse_text(text)
+    errors = [str(fault) for fault in faults if fault.severity == "error"]
+    assert len(errors) == 1 and "two would deliver the same messages" in errors[0]
+    assert master_cf.parse_text("qmgr unix n - n 300 1 qmgr\n")[1] == ()
