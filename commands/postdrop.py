@@ -22,7 +22,7 @@ from tubepost.common.wire.postdrop import CHUNK_LIMIT, LINE_LIMIT, Posting
 from tubepost.common.wire.trigger import Done, Wake
 from tubepost.common.bus import Bus, BusError
 from tubepost.common.spool import Spool
-from tubepost.common.spool.maildrop import Drop, TooLarge
+from tubepost.common.spool.maildrop import Drop, TooLarge, TooManyRecipients
 
 from tubepost.commands.console import (
     EX_DATAERR,
@@ -73,6 +73,8 @@ def post(
             return drop.finish(last.envelope.model_copy(update={"arrival_time": time.time()}), last.recipients)
         finally:
             drop.cancel()
+    except TooManyRecipients:
+        raise Fatal(EX_UNAVAILABLE, "too many recipients for one message") from None
     except TooLarge:
         raise Fatal(EX_UNAVAILABLE, f"message file too big: message_size_limit is {limit} bytes") from None
     except OSError as error:

@@ -16,10 +16,18 @@ from tubepost.common.spool.queuefile import Writer
 QUEUE = "maildrop"
 # Where root runs the instance pickup may read whatever is in maildrop; elsewhere it is an account like the poster's.
 _MODE, _MODE_WITHOUT_ROOT = 0o400, 0o444
+ENVELOPE_LIMIT = 16 * 1024 * 1024
+"""Bytes of envelope and recipients that pickup takes: some hundred thousand recipients."""
+# What JSON and the names of the fields add to an address.
+_LINE = 16
 
 
 class TooLarge(Exception):
-    """The message exceeds message_size_limit."""
+    """The message, its recipients included (Postfix: the size of the file), exceeds message_size_limit."""
+
+
+class TooManyRecipients(TooLarge):
+    """Their addresses exceed ENVELOPE_LIMIT."""
 
 
 def is_requeued(status: os.stat_result, owner_uid: int) -> bool:
@@ -41,6 +49,11 @@ def needs_helper(program: str) -> bool:
         )
     except OSError:
         return False
+
+
+def envelope_size(recipients: Sequence[Recipient]) -> int:
+    """Bytes that they take in a queue file, a few more or less."""
+    return sum(len(one.address) + len(one.original) + len(one.orcpt) + _LINE for one in recipients)
 
 
 class Drop:
@@ -65,7 +78,15 @@ class Drop:
         self._writer.write(chunk)
 
     def finish(self, envelope: Envelope, recipients: Sequence[Recipient]) -> str:
-        """The message is safe; its queue id in maildrop (cleanup gives it another)."""
+        """The message is safe; its queue id in maildrop (cleanup gives it another).
+
+        Raises TooLarge, TooManyRecipients.
+        """
+        size = envelope_size(recipients)
+        if size > ENVELOPE_LIMIT:
+            raise TooManyRecipients
+        if self._limit and self._writer.length + size > self._limit:
+            raise TooLarge
         # Readable first: once it is complete pickup may open it.
         rooted = os.stat(f"{self._spool.directory}/pid").st_uid == 0
         os.fchmod(self._fd, _MODE if rooted else _MODE_WITHOUT_ROOT)

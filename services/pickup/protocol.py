@@ -13,6 +13,8 @@ from tubepost.common.wire.envelope import Envelope, Origin, Recipient
 
 _HOUR, _DAY = 3600, 86_400
 _NO_RECIPIENTS = "5.1.0"
+# RFC 3463 3.6
+TOO_MANY = Refused(code=554, dsn="5.5.3", reason="too many recipients: nobody got the message")
 
 
 class Fate(enum.Enum):
@@ -37,6 +39,9 @@ def posted_time(modified: float, now: float) -> tuple[float, str]:
     """
     if modified > now + 2 * _HOUR:
         return now, f"dated {int(modified - now)} seconds into the future"
+    if modified < 0:
+        # The poster may set any time: there are some that no calendar has.
+        return now, "dated before 1970"
     if modified < now - _DAY:
         return modified, f"has been queued for {int((now - modified) // _DAY)} days"
     return modified, ""

@@ -1,7 +1,9 @@
 """Drives the way from maildrop/ to cleanup: opens files warily, hands them over, removes them."""
 
 import asyncio
+import contextlib
 import errno
+import itertools
 import os
 import stat
 import time
@@ -25,6 +27,8 @@ from tubepost.services.pickup.protocol import Fate
 
 # Messages on their way to cleanup at one time: enough for it to sync several at once.
 _AT_ONCE = 8
+# Of files with more bytes of recipients one is in memory at a time.
+_LONG = 256 * 1024
 # A file that nobody wrote to for so long has lost its writer, seconds.
 _ABANDONED = 86_400
 # What the disk refused is tried again after this long, seconds.
@@ -42,6 +46,7 @@ class Pickup(request.Service):
         self._options = frozenset(self.config.receive_override_options)
         self._owner = os.geteuid()
         self._timer: asyncio.TimerHandle | None = None
+        self._long_one = asyncio.Lock()
 
     @property
     def handlers(self) -> Mapping[type[Message], Handler]:
@@ -93,6 +98,10 @@ class Pickup(request.Service):
             return False
         try:
             return await self._take_open(name, path, fd)
+        except Exception as error:
+            # Whatever somebody put here: it is not to keep out what others post.
+            log.panic(f"{path}: {type(error).__name__}: {error}; {Fate.KEEP.value}")
+            return False
         finally:
             os.close(fd)
 
@@ -116,7 +125,9 @@ class Pickup(request.Service):
             return self._remove(path)
         try:
             file = read_queue_file(fd)
-            waiting = [(offset, recipient) for offset, done, recipient, _ in file.recipients() if not done]
+            # Each recipient takes far more memory than bytes.
+            async with self._long_one if file.size - file.envelope_offset > _LONG else contextlib.nullcontext():
+                return await self._take_complete(name, path, file, status)
         except Incomplete:
             if time.time() - status.st_mtime < _ABANDONED:
                 return False
@@ -129,6 +140,11 @@ class Pickup(request.Service):
             log.warning(f"{path}: cannot read it: {error.strerror}; {Fate.KEEP.value}")
             self._again_soon()
             return False
+
+    async def _take_complete(self, name: str, path: str, file: QueueFile, status: os.stat_result) -> bool:
+        """Raises Damaged and OSError when the recipients cannot be read."""
+        rows = ((offset, recipient) for offset, done, recipient, _ in file.recipients() if not done)
+        waiting = list(itertools.islice(rows, 1 if _has_too_many(file) else None))
         if not waiting:
             # postsuper -r came between the last delivery and its end (Postfix: the same).
             log.warning(f"{path}: uid {status.st_uid}: no recipients; removed")
@@ -174,12 +190,15 @@ class Pickup(request.Service):
         # What cleanup and qmgr say of the message comes after our line, as in Postfix: log analysers want that.
         asked = time.time()
         try:
+            if _has_too_many(file):
+                raise Refusal(protocol.TOO_MANY)
             answer = await self._deposit(question, file)
         except Refusal as error:
             refused = error.refused
-            fate = protocol.judge(refused)
+            # What was in the queue before is not thrown away for its size: a person knows what to do with it.
+            fate = Fate.KEEP if requeued and refused is protocol.TOO_MANY else protocol.judge(refused)
             log.warning(
-                f"{path}: uid={status.st_uid} from=<{envelope.sender}>{origin}: cleanup refused it: "
+                f"{path}: uid={status.st_uid} from=<{envelope.sender}>{origin}: refused: "
                 f"{refused.code} {refused.dsn} {refused.reason}; {fate.value}"
             )
             if fate is Fate.RETURN and not await self._return(name, envelope, file, waiting, refused):
@@ -222,6 +241,11 @@ class Pickup(request.Service):
             log.warning(f"maildrop/{name}: the sender cannot be told now: {error}; {Fate.KEEP.value}")
             return False
         return True
+
+
+def _has_too_many(file: QueueFile) -> bool:
+    """More than this program, or cleanup, may hold in memory; the recipients of such a file are not read."""
+    return file.size - file.envelope_offset > maildrop.ENVELOPE_LIMIT
 
 
 def _any_gone(done: set[asyncio.Task[bool]]) -> bool:

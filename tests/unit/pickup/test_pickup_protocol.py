@@ -129,3 +129,8 @@ def test_what_is_harmless_is_left_alone() -> None:
     question = protocol.deposit(Envelope(sender="", arrival_time=NOW), [person], "", frozenset(), requeued=False)
     assert question.recipients == (person,)
     assert protocol.harmless("J\u00fcrgen O\u2019Neill") == "J\u00fcrgen O\u2019Neill"
+
+
+@pytest.mark.parametrize("modified", [-1.0, -(2.0**40), -4e18])
+def test_a_time_that_no_calendar_has_is_not_believed(modified: float) -> None:
+    assert protocol.posted_time(modified, 1e9) == (1e9, "dated before 1970")

@@ -1,6 +1,7 @@
 """pickup on a maildrop of its own, with programs that answer as told."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system.ids import new_queue_id
 from tubepost.common.bus.errors import Refusal, Unavailable
 from tubepost.common.config import from_text
-from tubepost.common.spool import Spool, encode
+from tubepost.common.spool import Spool, encode, maildrop
 from tubepost.common.spool.maildrop import Drop, TooLarge, is_requeued
 from tubepost.common.spool.queuefile import mark_done
 
+from tubepost.services.pickup import session
 from tubepost.services.pickup.session import Pickup
 
 ENVELOPE = Envelope(sender="s@x.example", arrival_time=0)
@@ -289,3 +291,80 @@ def test_what_was_never_finished_is_removed_after_a_day(spool: Spool) -> None:
     wake(process)
     assert left() == [kept]
     assert process.cleanup.asked == []
+
+
+def post(spool: Spool, recipients: list[Recipient], sender: str = "s@x.example", mode: int = 0o400) -> str:
+    """What somebody writes into maildrop without sendmail."""
+    envelope = ENVELOPE.model_copy(update={"sender": sender})
+    buffers, _, _ = encode(envelope, recipients, [b"Subject: x\n\nbody\n"])
+    queue_id, fd = spool.create("maildrop")
+    os.write(fd, b"".join(buffers))
+    os.fchmod(fd, mode)
+    os.close(fd)
+    return queue_id
+
+
+def test_a_list_that_no_program_can_hold_goes_back_to_its_sender(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maildrop, "ENVELOPE_LIMIT", 1000)
+    post(spool, [Recipient(address=f"r{number}@x.example") for number in range(100)])
+    process = FakeProcess()
+    wake(process)
+    assert process.cleanup.asked == []
+    ((report, _),) = process.bounce.asked
+    assert [entry.status.dsn for entry in report.entries] == ["5.5.3"]
+    assert left() == []
+
+
+def test_a_long_list_that_was_in_the_queue_before_is_kept_for_a_person(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maildrop, "ENVELOPE_LIMIT", 1000)
+    name = post(spool, [Recipient(address=f"r{number}@x.example") for number in range(100)], mode=0o600)
+    process = FakeProcess()
+    wake(process)
+    assert process.cleanup.asked == process.bounce.asked == []
+    assert left() == [name]
+
+
+def test_long_lists_are_in_memory_one_at_a_time(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_LONG", 1000)
+    for number in range(6):
+        post(spool, [Recipient(address=f"r{other}@x{number}.example") for other in range(100 if number < 5 else 1)])
+    process = FakeProcess()
+    beside: list[int] = []
+
+    class Counting(FakeClient):
+        async def call(self, message: Any, reply: Any, *, payload: bytes = b"") -> Any:
+            beside.append(len(message.recipients))
+            await asyncio.sleep(0.01)
+            assert sum(count == 100 for count in beside) <= 1
+            beside.remove(len(message.recipients))
+            return Deposited(queue_id="new", size=1)
+
+    process.cleanup = Counting()
+    wake(process)
+    assert left() == []
+
+
+def test_a_mistake_over_one_file_keeps_out_no_other(spool: Spool) -> None:
+    bad, good = post(spool, [Recipient(address="bad@x.example")]), post(spool, [Recipient(address="good@x.example")])
+    process = FakeProcess()
+
+    def answer(question: Deposit) -> Any:
+        return (
+            ValueError("no") if question.recipients[0].address == "bad@x.example" else Deposited(queue_id="n", size=1)
+        )
+
+    process.cleanup.answer = answer
+    wake(process)
+    assert left() == [bad] and good != bad
+
+
+@pytest.mark.parametrize("size", [50, 5000])
+def test_recipients_count_with_the_content_as_in_a_queue_file(spool: Spool, size: int) -> None:
+    one = Drop(spool, 1000)
+    one.write(b"x" * 500)
+    with pytest.raises(TooLarge) if size > 500 else contextlib.nullcontext():
+        one.finish(ENVELOPE, [Recipient(address="r" * (size - 16))])
+    one.cancel()
+    assert len(left()) == (size < 500)
