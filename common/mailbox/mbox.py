@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from tubepost.common.system.atomic import write_all
+from tubepost.common.system.finish import to_the_end
 from tubepost.common.system.identity import CannotBecome, acting_as
 from tubepost.common.mailbox.copying import MBOX, Form, render
 from tubepost.common.mailbox.store import Content, DeliveryError
@@ -98,7 +99,7 @@ class MboxStore:
         """See Store; gives the length that the file had. ``content.head`` begins with a ``from_line``.
 
         ``create_as``: (uid, gid) that may make the file and its lock where the user may not (a mail spool directory);
-        the file is then given to the user. Raises DeliveryError.
+        the file is then given to the user. Who is cancelled is so between two tries. Raises DeliveryError.
         """
         path = os.path.join(self._base, mailbox)
         rules = rules or self._rules
@@ -111,7 +112,7 @@ class MboxStore:
         async with self._turn(path):
             for tries in range(locking.attempts, 0, -1):
                 try:
-                    return await loop.run_in_executor(self._pool, attempt)
+                    return await to_the_end(loop.run_in_executor(self._pool, attempt))
                 except Busy:
                     if tries == 1:
                         raise

@@ -12,12 +12,15 @@ waits for what others have written to the same file system; when that makes it s
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
+
+from tubepost.common.system.finish import to_the_end
 
 # sync_file_range(2): initiate write-out of dirty pages; and wait until they are written.
 _WRITE, _WRITE_AND_WAIT = 2, 7
@@ -60,7 +63,7 @@ _avoid_until = 0.0
 
 
 class _Job:
-    __slots__ = ("error", "fd", "future", "publish", "write")
+    __slots__ = ("error", "fd", "future", "over", "publish", "write")
 
     def __init__(
         self, write: Callable[[], int], publish: Callable[[], None] | None, future: "asyncio.Future[None]"
@@ -70,6 +73,7 @@ class _Job:
         self.future = future
         self.fd = -1
         self.error: BaseException | None = None
+        self.over = False
 
 
 def start_write_back(fd: int) -> None:
@@ -121,7 +125,7 @@ class GroupCommit:
         """Return once the file is durable. Raises what ``write``, ``publish`` or the sync raised (OSError).
 
         The descriptor that ``write`` returns is closed here. When ``publish`` or the sync fails, the caller removes
-        what it named.
+        what it named. Who is cancelled is so before ``write`` began, or when all is done: never in between.
         """
         loop = asyncio.get_running_loop()
         job = _Job(write, publish, loop.create_future())
@@ -134,7 +138,16 @@ class GroupCommit:
                 loop.call_later(self._gather, self._dispatch)
             else:
                 loop.call_soon(self._dispatch)
-        await job.future
+        try:
+            await job.future
+        except asyncio.CancelledError:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            elif not job.over:
+                job.future = loop.create_future()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await to_the_end(job.future)
+            raise
 
     def _dispatch(self) -> None:
         self._scheduled = False
@@ -162,6 +175,7 @@ class GroupCommit:
     def _finished(self, batch: list[_Job]) -> None:
         self._idle += 1
         for job in batch:
+            job.over = True
             if job.future.cancelled():
                 continue
             if job.error is None:
