@@ -111,7 +111,10 @@ class Local(worker.Agent):
             return worker.defer_all(job, "4.3.0", f"cannot open the queue file: {error.strerror}")
         try:
             loops = delivered_to(content)
-            statuses = [await self._one(job, queued, content, loops, begun) for queued in job.recipients]
+            statuses = [
+                await worker.apart(job, queued, self._one(job, queued, content, loops, begun))
+                for queued in job.recipients
+            ]
         except OSError as error:
             return worker.defer_all(job, "4.3.0", f"cannot read the queue file: {error.strerror}")
         finally:

@@ -81,10 +81,16 @@ class Virtual(worker.Agent):
             if len(job.recipients) == 1:
                 statuses = [await self._one(job, job.recipients[0], content, begun)]
             else:
-                statuses = list(await asyncio.gather(*(self._one(job, r, content, begun) for r in job.recipients)))
+                statuses = await self._all(job, content, begun)
         finally:
             os.close(content.fd)
         return Report(statuses=tuple(statuses))
+
+    async def _all(self, job: Job, content: Content, begun: float) -> list[RecipientStatus]:
+        deliveries = (worker.apart(job, each, self._one(job, each, content, begun)) for each in job.recipients)
+        # With exceptions, so that who is cancelled waits for all of them: they read what is closed next.
+        statuses = await asyncio.gather(*deliveries, return_exceptions=True)
+        return [status for status in statuses if not isinstance(status, BaseException)]
 
     async def _one(self, job: Job, queued: QueuedRecipient, content: Content, begun: float) -> RecipientStatus:
         recipient = queued.recipient.address
@@ -105,7 +111,7 @@ class Virtual(worker.Agent):
     async def _store(self, job: Job, queued: QueuedRecipient, content: Content, mailbox: str) -> str:
         """The words of success. Raises DeliveryError, TableError."""
         recipient = queued.recipient.address
-        if "/../" in f"/{mailbox}/":
+        if "/../" in f"/{mailbox}/" or "\0" in mailbox:
             raise TableError(f"recipient {recipient}: bad mailbox path {mailbox} in virtual_mailbox_maps")
         uid, gid = await self._owner(recipient)
         # Postfix's base/path: a path that begins with a slash is below the base as well.

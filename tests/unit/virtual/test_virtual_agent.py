@@ -113,6 +113,24 @@ def test_each_recipient_has_its_own_end(spool: Path) -> None:
     assert not (spool.parent / "up").exists()
 
 
+def test_what_goes_wrong_with_one_recipient_delivers_nothing_twice_to_others(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (spool / "boxes").write_text("a@x a/\nb@x b\0c\n")
+    statuses = _deliver(spool, f"texthash:{spool}/boxes", "a@x", "b@x")
+    assert [status.status for status in statuses] == ["sent", "deferred"]
+    real = Virtual._store
+
+    async def store(self: Virtual, job: Job, queued: QueuedRecipient, *more: Any) -> str:
+        if queued.offset == 1:
+            raise ArithmeticError("a mistake of ours")
+        return await real(self, job, queued, *more)
+
+    monkeypatch.setattr(Virtual, "_store", store)
+    statuses = _deliver(spool, "static:a/", "a@x", "b@x", "c@x")
+    assert [status.status for status in statuses] == ["sent", "deferred", "sent"]
+
+
 def test_a_probe_leaves_nothing(spool: Path) -> None:
     statuses = _deliver(spool, "inline:{a@x=a/}", "a@x", "none@x", probe=True)
     assert [status.status for status in statuses] == ["deliverable", "undeliverable"]
