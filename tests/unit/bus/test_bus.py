@@ -330,7 +330,7 @@ def test_a_command_that_tells_and_ends_is_heard(tmp_path: Path) -> None:
 def test_what_was_taken_arrives_in_order_though_the_worker_does_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tubepost.common.bus.client._HIGH_WATER", 20)
+    monkeypatch.setattr("tubepost.common.bus.lane._HIGH_WATER", 20)
     monkeypatch.setattr("tubepost.common.bus.server._HIGH_WATER", 20)
 
     async def work(ends: Ends) -> None:
