@@ -22,6 +22,8 @@ _WIDTH = 78
 _LONGEST = 900
 _LONGEST_UNICODE = 240
 _PORTION = 32_768
+# What the names of fields, of peers and types of addresses add to an entry.
+_ENTRY_BYTES = 400
 _NAME_UNSAFE = re.compile(r"[^A-Za-z0-9-]+")
 # RFC 5322 3.6.4 sets no limit; threads of hundreds gain nothing from their first ids.
 _REFERENCES = 50
@@ -97,6 +99,22 @@ def survey(entries: Iterable[Entry]) -> Iterator[tuple[int, bool]]:
             )
         )
         yield count, ascii_only
+
+
+def portions(entries: Iterator[Entry], most: int) -> Iterator[tuple[Entry, ...]]:
+    """Entries for one report each, of about ``most`` bytes: a report that is larger than mail may be is never sent."""
+    held: list[Entry] = []
+    size = 0
+    for entry in entries:
+        recipient, status = entry.recipient, entry.status
+        size += _ENTRY_BYTES + 3 * len(recipient.address) + 2 * len(recipient.original) + len(recipient.orcpt)
+        size += 2 * len(status.text) + len(status.diagnostic)
+        if held and size > most:
+            yield tuple(held)
+            held, size = [], 0
+        held.append(entry)
+    if held:
+        yield tuple(held)
 
 
 def compose(facts: Facts, entries: Callable[[], Iterator[Entry]], original: Original) -> Iterator[bytes]:

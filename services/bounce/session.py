@@ -17,7 +17,7 @@ from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system import log
 from tubepost.common.system.commit import GroupCommit
 from tubepost.common.system.ids import is_queue_id
-from tubepost.common.bus import BusError, Handler, Request
+from tubepost.common.bus import BusError, Handler, Refusal, Request
 from tubepost.common.config import templates
 from tubepost.common.spool import Spool, leftovers
 from tubepost.common.skeleton import request
@@ -43,6 +43,10 @@ _TITLES = {
     "success": "delivery status notification",
     "verbose": "delivery status notification",
 }
+# A report on many recipients is no larger than this, bytes.
+_REPORT_SIZE = 4_000_000
+# RFC 3463 3.4: message too big for system.
+_TOO_LARGE = "5.3.4"
 # The loop is given back after so many entries.
 _SLICE = 200
 
@@ -185,7 +189,7 @@ class Bounce(request.Service):
                 await self._to_postmaster(work)
             elif kind == "failure" and "2bounce" in config.notify_classes:
                 # RFC 5321 4.5.5: what has no return path is never returned.
-                await self._mail(work, config.double_bounce_notice_recipient, copy=True, full=True)
+                await self._mail_all(work, config.double_bounce_notice_recipient, copy=True, full=True)
         except (BusError, OSError) as error:
             return _not_sent(message.queue_id, kind, error)
         finally:
@@ -201,7 +205,7 @@ class Bounce(request.Service):
                 to = verp_sender(envelope.sender, envelope.verp, entry.recipient)
                 await self._mail(replace(work, entries=_only(entry)), to, copy=False, full=full)
             return
-        await self._mail(work, envelope.sender, copy=False, full=full)
+        await self._mail_all(work, envelope.sender, copy=False, full=full)
 
     async def _to_postmaster(self, work: _Work) -> None:
         config = self.config
@@ -212,10 +216,17 @@ class Bounce(request.Service):
         else:
             return
         try:
-            await self._mail(work, to, copy=True, full=False)
+            await self._mail_all(work, to, copy=True, full=False)
         except (BusError, OSError) as error:
             # The sender has been told: once is enough.
             log.warning(f"{work.queue_id}: postmaster notice failed while bouncing to {to}: {error}")
+
+    async def _mail_all(self, work: _Work, to: str, *, copy: bool, full: bool) -> None:
+        """As many reports as it takes: mail has a size limit, lists may be long. Raises BusError, OSError."""
+        limit = self.config.message_size_limit
+        for portion in report.portions(work.entries(), min(limit // 2 or _REPORT_SIZE, _REPORT_SIZE)):
+            await self._mail(replace(work, entries=portion.__iter__), to, copy=copy, full=full)
+            await asyncio.sleep(0)
 
     async def _mail(self, work: _Work, to: str, *, copy: bool, full: bool) -> None:
         """One report. Nothing is sent when no recipient asked for it. Raises BusError, OSError."""
@@ -268,7 +279,14 @@ class Bounce(request.Service):
             milters=False,
             prepend=(f"Received: by {config.myhostname} ({config.mail_name})\n\tid {QUEUE_ID_MARK}; {_stamp(now)}",),
         )
-        done = await self._deposit(deposit, report.compose(facts, due, work.source.original(full)))
+        try:
+            done = await self._deposit(deposit, report.compose(facts, due, work.source.original(full)))
+        except Refusal as error:
+            if not full or error.refused.dsn != _TOO_LARGE:
+                raise
+            # bounce_size_limit lets through more than message_size_limit does: better than to say nothing for ever.
+            await self._mail(work, to, copy=copy, full=False)
+            return
         who = "postmaster" if copy else "sender"
         log.info(f"{work.queue_id}: {who} {_TITLES[work.kind]}: {done.queue_id}")
 

@@ -165,3 +165,23 @@ def test_a_template_of_the_administrator_is_used() -> None:
         assert report["Subject"] == "Nope"
         text, *_ = report.iter_parts()
         assert text.get_content().startswith("from mail.example.test $5\n")
+
+
+def test_failures_that_do_not_go_into_one_mail_come_in_several() -> None:
+    count, main = 800, {"message_size_limit": "200000", "virtual_alias_domains": "list.test"}
+    main["virtual_alias_maps"] = "inline:{ {@list.test=@one.test} }"
+    with Instance(main=MAIN | main) as instance:
+        instance.send([f"r{number}@list.test" for number in range(count)], sender="alice@example.test")
+        (queue_id,) = [found[1] for found in instance.log.wait(r"qmgr\[\d+\]: (\w+): from=<alice@example\.test>")]
+        instance.log.wait(rf"{queue_id}: removed")
+        reports = wait_mail(instance, count=instance.log.count("sender non-delivery notification"))
+        told = [one["Final-Recipient"] for report in reports for one in blocks(list(report.iter_parts())[1])[1:]]
+        assert sorted(told) == sorted(f"rfc822; r{number}@one.test" for number in range(count))
+        assert 1 < len(reports) < 20
+
+
+def test_a_message_that_may_come_but_not_go_back_is_returned_as_its_header() -> None:
+    with Instance(main=MAIN | {"message_size_limit": "100000", "bounce_size_limit": "1000000"}) as instance:
+        instance.send("a@example.test", "Subject: large\n\n" + "x" * 70 * 1400 + "\n", sender="alice@example.test")
+        [report] = wait_mail(instance)
+        assert [part.get_content_type() for part in report.iter_parts()][-1] == "text/rfc822-headers"
