@@ -29,6 +29,8 @@ from tubepost.services.pickup.protocol import Fate
 _AT_ONCE = 8
 # Of files with more bytes of recipients one is in memory at a time.
 _LONG = 256 * 1024
+# Recipients that one request tells of: more might be more than the bus takes.
+_REPORTED = 5000
 # A file that nobody wrote to for so long has lost its writer, seconds.
 _ABANDONED = 86_400
 # What the disk refused is tried again after this long, seconds.
@@ -226,17 +228,19 @@ class Pickup(request.Service):
         self, name: str, envelope: Envelope, file: QueueFile, waiting: list[tuple[int, Recipient]], refused: Refused
     ) -> bool:
         """Have the sender told. False: not possible now."""
-        question = SendOne(
-            kind="failure",
-            queue_id=name,
-            queue="maildrop",
-            envelope=envelope,
-            content_offset=file.content_offset,
-            content_length=file.content_length,
-            entries=protocol.failures(waiting, refused, time.time()),
-        )
+        entries = protocol.failures(waiting, refused, time.time())
         try:
-            await self.process.client(self.config.bounce_service_name).call(question, Done)
+            for start in range(0, len(entries), _REPORTED):
+                question = SendOne(
+                    kind="failure",
+                    queue_id=name,
+                    queue="maildrop",
+                    envelope=envelope,
+                    content_offset=file.content_offset,
+                    content_length=file.content_length,
+                    entries=entries[start : start + _REPORTED],
+                )
+                await self.process.client(self.config.bounce_service_name).call(question, Done)
         except BusError as error:
             log.warning(f"maildrop/{name}: the sender cannot be told now: {error}; {Fate.KEEP.value}")
             return False

@@ -368,3 +368,15 @@ def test_recipients_count_with_the_content_as_in_a_queue_file(spool: Spool, size
         one.finish(ENVELOPE, [Recipient(address="r" * (size - 16))])
     one.cancel()
     assert len(left()) == (size < 500)
+
+
+def test_a_long_list_that_is_refused_is_told_in_portions(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_REPORTED", 40)
+    everybody = [Recipient(address=f"r{number}@x.example") for number in range(100)]
+    post(spool, everybody)
+    process = FakeProcess()
+    process.cleanup.answer = refuse(554, "5.7.1")
+    wake(process)
+    told = [[entry.recipient for entry in report.entries] for report, _ in process.bounce.asked]
+    assert told == [everybody[:40], everybody[40:80], everybody[80:]]
+    assert left() == []
