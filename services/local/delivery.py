@@ -33,7 +33,7 @@ from tubepost.common.skeleton.process import Process
 
 from tubepost.services.local import files, tables
 from tubepost.services.local.expansion import Alias, Forward, ListFile, Trouble
-from tubepost.services.local.protocol import Attributes, Rights, censor, fill, variables
+from tubepost.services.local.protocol import Attributes, Rights, censor, fill, unprivileged, variables
 
 T = TypeVar("T")
 RELAY = "local"
@@ -213,11 +213,8 @@ class Delivery:
         content = self._content
         return Content(content.fd, content.offset, content.length, head, content.crlf)
 
-    def _acting(self, rights: Rights) -> Rights:
-        return self._tools.default if rights.uid == 0 else rights
-
     async def to_file(self, attributes: Attributes, path: str) -> RecipientStatus:
-        rights = self._acting(attributes.rights)
+        rights = unprivileged(attributes.rights, self._tools.default)
         if path.endswith("/"):
             return await self._to_maildir(attributes, path, rights)
         refusal = commands.may_become(rights.uid)
@@ -293,7 +290,7 @@ class Delivery:
 
     async def to_command(self, attributes: Attributes, command: str) -> RecipientStatus:
         config = self._config
-        rights = self._acting(attributes.rights)
+        rights = unprivileged(attributes.rights, self._tools.default)
         try:
             folder = fill(
                 config.command_execution_directory,

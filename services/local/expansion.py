@@ -334,7 +334,7 @@ class Expansion:
     async def _forward_to(self, attributes: Attributes, path: str, found: ListFile) -> bool | None:
         if self._probe:
             return await self._end(attributes, "2.0.0", f"forward via file: {path}")
-        if self._seen.again(f"forward {path}"):
+        if self._seen.again(f"forward {path}", fold=False):
             # Met again on the way down: the user is named in the user's own file.
             return True if f"forward-done {path}" in self._seen else None
         if found.fault:
@@ -352,7 +352,7 @@ class Expansion:
         if first is None:
             return None
         going = await self._targets(attributes, chain((first,), listed), stop=True)
-        self._seen.again(f"forward-done {path}")
+        self._seen.again(f"forward-done {path}", fold=False)
         self._note_expansion(asked, "expanded")
         return going
 
@@ -365,7 +365,7 @@ class Expansion:
         if level > LEVELS:
             self._world.warn(f":include: nesting limit exceeded for {path}")
             return await self._end(attributes, "5.4.6", ":include: nesting limit exceeded")
-        if self._seen.again(f"include {rights.uid} {path}"):
+        if self._seen.again(f"include {rights.uid} {path}", fold=False):
             return True
         if not path.startswith("/"):
             fault = f":include:{path} uses a relative path"
@@ -453,7 +453,7 @@ class Expansion:
                 self._world.warn(f"{words} for: {path}")
                 return await self._end(attributes, "5.3.5", "mail system configuration error")
             path = home.rstrip("/") + path[1:]
-        if self._seen.again(f"file {attributes.rights.uid} {path}"):
+        if self._seen.again(f"file {attributes.rights.uid} {path}", fold=False):
             return True
         if attributes.kind not in self._settings.allow_mail_to_files:
             status = await self._world.settle(attributes, "5.7.1", "mail to file is restricted")
@@ -464,7 +464,7 @@ class Expansion:
         return await self._failable(attributes, status)
 
     async def _command(self, attributes: Attributes, command: str) -> bool:
-        if self._seen.again(f"command {attributes.user}:{attributes.rights.uid} {command}"):
+        if self._seen.again(f"command {attributes.user}:{attributes.rights.uid} {command}", fold=False):
             return True
         if self._probe:
             return await self._end(attributes, "2.0.0", f"delivers to command: {command}")

@@ -25,7 +25,7 @@ def forward_file(path: str, rights: Rights, limit: int) -> ListFile | None:
             if status.st_mode & stat.S_IWOTH:
                 return ListFile(b"", status.st_uid, f"file {path} is world writable")
             try:
-                return ListFile(_read(path, os.O_NOFOLLOW, limit), status.st_uid)
+                return ListFile(_read(path, os.O_NOFOLLOW, limit)[0], status.st_uid)
             except OSError as error:
                 if error.errno in _PASSING:
                     raise
@@ -40,19 +40,21 @@ def include_file(path: str, rights: Rights, limit: int) -> ListFile:
     """``fault`` says why it may not be used. Raises Trouble."""
     try:
         with acting_as(rights.uid, rights.gid):
-            status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):
-                return ListFile(b"", status.st_uid, f":include: file {path} is not a regular file")
+            # To open a device can do something.
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return ListFile(b"", -1, f":include: file {path} is not a regular file")
+            # Whose it is, is asked of what was opened: the name may stand for another file by then.
+            data, status = _read(path, 0, limit)
             if status.st_mode & stat.S_IWOTH:
                 return ListFile(b"", status.st_uid, f":include: file {path} is world writable")
-            return ListFile(_read(path, 0, limit), status.st_uid)
+            return ListFile(data, status.st_uid)
     except OSError as error:
         if error.errno in _PASSING:
             raise Trouble("4.3.0", f"cannot read :include: file {path}: {error.strerror}") from error
         return ListFile(b"", -1, f"unable to use :include: file {path}: {error.strerror}")
 
 
-def _read(path: str, flags: int, limit: int) -> bytes:
+def _read(path: str, flags: int, limit: int) -> tuple[bytes, os.stat_result]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
     with open(fd, "rb") as file:
         status = os.fstat(fd)
@@ -60,7 +62,7 @@ def _read(path: str, flags: int, limit: int) -> bytes:
             raise OSError(errno.EINVAL, "no longer a regular file")
         if limit and status.st_size > limit:
             raise OSError(errno.EFBIG, "larger than message_size_limit")
-        return file.read(limit or -1)
+        return file.read(limit or -1), status
 
 
 def home_trouble(rights: Rights) -> str:

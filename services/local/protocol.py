@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tubepost.common.mail import address
@@ -26,6 +26,13 @@ class Rights:
 
 
 NOBODY = Rights()
+
+
+def unprivileged(rights: Rights, default: Rights) -> Rights:
+    """Whose rights a command or file gets: ``default`` (default_privs) stands in for root, as user and as group."""
+    if rights.uid == 0:
+        return default
+    return replace(rights, gid=default.gid) if rights.gid == 0 else rights
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +73,11 @@ class Seen:
         self._seen: set[str] = set()
 
     def __contains__(self, what: str) -> bool:
-        return what.casefold() in self._seen
+        return what in self._seen
 
-    def again(self, what: str) -> bool:
-        """True when it was here before; from now on it was."""
-        key = what.casefold()
+    def again(self, what: str, *, fold: bool = True) -> bool:
+        """True when it was here before; from now on it was. ``fold`` False: /Box and /box are two."""
+        key = what.casefold() if fold else what
         if key in self._seen:
             self.dropped = True
             return True

@@ -373,3 +373,9 @@ def test_an_address_that_is_no_utf8_is_nobodys() -> None:
     expansion = run(world, "bob@here")
     assert what(world) == ["5.1.3 bad recipient address syntax: J\udcf6rg@far"]
     assert forwarded(expansion) == {("bob@here", "s@there"): ["x@far", "y@far"]}
+
+
+def test_names_of_files_and_commands_differ_by_case() -> None:
+    world = World({"all": '/var/Box, /var/box, "|x -A", "|x -a", /var/box, Bob, bob'})
+    run(world, "all@here")
+    assert what(world) == ["file /var/Box", "file /var/box", "command x -A", "command x -a", "mailbox bob"]

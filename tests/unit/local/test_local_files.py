@@ -119,3 +119,17 @@ def test_what_the_address_says_never_becomes_a_command(tmp_path: Path) -> None:
     table = tmp_path / "re"
     table.write_text("/^(.*)-run$/ |$1\n")
     assert _find(tmp_path, f"regexp:{table}", "id-run") is None
+
+
+def test_a_list_is_judged_by_the_file_that_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for path in (good, bad):
+        path.write_text("bob\n")
+    os.chmod(bad, 0o666)
+    seen = os.stat(good)
+    with monkeypatch.context() as patched:
+        # The name stood for another file when it was looked at.
+        patched.setattr(os, "stat", lambda path: seen)
+        found = files.include_file(str(bad), ME, 0)
+    assert "world writable" in found.fault
+    assert found.data == b""

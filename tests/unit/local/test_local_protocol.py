@@ -6,7 +6,16 @@ import pytest
 
 from tubepost.common.wire.delivery import RecipientStatus
 
-from tubepost.services.local.protocol import Seen, censor, combine, fill, split_recipient, without_success
+from tubepost.services.local.protocol import (
+    Rights,
+    Seen,
+    censor,
+    combine,
+    fill,
+    split_recipient,
+    unprivileged,
+    without_success,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +88,11 @@ def test_what_is_remembered_is_bounded() -> None:
     unlimited = Seen(0)
     assert not any(unlimited.again(str(number)) for number in range(5000))
     assert unlimited.again("4999")
+
+
+def test_nothing_runs_as_root_nor_in_its_group() -> None:
+    default = Rights(65534, 65534, "nobody")
+    assert unprivileged(Rights(0, 0, "root"), default) == default
+    assert unprivileged(Rights(0, 5), default) == default
+    assert unprivileged(Rights(11, 0, "operator", "/root"), default) == Rights(11, 65534, "operator", "/root")
+    assert unprivileged(Rights(11, 11), default) == Rights(11, 11)
