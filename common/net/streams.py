@@ -8,6 +8,8 @@ from tubepost.common.net import tls
 
 # Above this much unsent, ``write`` has the caller wait in ``drain``: what a slow peer costs in memory.
 _HIGH_WATER = 256 * 1024
+# Seconds in which a peer must take the rest of what was written before the connection was closed.
+_FINISH_TIMEOUT = 30.0
 
 
 class Channel(asyncio.Protocol):
@@ -124,11 +126,16 @@ class Channel(asyncio.Protocol):
         """Of the connection, the one that TLS made once it is there."""
         return self._transport
 
-    def finish(self) -> None:
-        """Send what is waiting, then close. ``lost`` is not called."""
+    def finish(self, patience: float = _FINISH_TIMEOUT) -> None:
+        """Send what is waiting, for which the peer has ``patience`` seconds, then close. ``lost`` is not called."""
         self._end()
-        if self._transport is not None:
-            self._transport.close()
+        transport = self._transport
+        if transport is None:
+            return
+        transport.close()
+        if transport.get_write_buffer_size():
+            # A peer that never reads would have the descriptor, and what was written, for ever.
+            self.loop.call_later(patience, transport.abort)
 
     def abort(self) -> None:
         """Close at once. ``lost`` is not called."""

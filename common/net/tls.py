@@ -286,6 +286,9 @@ async def upgrade(
         transport.abort()
         if isinstance(error, (OSError, TimeoutError, EOFError)):
             raise handshake_error(error) from None
+        if isinstance(error, (ValueError, TypeError)) and server_hostname:
+            # UnicodeError too: what was meant to be a host name.
+            raise HandshakeError("-1", f'"{server_hostname:.100}" cannot be asked for by name: {error}') from None
         raise
     if made is None or ssl_object(made) is None:
         # uvloop takes a connection that we aborted meanwhile for one whose handshake is done.

@@ -154,6 +154,8 @@ class Connection(Channel):
         if sender is not None:
             if not sender.done():
                 sender.cancel()
+                # Half a message is out there, and its rest is of no use to anybody.
+                self.abort()
             await asyncio.wait((sender,))
             if not sender.cancelled() and (error := sender.exception()) is not None:
                 self.abort()
@@ -164,7 +166,7 @@ class Connection(Channel):
         if not self.closed:
             self.conversation.quit()
             self.write(self.conversation.take())
-            self.finish()
+            self.finish(self._timing.limits[Stage.QUIT])
 
     async def leave(self, *, wait: bool = False) -> None:
         """Say goodbye. ``wait``: for the reply to QUIT (smtp_skip_quit_response = no)."""
@@ -177,7 +179,7 @@ class Connection(Channel):
             self._waiter = self.loop.create_future()
             self.expect_by(self._timing.limits[Stage.QUIT])
             await self._waiter
-        self.finish()
+        self.finish(self._timing.limits[Stage.QUIT])
 
     @property
     def usable(self) -> bool:

@@ -23,7 +23,7 @@ from tubepost.services.smtp.protocol import Mail, Sent
 from tubepost.services.smtp.routing import Candidate, RoutingError, Target
 from tubepost.services.smtp.security import Need
 from tubepost.services.smtp.server import Server
-from tubepost.services.smtp.stages import Trouble
+from tubepost.services.smtp.stages import Stage, Trouble
 
 # Where non-ASCII is looked for in a header, bytes.
 _HEADER_PIECE = 128 * 1024
@@ -90,11 +90,19 @@ class Delivery:
 
     async def run(self) -> Report:
         world, job = self._world, self._job
-        if world.lmtp and job.nexthop.startswith("unix:"):
-            await self._by_path()
-            outcome = None
-        else:
-            outcome = await self._by_network()
+        outcome = None
+        try:
+            if world.lmtp and job.nexthop.startswith("unix:"):
+                await self._by_path()
+            else:
+                outcome = await self._by_network()
+        except Exception as error:
+            # What was sent stays sent.
+            log.panic(f"{job.queue_id}: delivery by {job.transport} failed: {type(error).__name__}: {error}")
+            settled = {status.offset for status in self._statuses}
+            self._left = [queued for queued in job.recipients if queued.offset not in settled]
+            self._reasons.clear()
+            self._why = Trouble("4.3.0", "mail system error: the delivery program failed, see the log")
         if outcome is not None:
             return outcome
         if self._left:
@@ -109,7 +117,11 @@ class Delivery:
         world, job = self._world, self._job
         if world.fallback:
             log.warning('ignoring "lmtp_fallback_relay" setting for non-TCP connections')
-        target = world.target(job.nexthop)
+        try:
+            target = world.target(job.nexthop)
+        except RoutingError as error:
+            self._why = self._misconfigured(error)
+            return
         candidate = Candidate(0, "", target.path, 0)
         need = await world.need(job, target)
         if isinstance(need, Trouble):
@@ -136,8 +148,7 @@ class Delivery:
             try:
                 target = world.target(site)
             except RoutingError as error:
-                log.warning(f"{job.queue_id}: {error}")
-                self._why = Trouble("4.3.5", f"Server configuration error: {error}", throttle=True)
+                self._why = self._misconfigured(error)
                 continue
             need = await world.need(job, target)
             if isinstance(need, Trouble):
@@ -172,6 +183,10 @@ class Delivery:
             report = await world.pass_on(rest, world.best_mx_transport)
             return report.model_copy(update={"statuses": (*self._statuses, *report.statuses)})
         return None
+
+    def _misconfigured(self, error: RoutingError) -> Trouble:
+        log.warning(f"{self._job.queue_id}: {error}")
+        return Trouble("4.3.5", f"Server configuration error: {error}", throttle=True)
 
     async def _by_kept(self, need: Need, used: set[str]) -> int:
         """Over a connection that was kept for this next hop. Returns the number of sessions."""
@@ -213,7 +228,11 @@ class Delivery:
             self._connected = time.time()
             log.info(made.text)
             return False
-        trouble = await made.greet()
+        try:
+            trouble = await made.greet()
+        except BaseException:
+            made.abort()
+            raise
         if trouble is not None:
             self._server = made.conversation.server
             self._connected = time.time()
@@ -245,6 +264,13 @@ class Delivery:
 
     async def _transfer(self, connection: Connection) -> bool:
         """Over this connection. False when it was a kept one that had died: nothing was said then."""
+        try:
+            return await self._transactions(connection)
+        except BaseException:
+            connection.abort()
+            raise
+
+    async def _transactions(self, connection: Connection) -> bool:
         world, job = self._world, self._job
         server = connection.conversation.server
         refusal = self._unfit(server)
@@ -289,6 +315,15 @@ class Delivery:
                 job.probe,
                 job.queue_id,
             )
+            if not connection.usable:
+                # It ended while tables were asked.
+                world.discard(connection, job)
+                if connection.uses:
+                    return False
+                self._server = server
+                text = f"lost connection with {server.name} while {Stage.MAIL.words}"
+                await self._fail(batch, Trouble("4.4.2", text, throttle=True), connection)
+                return True
             mail.plan(server, conversation.manner)
             self._connected = time.time()
             await connection.transact(mail, None if job.probe else self._content(mail, server))

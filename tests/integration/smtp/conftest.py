@@ -17,6 +17,7 @@ from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
 from tubepost.common.system.ids import new_queue_id
 from tubepost.common.config import from_text
+from tubepost.common.net import selfsigned
 from tubepost.common.net.dns import Resolver
 from tubepost.common.spool import encode
 
@@ -242,6 +243,15 @@ class Scene:
         peer = await Peer(says, **options).start(path, host, port)
         self._peers.append(peer)
         return peer
+
+    def server_tls(self) -> ssl.SSLContext:
+        """Of a server that is 127.0.0.1 and nobody else; ``ca.pem`` in the directory vouches for it."""
+        key, certificate = selfsigned.make(["peer.example"], ["127.0.0.1"])
+        (self.directory / "ca.pem").write_bytes(certificate)
+        (self.directory / "server.pem").write_bytes(key + certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.directory / "server.pem")
+        return context
 
     def client(self, *, lmtp: bool = False, resolver: Resolver | None = None, **settings: str) -> Client:
         client = Client(self.directory, settings, lmtp=lmtp, resolver=resolver)

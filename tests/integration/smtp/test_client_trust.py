@@ -1,7 +1,6 @@
 """Whom the client trusts with what: kept connections, plain text where TLS failed, what comes before TLS."""
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 import uvloop
 
 from tubepost.common.wire.delivery import Report
-from tubepost.common.net import selfsigned
 
 LOGIN = {
     "smtp_sasl_auth_enable": "yes",
@@ -19,21 +17,11 @@ LOGIN = {
 }
 
 
-def server_tls(directory: Path) -> ssl.SSLContext:
-    """Of a server that is 127.0.0.1 and nobody else; ``ca.pem`` in the directory vouches for it."""
-    key, certificate = selfsigned.make(["peer.example"], ["127.0.0.1"])
-    (directory / "ca.pem").write_bytes(certificate)
-    (directory / "server.pem").write_bytes(key + certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "server.pem")
-    return context
-
-
 def test_a_kept_connection_proves_nothing_to_another_next_hop(scene: Any, tmp_path: Path) -> None:
     """Both names lead to one server, whose certificate is right for the first only."""
 
     async def work() -> tuple[Report, Report, int]:
-        peer = await scene.peer(tls=server_tls(tmp_path))
+        peer = await scene.peer(tls=scene.server_tls())
         client = scene.client(
             smtp_tls_security_level="secure",
             smtp_tls_secure_cert_match="nexthop",
@@ -53,7 +41,7 @@ def test_a_kept_connection_proves_nothing_to_another_next_hop(scene: Any, tmp_pa
 
 def test_a_kept_connection_does_serve_the_same_next_hop(scene: Any, tmp_path: Path) -> None:
     async def work() -> int:
-        peer = await scene.peer(tls=server_tls(tmp_path))
+        peer = await scene.peer(tls=scene.server_tls())
         client = scene.client(
             smtp_tls_security_level="secure",
             smtp_tls_CAfile=str(tmp_path / "ca.pem"),
@@ -97,10 +85,10 @@ def test_a_connection_to_the_fallback_relay_is_not_the_next_hop_s(scene: Any) ->
     ],
 )
 def test_plain_text_is_for_mail_that_has_waited_and_never_for_a_password(
-    scene: Any, tmp_path: Path, age: int, settings: dict[str, str], outcome: str
+    scene: Any, age: int, settings: dict[str, str], outcome: str
 ) -> None:
     async def work() -> None:
-        peer = await scene.peer({"STARTTLS": b"220 go on\r\nno TLS"}, (), tls=server_tls(tmp_path))
+        peer = await scene.peer({"STARTTLS": b"220 go on\r\nno TLS"}, (), tls=scene.server_tls())
         peer.keywords = ("AUTH PLAIN",)
         report = await scene.client(smtp_tls_security_level="may", **settings).deliver(peer.nexthop, age=age)
         assert report.statuses[0].status == outcome
@@ -115,9 +103,9 @@ def test_plain_text_is_for_mail_that_has_waited_and_never_for_a_password(
 
 @pytest.mark.parametrize(("age", "outcome"), [(0, "deferred"), (301, "sent")])
 @pytest.mark.parametrize("verb", ["MAIL", "EHLO"])
-def test_tls_that_breaks_after_its_handshake(scene: Any, tmp_path: Path, age: int, outcome: str, verb: str) -> None:
+def test_tls_that_breaks_after_its_handshake(scene: Any, age: int, outcome: str, verb: str) -> None:
     async def work() -> None:
-        peer = await scene.peer(tls=server_tls(tmp_path))
+        peer = await scene.peer(tls=scene.server_tls())
 
         def breaks_once() -> bytes:
             peer.says.clear()
