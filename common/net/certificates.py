@@ -26,6 +26,15 @@ _LOOK_INTERVAL = 5.0
 _BLIND_LIFETIME = 3600.0
 # A file of certificates is small; anything else was named by mistake.
 _FILE_LIMIT = 4 * 1024 * 1024
+# What comes of a certificate that is none, or was made to be trouble.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _BLOCK = re.compile(
     rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n.+?\r?\n-----END \1-----",
     re.DOTALL,
@@ -58,7 +67,7 @@ class PeerCertificate:
     """What is said of a peer's certificate. Names are those of the certificate, without control characters."""
 
     subject: str
-    """Its common name."""
+    """Its common name, else its organisation."""
     issuer: str
     fingerprint: str
     public_key_fingerprint: str
@@ -132,7 +141,7 @@ def end_point(leaf: bytes) -> bytes:
     """tls-server-end-point data (RFC 5929 4.1) of a certificate in DER; empty where it is not defined."""
     try:
         algorithm = x509.load_der_x509_certificate(leaf).signature_hash_algorithm
-    except (ValueError, UnsupportedAlgorithm):
+    except _UNREADABLE:
         return b""
     if algorithm is None:
         # RFC 5929 4.1: no hash function (Ed25519), no channel binding of this type.
@@ -156,8 +165,8 @@ def describe(der: bytes, digest: str = "sha256", *, verified: bool = False) -> P
     try:
         certificate = x509.load_der_x509_certificate(der)
         key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        subject, issuer = _common_name(certificate.subject), _common_name(certificate.issuer)
-    except (ValueError, UnsupportedAlgorithm):
+        subject, issuer = _name(certificate.subject), _name(certificate.issuer)
+    except _UNREADABLE:
         return PeerCertificate("", "", whole, "", (), verified)
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -165,21 +174,26 @@ def describe(der: bytes, digest: str = "sha256", *, verified: bool = False) -> P
         addresses = [str(address) for address in extension.get_values_for_type(x509.IPAddress)]
     except x509.ExtensionNotFound:
         names, addresses = [], []
-    except ValueError:
+    except _UNREADABLE:
         return PeerCertificate(subject, issuer, whole, fingerprint(key, digest), (), verified)
-    if not names and subject:
-        names = [subject]
+    if not names:
+        # Never the organisation: anybody may be called that.
+        names = list(filter(None, [_attribute(certificate.subject, NameOID.COMMON_NAME)]))
     found = tuple(name.lower().rstrip(".") for name in (*names, *addresses) if name.isprintable())
     return PeerCertificate(subject, issuer, whole, fingerprint(key, digest), found, verified)
 
 
-def _common_name(name: x509.Name) -> str:
-    """The common name, else the organisation; what is not printable counts as absent."""
-    for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
-        for attribute in name.get_attributes_for_oid(oid):
-            value = attribute.value
-            if isinstance(value, str) and value.isprintable():
-                return value
+def _name(name: x509.Name) -> str:
+    """For people: the common name, else the organisation."""
+    return _attribute(name, NameOID.COMMON_NAME) or _attribute(name, NameOID.ORGANIZATION_NAME)
+
+
+def _attribute(name: x509.Name, oid: x509.ObjectIdentifier) -> str:
+    """What is not printable counts as absent."""
+    for attribute in name.get_attributes_for_oid(oid):
+        value = attribute.value
+        if isinstance(value, str) and value.isprintable():
+            return value
     return ""
 
 
@@ -210,7 +224,7 @@ def issued_by_trusted(chain: Iterable[bytes], trusted: "dict[bytes, list[x509.Ce
             if issuer is None or issuer is current or not _issued(current, issuer):
                 return False
             current = issuer
-    except (ValueError, IndexError, UnsupportedAlgorithm):
+    except (IndexError, *_UNREADABLE):
         return False
     return False
 

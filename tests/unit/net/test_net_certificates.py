@@ -1,5 +1,6 @@
 """Chains of PEM files, fingerprints, channel binding, names, and certificates that are renewed."""
 
+import datetime
 import hashlib
 import os
 import ssl
@@ -7,7 +8,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tubepost.common.net import certificates, selfsigned
 from tubepost.common.net.certificates import CertificateError, ServerCertificates, parse_chains
@@ -174,3 +180,52 @@ def test_unreadable_after_a_change_means_giving_way(tmp_path: Path, monkeypatch:
     clock.now += 10
     assert known.context() is context
     assert known.stale
+
+
+def _der(*subject: tuple[x509.ObjectIdentifier, str], names: tuple[str, ...] = ()) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(5).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    if names:
+        made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(other) for other in names]), critical=False)
+    made = made.add_extension(x509.SubjectKeyIdentifier(b"12345"), critical=False)
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def test_only_a_common_name_may_stand_for_a_host() -> None:
+    """RFC 6125 6.4.4: an organisation of that name is no host of that name."""
+    organisation = (NameOID.ORGANIZATION_NAME, "mail.example.com")
+    assert certificates.describe(_der(organisation)).names == ()
+    assert certificates.describe(_der(organisation)).subject == "mail.example.com"
+    assert certificates.describe(_der(organisation, (NameOID.COMMON_NAME, "A.example"))).names == ("a.example",)
+    with_names = _der((NameOID.COMMON_NAME, "a.example"), names=("b.example",))
+    assert certificates.describe(with_names).names == ("b.example",)
+
+
+def test_certificates_made_to_be_trouble_have_a_fingerprint_and_no_name() -> None:
+    good = _der((NameOID.COMMON_NAME, "a.example"), names=("b.example",))
+    # 2.5.29.14 becomes a second 2.5.29.17; X.509 version 6.
+    twice = good.replace(bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d11"))
+    version = good.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"))
+    for der in (twice, version, b"", b"\x30\x00"):
+        assert der != good
+        found = certificates.describe(der, verified=True)
+        assert found.names == ()
+        assert found.fingerprint == certificates.fingerprint(der, "sha256")
+        assert isinstance(certificates.end_point(der), bytes)
+        assert not certificates.issued_by_trusted([der, good], {b"": []}, 0)
+
+
+_SAMPLE = _der((NameOID.COMMON_NAME, "a.example"), names=("b.example",))
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, len(_SAMPLE) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+def test_whatever_a_peer_shows_is_described(changes: list[tuple[int, int]]) -> None:
+    der = bytearray(_SAMPLE)
+    for place, value in changes:
+        der[place] = value
+    assert certificates.describe(bytes(der)).fingerprint
+    assert isinstance(certificates.end_point(bytes(der)), bytes)
