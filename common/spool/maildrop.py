@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Sequence
 
+from tubepost.common.wire.cleanup import RECIPIENT_OVERHEAD, RECIPIENTS_LIMIT
 from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system.atomic import sync_directory
 from tubepost.common.spool.directories import Spool
@@ -16,10 +17,8 @@ from tubepost.common.spool.queuefile import Writer
 QUEUE = "maildrop"
 # Where root runs the instance pickup may read whatever is in maildrop; elsewhere it is an account like the poster's.
 _MODE, _MODE_WITHOUT_ROOT = 0o400, 0o444
-ENVELOPE_LIMIT = 16 * 1024 * 1024
-"""Bytes of envelope and recipients that pickup takes: some hundred thousand recipients."""
-# What JSON and the names of the fields add to an address.
-_LINE = 16
+ENVELOPE_LIMIT = RECIPIENTS_LIMIT
+"""Bytes of envelope and recipients that pickup takes."""
 
 
 class TooLarge(Exception):
@@ -53,7 +52,7 @@ def needs_helper(program: str) -> bool:
 
 def envelope_size(recipients: Sequence[Recipient]) -> int:
     """Bytes that they take in a queue file, a few more or less."""
-    return sum(len(one.address) + len(one.original) + len(one.orcpt) + _LINE for one in recipients)
+    return sum(len(one.address) + len(one.original) + len(one.orcpt) + RECIPIENT_OVERHEAD for one in recipients)
 
 
 class Drop:

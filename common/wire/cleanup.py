@@ -15,6 +15,13 @@ PROTOCOL = "cleanup/1"
 INLINE_LIMIT = 256 * 1024
 """Bytes; above this the content is streamed. One inline message is the most that a hop holds of one mail."""
 
+RECIPIENTS_LIMIT = 16 * 1024 * 1024
+"""Bytes that the recipients of one message take in a queue file: some hundred thousand addresses. A program that
+handles the message may hold them all.
+"""
+RECIPIENT_OVERHEAD = 16
+"""What stands around an address there."""
+
 QUEUE_ID_MARK = "\0id\0"
 """Stands in a prepended line where the queue id is to be: only cleanup knows it (``with ESMTP id …`` of Received:)."""
 

@@ -26,6 +26,8 @@ async def clean_envelope(message: Message, policy: Policy, recipients: list[Reci
     if deposit.bcc and message.sender and policy.sender_bcc_maps is not None:
         await _add_copies(message, policy, out, policy.sender_bcc_maps, message.sender)
     for recipient, address in zip(recipients, standard, strict=True):
+        if message.dead:
+            break
         address = await mapping.map_address(message, policy, address, ENVELOPE_RECIPIENT)
         _need_utf8(message, policy, address)
         message.last_recipient = address

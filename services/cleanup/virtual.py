@@ -1,5 +1,6 @@
 """Recipients through virtual(5) alias maps: expansion, its limits, duplicates, and what RFC 3461 wants kept. Pure."""
 
+from tubepost.common.wire.cleanup import RECIPIENT_OVERHEAD, RECIPIENTS_LIMIT
 from tubepost.common.wire.envelope import Recipient
 
 from tubepost.services.cleanup.policy import Policy
@@ -9,14 +10,17 @@ _FAILED = "4.6.0 Alias expansion error"
 
 
 class Recipients:
-    """Collects the final recipients of one message, each once."""
+    """Collects the final recipients of one message, each once, as many as a queue file may hold."""
 
-    __slots__ = ("_message", "_policy", "_seen")
+    __slots__ = ("_limit", "_message", "_policy", "_seen", "_size")
 
     def __init__(self, message: Message, policy: Policy) -> None:
         self._message = message
         self._policy = policy
         self._seen: set[object] = set()
+        # Postfix: message_size_limit is the limit of the file, and recipients stand in it.
+        self._limit = min(policy.message_size_limit or RECIPIENTS_LIMIT, RECIPIENTS_LIMIT)
+        self._size = 0
 
     async def add(self, recipient: Recipient, address: str) -> None:
         """A recipient as it was given, and its canonical form. Raises Trouble."""
@@ -57,6 +61,10 @@ class Recipients:
             original = ""
         if address != recipient.address or original != recipient.original:
             recipient = recipient.model_copy(update={"address": address, "original": original})
+        self._size += len(address) + len(original) + len(recipient.orcpt) + RECIPIENT_OVERHEAD
+        if self._size > self._limit:
+            self._message.fail(Fault.SIZE)
+            return
         self._message.recipients.append(recipient)
 
 

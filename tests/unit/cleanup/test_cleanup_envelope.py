@@ -157,6 +157,23 @@ def test_alias_limits_defer(kit: Any, limit: str) -> None:
     assert (refused.code, refused.dsn, refused.reason) == (451, "4.6.0", "Alias expansion error")
 
 
+@pytest.mark.parametrize("limit", [0, 5000])
+def test_aliases_do_not_multiply_without_end(kit: Any, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    # Postfix: the queue file, recipients and all, is no larger than message_size_limit.
+    monkeypatch.setattr(virtual, "RECIPIENTS_LIMIT", 20_000)
+    asked: list[str] = []
+
+    async def expand(address: str) -> list[str] | None:
+        asked.append(address)
+        return [f"{number}.{address}" for number in range(100)] if address.startswith("all+") else None
+
+    policy = kit.policy(virtual_alias_maps=expand, message_size_limit=limit)
+    message = clean(kit, policy, *(Recipient(address=f"all+{number}@b.example") for number in range(1000)))
+    refused = message.refusal()
+    assert refused is not None and (refused.code, refused.dsn) == (552, "5.3.4")
+    assert len(message.recipients) < 600 and len(asked) < 1000
+
+
 def test_notify_success_is_answered_by_expansion_to_several(kit: Any) -> None:
     policy = kit.policy(
         virtual_alias_maps=kit.table({"l@x.example": ["a@x.example", "b@x.example"], "o@x.example": ["c@x.example"]})
