@@ -25,18 +25,22 @@ _LOGGED: dict[Event, str] = {
 
 
 def connection(session: "Session") -> Steps[None]:
-    """How many connections this client has, and how often it comes; one too many is turned away."""
+    """How many connections this client has, and how often it comes; one too many is turned away.
+
+    A proxy that may use XCLIENT is not counted, but its clients are.
+    """
     server, config, client, machine = session.server, session.config, session.client, session.machine
+    if not server.counts_clients or machine.xclient_allowed or session.counted_as:
+        return
+    counted_as = server.aggregate(client.address)
     try:
         if (yield from session.is_among(server.outside.limit_exceptions)):
             return
-        counts = yield server.anvil.call(
-            anvil.Connect(service=server.process.name, client=session.counted_as), anvil.Counts
-        )
+        counts = yield server.anvil.call(anvil.Connect(service=server.process.name, client=counted_as), anvil.Counts)
     except (TableError, BusError) as error:
         log.warning(f"cannot count connections of {client.identity}: {error}")
         return
-    session.counted = True
+    session.counted_as = counted_as
     service = server.process.name
     limit = config.smtpd_client_connection_count_limit
     if limit and counts.connections > limit:
@@ -52,7 +56,7 @@ def connection(session: "Session") -> Steps[None]:
 
 def exceeds(session: "Session", event: Event, limit: int) -> Steps[bool]:
     """Count one; is it one too many? ``limit`` 0: nothing is counted."""
-    if not limit or not session.counted:
+    if not limit or not session.counted_as:
         return False
     service = session.server.process.name
     try:

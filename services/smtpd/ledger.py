@@ -52,6 +52,11 @@ class Ledger:
         self.held: deque[str] = deque()
         self.ready: deque[Event] = deque()
 
+    @property
+    def over(self) -> bool:
+        """Nothing that the client sends counts any more."""
+        return self.state is State.CLOSED
+
     def take_output(self) -> bytes:
         """What is to be sent now."""
         if not self.output:

@@ -6,10 +6,13 @@ from tubepost.common.wire.envelope import Origin
 
 from tubepost.services.smtpd.restrictions.evaluation import Client
 
+_OF_CLIENT = frozenset({"NAME", "ADDR", "PORT", "PROTO", "HELO"})
+
 
 def origin_of(client: Client, helo: str, protocol: str, forwarded: Mapping[str, str], sasl_sender: str = "") -> Origin:
     """``forwarded``: what XFORWARD said, by attribute name; it goes before what this server sees itself."""
-    if not forwarded:
+    ident = forwarded.get("IDENT", "")
+    if forwarded.keys().isdisjoint(_OF_CLIENT):
         return Origin(
             client_name=client.name,
             client_address=client.address,
@@ -19,17 +22,19 @@ def origin_of(client: Client, helo: str, protocol: str, forwarded: Mapping[str, 
             sasl_method=client.method,
             sasl_username=client.user,
             sasl_sender=sasl_sender,
+            log_ident=ident,
         )
+    # What is not said of the client is not known; it is not true of who forwards either.
     return Origin(
-        client_name=forwarded.get("NAME", client.name),
-        client_address=forwarded.get("ADDR", client.address),
-        client_port=forwarded.get("PORT", client.port),
-        helo=forwarded.get("HELO", helo),
-        protocol=forwarded.get("PROTO", protocol),
+        client_name=forwarded.get("NAME", "unknown"),
+        client_address=forwarded.get("ADDR", "unknown"),
+        client_port=forwarded.get("PORT", "unknown"),
+        helo=forwarded.get("HELO", ""),
+        protocol=forwarded.get("PROTO", "unknown"),
         sasl_method=client.method,
         sasl_username=client.user,
         sasl_sender=sasl_sender,
-        log_ident=forwarded.get("IDENT", ""),
+        log_ident=ident,
     )
 
 

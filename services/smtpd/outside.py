@@ -16,6 +16,7 @@ from tubepost.common.bus.errors import BusError
 from tubepost.common.bus.rewriting import RewriteClient
 from tubepost.common.config import Config, ConfigError
 from tubepost.common.config.host import listening_interfaces
+from tubepost.common.net.certificates import PeerCertificate
 from tubepost.common.tables import Maps, TableEnvironment
 from tubepost.common.tables.match import (
     AddressList,
@@ -227,6 +228,13 @@ class Outside:
         log.info(text)
 
     # What the session asks
+
+    async def knows_certificate(self, certificate: PeerCertificate) -> bool:
+        """relay_clientcerts. Raises TableError."""
+        for fingerprint in (certificate.fingerprint, certificate.public_key_fingerprint):
+            if fingerprint and await self.client_certificates.lookup(fingerprint) is not None:
+                return True
+        return False
 
     def knows_client(self, client: Client) -> bool:
         """Name the client, if its name was asked for not long ago."""

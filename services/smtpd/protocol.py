@@ -144,11 +144,7 @@ class Machine(Contents):
             case events.Etrn():
                 self.ok("ETRN", "250 Queuing started")
             case events.Xclient():
-                self.reset_transaction()
-                if "HELO" not in event.attributes:
-                    self.helo = ""
-                self.protocol = event.attributes.get("PROTO", "SMTP")
-                self.reply(f"220 {self.settings.banner}")
+                self._begin_again(event)
             case events.Xforward():
                 self.ok("XFORWARD", "250 2.0.0 Ok")
             case events.Auth() | events.AuthResponse():
@@ -179,6 +175,20 @@ class Machine(Contents):
         self.wrong(reply)
         if reply.startswith(("421", "521")):
             self.close()
+
+    def deny(self, reply: str) -> None:
+        """To Xclient: it may be said, and client restrictions say no to the client that it names."""
+        event, self._asked = self._asked, None
+        if not isinstance(event, events.Xclient):
+            raise RuntimeError("no client was named")
+        self._begin_again(event, reply)
+
+    def _begin_again(self, event: events.Xclient, denied: str = "") -> None:
+        self.reset_transaction()
+        if "HELO" not in event.attributes:
+            self.helo = ""
+        self.protocol = event.attributes.get("PROTO", "SMTP")
+        self.greet(denied)
 
     def challenge(self, data: bytes) -> None:
         """To Auth and AuthResponse: the mechanism wants to know more."""

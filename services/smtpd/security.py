@@ -82,12 +82,12 @@ def _shake_hands(session: "Session") -> Steps[None]:
 # -- AUTH ----------------------------------------------------------------------------------------------------------
 
 
-def offer(session: "Session") -> Steps[None]:
-    """Before EHLO is answered: which mechanisms are to be announced?"""
+def offer(session: "Session") -> Steps[bool]:
+    """Before EHLO is answered: which mechanisms are to be announced? False: that could not be asked now."""
     machine, config = session.machine, session.config
     machine.mechanisms = ()
     if not machine.auth_active or (machine.settings.tls_auth_only and not machine.tls_active):
-        return
+        return True
     asker = _asker(session)
     offered = session.server.auth.known_offer(asker)
     if offered is None:
@@ -101,8 +101,9 @@ def offer(session: "Session") -> Steps[None]:
                 mechanisms.append(name)
     except TableError as error:
         log.warning(f"smtpd_sasl_mechanism_filter: {error}")
-        return
+        return False
     machine.mechanisms = tuple(mechanisms)
+    return bool(offered)
 
 
 def _allowed(offered: tuple[str, ...], config: Config, tls: bool) -> tuple[str, ...]:
@@ -129,11 +130,11 @@ def authenticate(session: "Session", event: events.Auth) -> Steps[None]:
     if (yield from counting.exceeds(session, "auth", session.config.smtpd_client_auth_rate_limit)):
         machine.refuse(f"450 4.7.1 Error: too many AUTH commands from {client.address}", "policy")
         return
-    if not machine.mechanisms:
-        # AUTH without EHLO before it.
-        yield from offer(session)
-    if event.mechanism not in machine.mechanisms and machine.mechanisms:
-        _failed(session, event.mechanism, wire.Failure(cause="mechanism", text=""))
+    # AUTH may come without EHLO before it.
+    sure = bool(machine.mechanisms) or (yield from offer(session))
+    if event.mechanism not in machine.mechanisms:
+        # Also where none is left: what auth would take is not what this server allows.
+        _failed(session, event.mechanism, wire.Failure(cause="mechanism" if sure else "temporary", text=""))
         return
     session.sasl_method = event.mechanism
     exchange = session.exchange = session.server.auth.exchange(_asker(session))

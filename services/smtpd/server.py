@@ -228,24 +228,37 @@ class Smtpd(stream.Service):
         return str(ipaddress.ip_network(f"{number}/{length}", strict=False))
 
     def rewrite_context(self, client: Client) -> Steps[Literal["local", "remote"]]:
-        """local_header_rewrite_clients: may this client's header addresses be completed with our domain?"""
+        """local_header_rewrite_clients: may this client's header addresses be completed with our domain?
+
+        Raises TableError.
+        """
         outside = self.outside
+        certificate = client.agreed.certificate if client.agreed is not None else None
         for word in self.config.local_header_rewrite_clients:
-            name = word.lower()
-            try:
-                if name == "permit_inet_interfaces":
-                    if client.address in outside.own_addresses:
-                        return "local"
-                elif name == "permit_mynetworks":
+            match word.lower():
+                case "permit_inet_interfaces":
+                    found = client.address in outside.own_addresses
+                case "permit_mynetworks":
                     if outside.mynetworks.immediate:
-                        if outside.mynetworks.match_now(client.name, client.address):
-                            return "local"
-                    elif (yield outside.mynetworks.match(client.name, client.address)):
-                        return "local"
-                elif ":" in word and (yield outside.table(word).lookup(client.address)) is not None:
-                    return "local"
-            except TableError as error:
-                log.warning(f"local_header_rewrite_clients: {error}")
+                        found = outside.mynetworks.match_now(client.name, client.address)
+                    else:
+                        found = yield outside.mynetworks.match(client.name, client.address)
+                case "permit_sasl_authenticated":
+                    found = bool(client.user)
+                case "permit_tls_all_clientcerts":
+                    found = certificate is not None and certificate.verified
+                case "permit_tls_clientcerts":
+                    found = certificate is not None and (yield outside.knows_certificate(certificate))
+                case "check_address_map":
+                    # Only says that a table follows.
+                    continue
+                case _ if ":" in word:
+                    found = (yield outside.table(word).lookup(client.address)) is not None
+                case _:
+                    log.warning(f"local_header_rewrite_clients: there is no {word}")
+                    continue
+            if found:
+                return "local"
         return "remote"
 
     async def notify(self, client: str, troubles: frozenset[str], transcript: list[str], reason: str) -> None:

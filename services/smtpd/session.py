@@ -64,8 +64,8 @@ class Session(Connection):
         self._mail: events.Mail | None = None
         self.arrival = 0.0
         self.context: Literal["local", "remote"] = "remote"
-        self.counted = False
-        """anvil was told of this connection."""
+        self.counted_as = ""
+        """Under this name anvil was told of the connection; empty: it was not."""
         self.exchange: Exchange | None = None
         self.success: auth.Success | None = None
         """The client has authenticated, and is yet to hear the mechanism's last word."""
@@ -90,8 +90,8 @@ class Session(Connection):
         yield from self._end()
 
     def _begin(self) -> Steps[None]:
-        client, machine, config, outside = self.client, self.machine, self.config, self.server.outside
-        if config.smtpd_peername_lookup and not outside.knows_client(client):
+        client, machine, outside = self.client, self.machine, self.server.outside
+        if self.config.smtpd_peername_lookup and not outside.knows_client(client):
             yield outside.name_client(client)
         machine.client = client.identity
         log.info(f"connect from {machine.client}")
@@ -101,13 +101,18 @@ class Session(Connection):
             log.warning(str(error))
             machine.break_down()
             return
-        if self.server.counts_clients and not machine.xclient_allowed:
-            yield from counting.connection(self)
+        yield from counting.connection(self)
         yield from security.wrap(self)
-        denied = ""
-        if not config.smtpd_delay_reject and outside.lists.client:
-            denied = yield from engine.check_client(self.evaluation, outside.lists)
-        machine.greet(denied)
+        denied = yield from self._judge_client()
+        if not machine.over:
+            machine.greet(denied)
+
+    def _judge_client(self) -> Steps[str]:
+        """smtpd_client_restrictions of a client that comes, by itself or by XCLIENT."""
+        lists = self.server.outside.lists
+        if self.machine.over or self.config.smtpd_delay_reject or not lists.client:
+            return ""
+        return (yield from engine.check_client(self.evaluation, lists))
 
     def is_among(self, hosts: HostList) -> Steps[bool]:
         """Raises TableError."""
@@ -187,10 +192,10 @@ class Session(Connection):
 
     def _seldom(self, event: events.Event) -> Steps[None]:
         match event:
-            case events.Reset() | events.ContentLost():
+            case events.ContentLost():
                 self._forget_content()
-                if isinstance(event, events.Reset):
-                    self.forget_mail()
+            case events.Reset():
+                self.forget_mail()
             case events.StartTls():
                 yield from security.start_tls(self)
             case events.Auth():
@@ -227,7 +232,7 @@ class Session(Connection):
         if self._reason:
             self._log_end(self._reason)
         log.info(f"disconnect from {machine.client}{machine.statistics()}")
-        if self.counted:
+        if self.counted_as:
             self.server.anvil.tell(anvil.Disconnect(service=self.server.process.name, client=self.counted_as))
         notices = machine.notices
         machine.troubles |= self.evaluation.troubles
@@ -258,16 +263,17 @@ class Session(Connection):
 
     def _helo(self, event: events.Helo) -> Steps[None]:
         evaluation, machine = self.evaluation, self.machine
-        self.forget_mail()
         evaluation.helo = event.name
         evaluation.where = machine.where
         lists = self.server.outside.lists
         if not self.config.smtpd_delay_reject and lists.helo:
             reply = yield from engine.check_helo(evaluation, lists)
             if reply:
+                # The message that was begun goes on.
                 evaluation.helo = machine.helo
                 self._refuse(reply)
                 return
+        self.forget_mail()
         if event.extended and machine.auth_active:
             yield from security.offer(self)
         machine.accept()
@@ -310,7 +316,7 @@ class Session(Connection):
 
     def _rcpt(self, event: events.Rcpt) -> Steps[None]:
         evaluation, machine = self.evaluation, self.machine
-        if self.counted and not (yield from self._may_name_recipient()):
+        if self.counted_as and not (yield from self._may_name_recipient()):
             return
         if event.address.lower() != self.server.verify_sender:
             evaluation.where = "RCPT"
@@ -337,7 +343,12 @@ class Session(Connection):
             if reply:
                 self._refuse(reply)
                 return
-        self.context = yield from self._rewrite_context()
+        try:
+            self.context = yield from self._rewrite_context()
+        except TableError as error:
+            log.warning(f"local_header_rewrite_clients: {error}")
+            self._refuse("451 4.3.0 Temporary lookup error", "data")
+            return
         mail = self._mail
         assert mail is not None
         self.message = self.server.new_message(partial(deposit_of, self, mail))
@@ -362,7 +373,6 @@ class Session(Connection):
             self._judge_all_recipients(END_OF_MESSAGE)
             reply = yield from engine.check_end_of_data(evaluation, lists)
             if reply:
-                self._forget_content()
                 self.forget_mail()
                 self._refuse(reply)
                 return
@@ -386,7 +396,6 @@ class Session(Connection):
             except Refused as refused:
                 if refused.log:
                     log.warning(f"cannot queue a message from {self.client.identity}: {refused.log}")
-                self._forget_content()
                 self.forget_mail()
                 self._refuse(refused.reply, refused.trouble)
                 return
@@ -410,6 +419,8 @@ class Session(Connection):
             self.message = None
 
     def forget_mail(self) -> None:
+        """The message that was begun, with what came of it so far."""
+        self._forget_content()
         evaluation = self.evaluation
         evaluation.sender = None
         evaluation.sasl_sender = ""
@@ -420,7 +431,7 @@ class Session(Connection):
         self._mail = None
 
     def _vrfy(self, event: events.Vrfy) -> Steps[None]:
-        if self.counted and not (yield from self._may_name_recipient()):
+        if self.counted_as and not (yield from self._may_name_recipient()):
             return
         evaluation = self.evaluation
         saved = evaluation.recipient
@@ -470,10 +481,10 @@ class Session(Connection):
                 setattr(client, field, "unknown" if found[attribute] == UNAVAILABLE else found[attribute])
         if "DESTPORT" in found:
             client.local_port = "0" if found["DESTPORT"] == UNAVAILABLE else found["DESTPORT"]
-        if (login := found.get("LOGIN")) is not None:
-            client.user = "" if login == UNAVAILABLE else login
-            client.method = "XCLIENT" if client.user else ""
-            machine.user = client.user
+        login = found.get("LOGIN", UNAVAILABLE)
+        # Who logged in before was another client.
+        machine.user = client.user = "" if login == UNAVAILABLE else login
+        client.method = "XCLIENT" if client.user else ""
         helo = found.get("HELO")
         machine.client = client.identity
         self.evaluation = Evaluation(self.server.outside, client)
@@ -485,14 +496,17 @@ class Session(Connection):
             return
         self.forget_mail()
         self.evaluation.protocol = found.get("PROTO", "SMTP")
+        self.evaluation.where = machine.where
+        yield from counting.connection(self)
+        denied = yield from self._judge_client()
+        if machine.over:
+            return
+        if denied:
+            machine.deny(denied)
+            return
         machine.accept()
         if helo is not None:
             machine.helo = self.evaluation.helo = "" if helo == UNAVAILABLE else helo
-
-    @property
-    def counted_as(self) -> str:
-        """The client as anvil knows it."""
-        return self.server.aggregate(self._peer.address)
 
     def _rewrite_context(self) -> "Steps[Literal['local', 'remote']]":
         """local_header_rewrite_clients."""

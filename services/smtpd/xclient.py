@@ -51,7 +51,7 @@ def read_xforward(rest: str) -> dict[str, str]:
         found["DOMAIN"] = "local" if found["DOMAIN"] in (UNAVAILABLE, "LOCAL") else "remote"
     for name in ("NAME", "ADDR", "PORT", "HELO", "PROTO", "IDENT"):
         if found.get(name) == UNAVAILABLE:
-            found[name] = "unknown" if name in ("NAME", "ADDR", "PORT") else ""
+            found[name] = "" if name in ("HELO", "IDENT") else "unknown"
     return found
 
 
@@ -74,13 +74,16 @@ def _read(rest: str, command: str, names: tuple[str, ...]) -> dict[str, str]:
         except ValueError:
             # Clients older than Postfix 2.3 do not encode.
             value = raw
-        found[name] = _check(name, _UNPRINTABLE.sub("?", value))
+        found[name] = _check(command, name, _UNPRINTABLE.sub("?", value))
     return found
 
 
-def _check(name: str, value: str) -> str:
-    if value.upper() == UNAVAILABLE or (name in ("NAME", "REVERSE_NAME") and value.upper() == TEMPORARY):
-        return value.upper()
+def _check(command: str, name: str, value: str) -> str:
+    shown = value.upper()
+    if shown == UNAVAILABLE and (command, name) != ("XCLIENT", "PROTO"):
+        return shown
+    if shown == TEMPORARY and name in ("NAME", "REVERSE_NAME"):
+        return shown
     wrong = AttributeRefused(f"501 5.5.4 Bad {name} syntax: {value}")
     if name in ("NAME", "REVERSE_NAME"):
         if not is_hostname(value):
@@ -100,9 +103,9 @@ def _check(name: str, value: str) -> str:
         # A name that accounts may have.
         return value
     if name == "PROTO":
-        if value.upper() not in ("SMTP", "ESMTP") and len(value) > 64:
+        if len(value) > 64 or (command == "XCLIENT" and value.upper() not in ("SMTP", "ESMTP")):
             raise wrong
-        return neuter(value).upper()
+        return value.upper() if command == "XCLIENT" else neuter(value)
     if name == "DOMAIN":
         if value.upper() not in ("LOCAL", "REMOTE"):
             raise wrong

@@ -7,6 +7,7 @@ from typing import Any
 from tubepost.common.wire.rewrite import Resolved
 from tubepost.common.wire.verify import Verdict
 from tubepost.common.config.settings import from_text
+from tubepost.common.net.certificates import PeerCertificate
 from tubepost.common.tables import Maps, TableEnvironment
 from tubepost.common.tables.match import AddressList, HostList, LocalDomains, StringList
 
@@ -86,6 +87,10 @@ class World:
 
     def censor(self, value: str | None) -> str | None:
         return value
+
+    async def knows_certificate(self, certificate: PeerCertificate) -> bool:
+        prints = (certificate.fingerprint, certificate.public_key_fingerprint)
+        return any([await self.client_certificates.lookup(one) is not None for one in prints])
 
     def steps(self, text: str, kind: str) -> tuple[language.Step, ...]:
         return language.compile_list(text, kind)

@@ -24,13 +24,11 @@ def permit_tls_all_clientcerts(evaluation: Evaluation, _name: str, _kind: str, a
 async def permit_tls_clientcerts(evaluation: Evaluation, _name: str, _kind: str, argument: str) -> int:
     """A certificate whose fingerprint, or whose key's, is in relay_clientcerts."""
     agreed = evaluation.client.agreed
-    certificates = evaluation.world.client_certificates
-    if agreed is None or agreed.certificate is None or not certificates:
+    if agreed is None or agreed.certificate is None:
         return DUNNO
     try:
-        for fingerprint in (agreed.certificate.fingerprint, agreed.certificate.public_key_fingerprint):
-            if fingerprint and await certificates.lookup(fingerprint) is not None:
-                return evaluation.permit(argument, CLIENT, evaluation.client.identity)
+        if await evaluation.world.knows_certificate(agreed.certificate):
+            return evaluation.permit(argument, CLIENT, evaluation.client.identity)
     except TableError as error:
         raise _cannot_tell(evaluation, evaluation.client.identity, error) from error
     return DUNNO
@@ -62,7 +60,7 @@ async def reject_known_sender_login_mismatch(evaluation: Evaluation, _name: str,
 
 async def _judge(evaluation: Evaluation, restriction: str, *, known: bool = False) -> int:
     sender, user, world = evaluation.sender, evaluation.client.user, evaluation.world
-    if not world.rules.smtpd_sasl_auth_enable:
+    if not user and not world.rules.smtpd_sasl_auth_enable:
         # Whoever owns the address could not say so here.
         world.warn(f'restriction "{restriction}" is ignored: smtpd_sasl_auth_enable is off')
         return DUNNO

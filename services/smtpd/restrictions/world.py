@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tubepost.common.wire.rewrite import Resolved
 from tubepost.common.wire.verify import Verdict
+from tubepost.common.net.certificates import PeerCertificate
 from tubepost.common.tables import Maps
 from tubepost.common.tables.match import AddressList, HostList, LocalDomains, StringList
 
@@ -114,13 +115,14 @@ class World(Protocol):
     rbl_replies: Maps
     sender_logins: Maps
     """smtpd_sender_login_maps."""
-    client_certificates: Maps
-    """relay_clientcerts."""
     check_unlisted: bool
     """False with receive_override_options=no_unknown_recipient_checks."""
 
     def censor(self, value: str | None) -> str | None:
         """smtpd_expansion_filter: what a client said, safe to put into a reply."""
+
+    async def knows_certificate(self, certificate: PeerCertificate) -> bool:
+        """relay_clientcerts has its fingerprint, or its key's. Raises TableError."""
 
     def steps(self, text: str, kind: str) -> "tuple[Step, ...]":
         """A restriction list's text compiled, remembered."""

@@ -209,6 +209,7 @@ def test_a_login_by_xclient() -> None:
     other = Instance(
         main={
             "smtpd_authorized_xclient_hosts": "127.0.0.1",
+            "smtpd_sasl_auth_enable": "yes",
             "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
             "smtpd_sender_login_maps": "inline:{ { alice@example.test = alice } }",
             "smtpd_sender_restrictions": "reject_sender_login_mismatch",
