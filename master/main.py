@@ -155,12 +155,14 @@ class Master:
                     return 0
             for key, _ in self._selector.select(max(next_tick - time.monotonic(), 0)):
                 key.data()
-            if self._stop is not None:
-                if self._stop.step(time.monotonic()):
-                    return 0
-            elif self._template_ended is None:
+            if self._has_stopped(time.monotonic()):
+                return 0
+            if self._template_ended is None:
                 self._balance(time.monotonic())
             log.flush()
+
+    def _has_stopped(self, now: float) -> bool:
+        return self._stop is not None and self._stop.step(now) and not self._births
 
     def _tick(self, now: float) -> bool:
         """Every half second. True when all is over."""
@@ -176,13 +178,15 @@ class Master:
                 state.children[pid].heard = now
                 if not kill(pid, signal.SIGKILL):
                     self._died(pid, 0)
-        if self._stop is not None:
-            return self._stop.step(now)
+        if self._has_stopped(now):
+            return True
         if self._template_ended is not None:
             if now - self._template_ended < _TEMPLATE_PAUSE:
                 return False
             self._template_ended = None
             self._start_template()
+        if self._stop is not None:
+            return False
         for state in self._states.values():
             if state.wakeup_due(now):
                 self._wake(state)
@@ -213,6 +217,9 @@ class Master:
     def _balance(self, now: float) -> None:
         """Start what process_min_avail wants, and look at the sockets that no child looks at."""
         for key, state in self._states.items():
+            if self._stop is not None:
+                self._watch_door(key, state.watching(now) and not self._stop.has_come_to(state))
+                continue
             if state.service.program in _KEPT:
                 if state.serving == 0 and now >= state.throttled_until:
                     self._spawn(state)
@@ -224,21 +231,21 @@ class Master:
                 self._spawn(state)
             if state.full and state.service.kind == "inet":
                 self._full(state, now)
-            wanted = state.watching(now)
-            if wanted == (key in self._watched):
-                continue
-            for listener in self._sockets[key]:
-                if wanted:
-                    self._selector.register(listener, selectors.EVENT_READ, self._demand_of(key))
-                else:
-                    self._selector.unregister(listener)
-            (self._watched.add if wanted else self._watched.discard)(key)
+            self._watch_door(key, state.watching(now))
+
+    def _watch_door(self, key: tuple[str, str], wanted: bool) -> None:
+        if wanted == (key in self._watched):
+            return
+        for listener in self._sockets[key]:
+            if wanted:
+                self._selector.register(listener, selectors.EVENT_READ, self._demand_of(key))
+            else:
+                self._selector.unregister(listener)
+        (self._watched.add if wanted else self._watched.discard)(key)
 
     def _unwatch(self) -> None:
-        for key in self._watched:
-            for listener in self._sockets[key]:
-                self._selector.unregister(listener)
-        self._watched.clear()
+        for key in tuple(self._watched):
+            self._watch_door(key, False)
 
     def _demand_of(self, key: tuple[str, str]) -> Callable[[], None]:
         def demand() -> None:
@@ -406,7 +413,7 @@ class Master:
         self._owners[pid] = state
         self._controls[pid] = control
         self._selector.register(control, selectors.EVENT_READ, lambda: self._on_child(pid))
-        if generation != self._generation or self._stop is not None:
+        if generation != self._generation or (self._stop is not None and self._stop.has_come_to(state)):
             child.stopping = True
             self._order(pid, Order("stop"))
 
@@ -545,7 +552,6 @@ class Master:
     def _begin_stop(self) -> None:
         if self._stop is not None:
             return
-        self._unwatch()
         self._stop = Stop(self._owners, self._order, self._config.stop_timeout, time.monotonic())
 
     def _on_parent(self) -> None:

@@ -10,12 +10,13 @@ from tubepost.common.system import log
 from tubepost.master.children import ServiceState
 
 # In this order services are stopped: the doors, then those who carry, then those whom they ask; the log goes last.
-_PHASES = (
-    ("smtpd", "pickup", "showq"),
-    ("qmgr", "flush", "verify"),
-    ("local", "virtual", "smtp", "lmtp", "pipe", "error", "discard"),
-    ("cleanup", "bounce", "rewrite", "trivial-rewrite", "proxymap", "anvil"),
+PHASES = (
+    ("smtpd", "imapd", "pop3d", "lmtpd", "authclient", "pickup", "showq"),
+    ("qmgr", "flush", "verify", "indexer"),
+    ("local", "virtual", "smtp", "pipe", "error", "discard"),
+    ("cleanup", "bounce", "rewrite", "proxymap", "anvil", "auth", "notify"),
 )
+_PHASE_OF = {folder: number for number, folders in enumerate(PHASES) for folder in folders}
 # From the wish to end to the order of the kernel, seconds.
 _GRACE = 2
 
@@ -30,21 +31,22 @@ class Stop:
         log.info("stopping: sessions and deliveries under way are finished first")
         self._owners = owners
         self._order = order
-        self._patience = timeout / len(_PHASES)
+        self._patience = timeout / len(PHASES)
         self._phase = -1
         self._next(now)
 
+    def has_come_to(self, state: ServiceState) -> bool:
+        """Is it its turn to end? Until then there may be more of its processes: others, that finish, ask them."""
+        return _PHASE_OF.get(state.service.folder, len(PHASES)) <= self._phase
+
     def _awaited(self) -> list[int]:
         """Processes that have to be gone before the next phase."""
-        if self._phase >= len(_PHASES):
-            return list(self._owners)
-        names = {name for programs in _PHASES[: self._phase + 1] for name in programs}
-        return [pid for pid, state in self._owners.items() if state.service.program in names]
+        return [pid for pid, state in self._owners.items() if self.has_come_to(state)]
 
     def _next(self, now: float) -> None:
         self._phase += 1
         self._since = now
-        if self._phase == len(_PHASES):
+        if self._phase == len(PHASES):
             # While there is still a log program to write it.
             log.info("stopped")
             log.flush()
@@ -58,7 +60,7 @@ class Stop:
         while True:
             waiting = self._awaited()
             if not waiting:
-                if self._phase >= len(_PHASES):
+                if self._phase >= len(PHASES):
                     return True
                 self._next(now)
                 continue

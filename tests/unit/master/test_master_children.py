@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from tubepost.common.wire.master import EXIT_BOOT, EXIT_CONFIG, Status, decode_order, decode_status
+from tubepost.common.wire.master import EXIT_BOOT, EXIT_CONFIG, Order, Status, decode_order, decode_status
+from tubepost.common.wire.programs import PROGRAMS, USER
 
 from tubepost.master import pressure
 from tubepost.master.children import BIRTH_TIMEOUT, QUEUE_MANAGER, Child, ServiceState
 from tubepost.master.pressure import Load, Thresholds
 from tubepost.master.sockets import split_endpoint
-from tubepost.master.table import Service
+from tubepost.master.stopping import PHASES, Stop
+from tubepost.master.table import ALIASES, Service
 
 SERVICE = Service(
     name="cleanup",
@@ -299,3 +301,57 @@ def test_what_children_say_is_read_as_said() -> None:
     assert decode_status(said.encode()) == replace(said, note="x" * 200)
     with pytest.raises(ValueError, match="not an order"):
         decode_order(b"stop now")
+
+
+# -- the stop ----------------------------------------------------------------------------------------------------------
+
+
+class Stopping:
+    """A stop of one process a program; the number of the process is its place in ``programs``."""
+
+    def __init__(self, *programs: str) -> None:
+        self.programs = programs
+        self.owners = {
+            pid: state(pid, program=program, folder=ALIASES.get(program, program))
+            for pid, program in enumerate(programs)
+        }
+        self.told: list[str] = []
+        self.stop = Stop(self.owners, self._order, 40.0, 0.0)
+
+    def _order(self, pid: int, order: Order) -> None:
+        assert order.verb == "hurry"
+        self.told.append(self.programs[pid])
+
+    def end(self, *programs: str) -> None:
+        for program in programs:
+            del self.owners[self.programs.index(program)]
+
+
+def test_doors_end_first_and_the_log_last() -> None:
+    made = Stopping("postlogd", "auth", "imapd", "trivial-rewrite", "smtpd", "qmgr", "lmtp", "lmtpd", "notify", "pop3d")
+    assert made.told == ["imapd", "smtpd", "lmtpd", "pop3d"]
+    made.end("imapd", "smtpd", "lmtpd", "pop3d")
+    assert not made.stop.step(1.0)
+    assert made.told[4:] == ["qmgr"]
+    made.end("qmgr")
+    assert not made.stop.step(1.0)
+    assert made.told[5:] == ["lmtp"]
+    made.end("lmtp")
+    assert not made.stop.step(1.0)
+    assert made.told[6:] == ["auth", "trivial-rewrite", "notify"]
+    made.end("auth", "trivial-rewrite", "notify")
+    assert not made.stop.step(1.0)
+    assert made.told[9:] == ["postlogd"]
+    made.end("postlogd")
+    assert made.stop.step(1.0)
+
+
+def test_every_program_has_its_turn_before_the_log() -> None:
+    known = {folder for folders in PHASES for folder in folders}
+    assert {ALIASES.get(name, name) for name in PROGRAMS} - known == {"log", USER}
+
+
+def test_whom_others_still_ask_may_be_started_during_a_stop() -> None:
+    made = Stopping("smtpd", "cleanup")
+    assert made.stop.has_come_to(state(program="smtpd", folder="smtpd"))
+    assert not made.stop.has_come_to(state(program="cleanup", folder="cleanup"))
