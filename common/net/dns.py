@@ -17,12 +17,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
-import dns.resolver
+
+# dnspython imports these when a record of the type comes, which is after this program's confinement.
+import dns.rdtypes.ANY.CNAME
+import dns.rdtypes.ANY.MX
+import dns.rdtypes.ANY.NS
+import dns.rdtypes.ANY.OPT
+import dns.rdtypes.ANY.PTR
+import dns.rdtypes.ANY.SOA
+import dns.rdtypes.ANY.TXT
+import dns.rdtypes.IN.A
+import dns.rdtypes.IN.AAAA
 import dns.rrset
 
 from tubepost.common.system import log
@@ -42,6 +51,9 @@ _NEGATIVE = 60
 # A record set of more than this is nobody's mail host (Postfix: dns_rr_list_limit 100).
 _RECORDS_LIMIT = 100
 _PAYLOAD = 1232
+# Postfix dns_lookup(3): of aliases of aliases.
+_ALIASES_LIMIT = 10
+_NO_EXTENSIONS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
 
 
 class Outcome(enum.Enum):
@@ -218,7 +230,7 @@ class Resolver:
             question = dns.name.from_text(f"{name}.")
         except (dns.exception.DNSException, UnicodeError, ValueError):
             return Answer(Outcome.INVALID, name=name, kind=kind, detail="not a domain name")
-        answer, lifetime = await self._ask_servers(question, name, kind)
+        answer, lifetime = await self._follow(question, name, kind)
         if lifetime > 0:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)
@@ -242,7 +254,21 @@ class Resolver:
                 self._settings = _read_resolv_conf(RESOLV_CONF)
         return self._settings
 
-    async def _ask_servers(self, question: dns.name.Name, name: str, kind: str) -> tuple[Answer, float]:
+    async def _follow(self, question: dns.name.Name, name: str, kind: str) -> tuple[Answer, float]:
+        """RFC 1034 5.2.2: where the server has an alias only, what it stands for is asked for."""
+        longest: float = _LONGEST
+        for _ in range(_ALIASES_LIMIT):
+            response = await self._ask_servers(question, name, kind)
+            if isinstance(response, Answer):
+                return response, 0
+            found, lifetime = await self._read(response, name, kind)
+            longest = min(longest, lifetime)
+            if isinstance(found, Answer):
+                return found, longest
+            question = found
+        return Answer(Outcome.TRY_AGAIN, name=name, kind=kind, detail="aliases of aliases"), 0
+
+    async def _ask_servers(self, question: dns.name.Name, name: str, kind: str) -> dns.message.Message | Answer:
         settings = self._current()
         servers = list(settings.servers)
         if settings.rotate:
@@ -250,23 +276,35 @@ class Resolver:
         outcome, detail = Outcome.TRY_AGAIN, "no name server answered"
         for _ in range(settings.attempts):
             for address, port in servers:
-                query = dns.message.make_query(question, kind, use_edns=0, payload=_PAYLOAD)
                 try:
-                    response = await self._exchange(query, (address, port), self._timeout or settings.timeout)
+                    response = await self._ask_server(question, kind, (address, port), settings)
                 except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
                     detail = f"{address}: {type(error).__name__}"
                     continue
                 code = response.rcode()
                 if code in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-                    return await self._read(response, name, kind)
+                    return response
                 detail = f"{address}: {dns.rcode.to_text(code)}"
                 outcome = Outcome.REFUSED if code in (dns.rcode.FORMERR, dns.rcode.NOTIMP) else Outcome.TRY_AGAIN
             if outcome is Outcome.REFUSED:
                 break
         log.debug(f"dns: {name} {kind}: {outcome.value}: {detail}")
-        return Answer(outcome, name=name, kind=kind, detail=detail), 0
+        return Answer(outcome, name=name, kind=kind, detail=detail)
 
-    async def _read(self, response: dns.message.Message, name: str, kind: str) -> tuple[Answer, float]:
+    async def _ask_server(
+        self, question: dns.name.Name, kind: str, server: Server, settings: _Settings
+    ) -> dns.message.Message:
+        """Raises what ``Exchange`` raises."""
+        patience = self._timeout or settings.timeout
+        query = dns.message.make_query(question, kind, use_edns=0, payload=_PAYLOAD)
+        response = await self._exchange(query, server, patience)
+        if response.rcode() in _NO_EXTENSIONS:
+            # RFC 6891 7: said of the OPT record, not of the name.
+            response = await self._exchange(dns.message.make_query(question, kind), server, patience)
+        return response
+
+    async def _read(self, response: dns.message.Message, name: str, kind: str) -> tuple[Answer | dns.name.Name, float]:
+        """An answer and its lifetime; or the name that is to be asked for in its stead, and the alias's."""
         if not isinstance(response, dns.message.QueryMessage):
             return Answer(Outcome.TRY_AGAIN, name=name, kind=kind), 0
         try:
@@ -275,6 +313,10 @@ class Resolver:
             return Answer(Outcome.TRY_AGAIN, name=name, kind=kind, detail=type(error).__name__), 0
         if chain.answer is None:
             no_name = response.rcode() == dns.rcode.NXDOMAIN
+            # RFC 2308 2: who knows that there is nothing behind the alias says so with an SOA record.
+            knows = no_name or any(records.rdtype == dns.rdatatype.SOA for records in response.authority)
+            if chain.cnames and not knows:
+                return chain.canonical_name, chain.minimum_ttl
             lifetime = min(chain.minimum_ttl, _LONGEST_NEGATIVE if self._keep_negative else _NEGATIVE)
             return Answer(Outcome.NO_DOMAIN if no_name else Outcome.NO_RECORD, name=name, kind=kind), lifetime
         try:

@@ -281,3 +281,69 @@ def test_servers() -> None:
     for bad in ("dns.example", "192.0.2.1:0", "192.0.2.1:x", "[::1", "[::1]53", "192.0.2.1:70000", ""):
         with pytest.raises(ValueError, match="name server"):
             parse_servers([bad])
+
+
+class Terse(Nameserver):
+    """Follows no alias, and says no more than it is asked (RFC 1034 4.3.2 leaves that to it)."""
+
+    async def exchange(self, query: dns.message.Message, server: Server, patience: float) -> dns.message.Message:
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True)
+        kind = dns.rdatatype.to_text(question.rdtype)
+        found = self.zone.get((name, kind))
+        if not isinstance(found, list) or not found[0].startswith("CNAME "):
+            return await super().exchange(query, server, patience)
+        self.asked.append((name, kind))
+        response = dns.message.make_response(query)
+        response.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", "CNAME", f"{found[0].split()[1]}."))
+        return dns.message.from_wire(response.to_wire())
+
+
+def test_an_alias_that_the_server_does_not_follow_is_followed() -> None:
+    zone: dict[tuple[str, str], list[str] | str] = {
+        ("a.example", "A"): ["CNAME b.example"],
+        ("b.example", "A"): ["CNAME c.example"],
+        ("c.example", "A"): ["192.0.2.1"],
+        ("round.example", "A"): ["CNAME about.example"],
+        ("about.example", "A"): ["CNAME round.example"],
+        ("late.example", "A"): ["CNAME slow.example"],
+        ("slow.example", "A"): "timeout",
+        ("nowhere.example", "A"): ["CNAME gone.example"],
+    }
+    nameserver = Terse(zone)
+    clock = [0.0]
+    asked = resolver(nameserver, clock=lambda: clock[0])
+    answer = run(asked.ask("a.example", "A"))
+    assert (answer.outcome, answer.values, answer.name) == (Outcome.FOUND, ("192.0.2.1",), "a.example")
+    # For the least of all their times.
+    clock[0] = 61.0
+    run(asked.ask("a.example", "A"))
+    assert nameserver.asked == [("a.example", "A"), ("b.example", "A"), ("c.example", "A")] * 2
+    assert run(asked.ask("round.example", "A")).outcome is Outcome.TRY_AGAIN
+    assert len(nameserver.asked) < 30
+    assert run(asked.ask("late.example", "A")).outcome is Outcome.TRY_AGAIN
+    answer = run(asked.ask("nowhere.example", "A"))
+    assert (answer.outcome, answer.name) == (Outcome.NO_DOMAIN, "nowhere.example")
+
+
+def test_an_alias_of_nothing_is_asked_for_once() -> None:
+    nameserver = Nameserver({("a.example", "AAAA"): ["CNAME b.example"], ("b.example", "A"): ["192.0.2.1"]})
+    assert run(resolver(nameserver).ask("a.example", "AAAA")).outcome is Outcome.NO_RECORD
+    assert nameserver.asked == [("a.example", "AAAA")]
+
+
+@pytest.mark.parametrize("code", ["FORMERR", "NOTIMP", "BADVERS"])
+def test_a_server_of_old_is_asked_without_extensions(code: str) -> None:
+    """RFC 6891 7: it does not know the OPT record; that says nothing of the name."""
+
+    class Old(Nameserver):
+        async def exchange(self, query: dns.message.Message, server: Server, patience: float) -> dns.message.Message:
+            if query.edns < 0:
+                return await super().exchange(query, server, patience)
+            response = dns.message.make_response(query)
+            response.set_rcode(dns.rcode.from_text(code))
+            return response
+
+    nameserver = Old(ZONE)
+    assert run(resolver(nameserver).ask("mx1.example", "AAAA")).values == ("2001:db8::1",)
+    assert run(resolver(nameserver).ask("nobody.example", "AAAA")).outcome is Outcome.NO_DOMAIN
