@@ -1,8 +1,9 @@
 """Perl-compatible regular expressions in the words of Python's ``re``. Pure.
 
-Translated: POSIX classes in sets, ``\\h \\R \\N \\z \\Z \\Q…\\E \\x{…}``, ``(?<name>…)``, options in mid-pattern
-``(?i)``, and that ``\\d \\w \\s`` are ASCII. Refused with a clear message, for Python has nothing like them: ``\\K \\G
-\\C \\X \\p{…}``, recursion ``(?R) (?1)``, branch reset ``(?|…)``, ``(*VERBS)``, look-behind of variable length.
+Translated: POSIX classes in sets, ``\\h \\v \\R \\N \\z \\Z \\Q…\\E``, characters by their codes ``\\x{…} \\o{…} \\cA``,
+``(?<name>…)``, ``(?(1)…)``, options in mid-pattern ``(?i)``, and that ``\\d \\w \\s`` are ASCII. Refused with a clear
+message, for Python has nothing like them: ``\\K \\G \\C \\X \\p{…}``, recursion ``(?R) (?1)``, branch reset ``(?|…)``,
+``(*VERBS)``, look-behind of variable length.
 """
 
 import re
@@ -20,13 +21,18 @@ _ESCAPES = {
     "h": r"[ \t]",
     "H": r"[^ \t]",
     "N": r"[^\n]",
-    "R": r"(?:\r\n|[\n\v\f\r])",
+    "R": r"(?>\r\n|[\n\v\f\r])",
+    "v": r"[\n\v\f\r]",
+    "V": r"[^\n\v\f\r]",
     "e": r"\x1b",
     "z": r"\Z",
     "Z": r"(?=\n?\Z)",
 }
 _REFUSED = "KGCXpPgk"
-_HEXADECIMAL = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
+_CODE = re.compile(
+    r"\\(?:x\{(?P<x>[0-9A-Fa-f]{1,6})\}|x(?!\{)(?P<h>[0-9A-Fa-f]{0,2})|o\{(?P<o>[0-7]{1,7})\}|c(?P<c>[ -~]))"
+)
+_CONDITION = re.compile(r"\(\?\((?:<(\w+)>|'(\w+)'|(\w+))\)", re.ASCII)
 _OPTIONS = re.compile(r"\(\?([imsxU]*)(?:-([imsxU]+))?([:)])")
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{[0-9]+(?:,[0-9]*)?\})")
 
@@ -48,7 +54,7 @@ def translate(pattern: str, *, dollar_end_only: bool, ungreedy: bool, extended: 
             text, position = _escape(pattern, position)
             output.append(text)
         elif char == "[":
-            text, position = bracket(pattern, position, posix=False)
+            text, position = bracket(pattern, position, posix=False, coded=_coded)
             output.append(text)
         elif char == "#" and extended:
             end = pattern.find("\n", position)
@@ -76,7 +82,8 @@ def translate(pattern: str, *, dollar_end_only: bool, ungreedy: bool, extended: 
                     output.append(quantifier.group())
                     position += 1
                 elif following == "+":
-                    output.append(quantifier.group())
+                    output.append(quantifier.group() + "+")
+                    position += 1
                 else:
                     output.append(quantifier.group() + "?")
             elif quantifier:
@@ -104,13 +111,24 @@ def _escape(pattern: str, position: int) -> tuple[str, int]:
         return "", position + 2
     if letter in _REFUSED:
         raise SyntaxFault(f"\\{letter} is not supported")
-    hexadecimal = _HEXADECIMAL.match(pattern, position)
-    if hexadecimal:
-        code = int(hexadecimal[1], 16)
-        if code > 0x10FFFF:
-            raise SyntaxFault("character code point value in \\x{} is too large")
-        return re.escape(chr(code)), hexadecimal.end()
+    coded = _coded(pattern, position)
+    if coded is not None:
+        return coded
     return _ESCAPES.get(letter, "\\" + letter), position + 2
+
+
+def _coded(pattern: str, position: int) -> tuple[str, int] | None:
+    """See posix.Coded."""
+    match = _CODE.match(pattern, position)
+    if match is None:
+        return None
+    if match["c"]:
+        code = ord(match["c"].upper()) ^ 64
+    else:
+        code = int(match["o"], 8) if match["o"] else int(match["x"] or match["h"] or "0", 16)
+    if code > 0x10FFFF:
+        raise SyntaxFault("character code point value in \\x{} or \\o{} is too large")
+    return re.escape(chr(code)), match.end()
 
 
 def _open_group(pattern: str, position: int, output: list[str], groups: list[tuple[str, int]], ungreedy: bool) -> int:
@@ -125,6 +143,11 @@ def _open_group(pattern: str, position: int, output: list[str], groups: list[tup
         if end < 0:
             raise SyntaxFault("missing ) after (?# comment")
         return end + 1
+    condition = _CONDITION.match(pattern, position)
+    if condition and condition[condition.lastindex or 0] not in ("R", "DEFINE", "VERSION"):
+        output.append(f"(?({condition[condition.lastindex or 0]})")
+        groups.append(("", 0))
+        return condition.end()
     options = _OPTIONS.match(pattern, position)
     if options and (options[1] or options[2] or options[3] == ":"):
         if "U" in options[1] + (options[2] or ""):

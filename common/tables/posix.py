@@ -7,6 +7,7 @@ whether there is a match).
 """
 
 import re
+from collections.abc import Callable
 
 from tubepost.common.tables.words import SyntaxFault
 
@@ -35,6 +36,8 @@ _ESCAPES = {"w": "[a-zA-Z0-9_]", "W": "[^a-zA-Z0-9_]", "s": r"[ \t\n\r\f\v]", "S
     "b": r"\b", "B": r"\B", "<": r"\b(?=\w)", ">": r"\b(?<=\w)", "`": r"\A", "'": r"\Z"
 }  # fmt: skip
 
+_ANCHORS = frozenset("bB<>`'")
+
 
 def translate(pattern: str, extended: bool = True, multiline: bool = False) -> str:
     """The same pattern for ``re.compile``. ``multiline``: ``$`` is then Python's, not the end of the key only.
@@ -45,7 +48,8 @@ def translate(pattern: str, extended: bool = True, multiline: bool = False) -> s
     position = 0
     depth = 0
     size = len(pattern)
-    # At the start of an expression, a group or an alternative, ``*`` is a plain character.
+    # At the start of an expression, a group or an alternative, and behind an anchor there is nothing to repeat: in
+    # basic syntax ``*`` is a plain character there, in extended syntax a fault, as for the C library.
     at_start = True
     while position < size:
         char = pattern[position]
@@ -58,6 +62,7 @@ def translate(pattern: str, extended: bool = True, multiline: bool = False) -> s
             position += 2
             if extended or token[1] not in "(){}|+?":
                 output.append(_escape(token[1]))
+                at_start = token[1] in _ANCHORS
                 continue
             operator = {"\\{": "{"}.get(token, token[1])
             if operator == "{":
@@ -69,6 +74,8 @@ def translate(pattern: str, extended: bool = True, multiline: bool = False) -> s
         else:
             position += 1
             operator = char if extended or char in ".*^$" else ""
+        if was_start and extended and operator and operator in "*+?{":
+            raise SyntaxFault("invalid preceding regular expression")
         if operator == "(":
             depth += 1
             output.append("(")
@@ -86,6 +93,7 @@ def translate(pattern: str, extended: bool = True, multiline: bool = False) -> s
             at_start = True
         elif operator == "$" and (extended or position >= size or pattern.startswith(("\\)", "\\|"), position)):
             output.append("$" if multiline else r"\Z")
+            at_start = extended
         elif operator == ".":
             output.append(".")
         elif operator == "*" or (operator and operator in "+?"):
@@ -98,10 +106,7 @@ def translate(pattern: str, extended: bool = True, multiline: bool = False) -> s
             start = position if not extended else position - 1
             match = (_INTERVAL if extended else _BASIC_INTERVAL).match(pattern, start)
             if match is None or was_start or not (match[1] or match[2]):
-                if not extended:
-                    raise SyntaxFault("bad content of \\{\\}")
-                output.append(r"\{")
-                continue
+                raise SyntaxFault("bad content of {}" if extended else "bad content of \\{\\}")
             low, high = int(match[1] or 0), int(match[3]) if match[3] else None
             if low > _DUPLICATES or (high or 0) > _DUPLICATES or (high is not None and match[2] and high < low):
                 raise SyntaxFault("bad content of {}")
@@ -150,10 +155,22 @@ def _escape(char: str) -> str:
     return re.escape(char)
 
 
-def bracket(pattern: str, position: int, posix: bool) -> tuple[str, int]:
+def _complement(members: str) -> str:
+    """What is not of a class, as the content of a set."""
+    outside = re.compile(f"[^{members}]")
+    codes = "".join(rf"\x{code:02x}" for code in range(128) if outside.match(chr(code)))
+    return codes + r"\x80-\U0010ffff"
+
+
+Coded = Callable[[str, int], tuple[str, int] | None]
+"""The character that is given by its code at this place, escaped, and where the text goes on; None: there is none."""
+
+
+def bracket(pattern: str, position: int, posix: bool, coded: Coded | None = None) -> tuple[str, int]:
     """The set ``[…]`` at ``position`` for Python, and where the text goes on.
 
-    ``posix``: a backslash in it is a plain character; otherwise (Perl) it escapes. Raises SyntaxFault.
+    ``posix``: a backslash in it is a plain character; otherwise (Perl) it escapes, and ``coded`` knows some of these.
+    Raises SyntaxFault.
     """
     output = ["["]
     position += 1
@@ -176,9 +193,7 @@ def bracket(pattern: str, position: int, posix: bool) -> tuple[str, int]:
             negated = not posix and name.startswith("^")
             members = CLASSES.get(name.removeprefix("^") if negated else name)
             if members is not None:
-                if negated:
-                    raise SyntaxFault(f"[:{name}:] is not supported")
-                output.append(members)
+                output.append(_complement(members) if negated else members)
                 position = end + 2
                 continue
             if posix:
@@ -193,7 +208,14 @@ def bracket(pattern: str, position: int, posix: bool) -> tuple[str, int]:
         if char == "\\" and not posix:
             if position + 1 >= size:
                 raise SyntaxFault("unmatched [")
-            output.append({"h": r" \t", "d": "0-9", "w": "a-zA-Z0-9_", "s": r" \t\n\r\f\v"}.get(pair[1], pair))
+            code = coded(pattern, position) if coded is not None else None
+            if code is not None:
+                output.append(code[0])
+                position = code[1]
+                continue
+            output.append(
+                {"v": r"\n\v\f\r", "h": r" \t", "d": "0-9", "w": "a-zA-Z0-9_", "s": r" \t\n\r\f\v"}.get(pair[1], pair)
+            )
             position += 2
             continue
         if char == "-":
