@@ -259,15 +259,16 @@ class Server:
         self.on_change()
 
     def _drop_line(self, fd: int) -> None:
-        line, caller = self._lines.pop(fd)
-        if left := self._counts.pop(caller.pid, 1) - 1:
-            self._counts[caller.pid] = left
+        line, _ = self._lines.pop(fd)
         self.loop.remove_reader(fd)
         line.close()
 
     def _check_gone(self, caller: Caller) -> None:
-        """The last line of a process has ended: so has the process, or all that it wanted."""
-        if caller.pid in self._counts or self._socket.closed:
+        """A line has ended; was it the last one of its process, then that has as well, or all that it wanted."""
+        if self._socket.closed:
+            return
+        if left := self._counts.pop(caller.pid) - 1:
+            self._counts[caller.pid] = left
             return
         self.drain()
         for routing, peer in tuple(self._peers.items()):
@@ -286,7 +287,22 @@ class Server:
             caller = identify(str(frame.get("User-Id")), self._register)
         except (ValueError, zmq.ZMQError):
             return None
+        if caller.pid not in self._counts:
+            # Of its end nobody would tell.
+            self._complain(caller, "it did not knock")
+            return None
+        others = [peer for peer in self._peers.values() if peer.caller.pid == caller.pid]
+        if len(others) >= _LINES_A_CALLER:
+            idle = next((peer for peer in others if not peer.running), None)
+            if idle is None:
+                self._complain(caller, f"more than {_LINES_A_CALLER} connections")
+                return None
+            # Should it still be there, it is known anew when it asks again.
+            del self._peers[idle.routing]
         peer = self._peers[routing] = _Peer(routing, caller)
+        if self.leaving:
+            # It was invited before that.
+            self.send(peer, frames.LEAVING, b"00000000", b"")
         return peer
 
     def _forget(self, peer: _Peer) -> None:

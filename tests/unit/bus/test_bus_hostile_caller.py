@@ -54,6 +54,8 @@ class Hostile:
         )
         knock.close()
         own.close()
+        self.line = socket.socket(socket.AF_UNIX)
+        self.line.connect("svc")
         self.context: zmq.Context[Any] = zmq.Context()
         self.dealer = self.context.socket(zmq.DEALER)
         self.dealer.linger = 0
@@ -75,6 +77,7 @@ class Hostile:
 
     def close(self) -> None:
         self.context.destroy(linger=0)
+        self.line.close()
         self.honest.close()
         self.server.close()
         self.bus.close()
@@ -255,6 +258,8 @@ def test_one_process_has_so_many_lines(tmp_path: Path, monkeypatch: pytest.Monke
 
     async def work(hostile: Hostile) -> None:
         loop = asyncio.get_running_loop()
+        hostile.line.close()
+        await until(lambda: not hostile.server._counts)
         lines = []
         for _ in range(9):
             line = socket.socket(socket.AF_UNIX)
@@ -312,3 +317,63 @@ def test_credit_without_end_is_a_window(tmp_path: Path, monkeypatch: pytest.Monk
         assert emitted <= 4 * frames.WINDOW
 
     run(work, flood, tmp_path, monkeypatch)
+
+
+def test_who_comes_while_the_worker_leaves_is_told_to_go_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(hostile: Hostile) -> None:
+        await until(lambda: bool(hostile.server._counts))
+        hostile.server.leave()
+        # It was invited before, and is served; its next question goes to another worker.
+        hostile.say(frames.CALL, 1, QUESTION)
+        assert {(await hostile.hear())[:1], (await hostile.hear())[:1]} == {frames.LEAVING, frames.REPLY}
+
+    run(work, _echo, tmp_path, monkeypatch)
+
+
+def test_connections_without_a_line_are_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(hostile: Hostile) -> None:
+        assert await hostile.honest_answer() == "a@b"
+        hostile.honest.close()
+        hostile.line.close()
+        await until(lambda: not hostile.server._counts)
+        for _ in range(50):
+            with hostile.context.socket(zmq.DEALER) as dealer:
+                dealer.linger = 1000
+                dealer.connect("ipc://svc.0")
+                dealer.send(frames.head(frames.CALL, 1) + QUESTION)
+        await until(lambda: hostile.server.refused >= 50)
+        await until(lambda: hostile.server.connections == 0)
+
+    run(work, _echo, tmp_path, monkeypatch)
+
+
+def test_one_process_has_so_many_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_LINES_A_CALLER", 5)
+    holding = Holding()
+
+    async def work(hostile: Hostile) -> None:
+        dealers = []
+        for number in range(20):
+            dealer = hostile.context.socket(zmq.DEALER)
+            dealer.connect("ipc://svc.0")
+            dealers.append(dealer)
+            dealer.send(frames.head(frames.TELL, number) + b"nothing")
+        await until(lambda: hostile.server.refused >= 20)
+        assert hostile.server.connections == 5
+        # Those that were forgotten are known anew.
+        for dealer in dealers[:5]:
+            dealer.send(frames.head(frames.CALL, 1) + QUESTION)
+        await until(lambda: holding.asked == 5)
+        # All five wait for their answers: there is no room for one more.
+        dealers[9].send(frames.head(frames.CALL, 1) + QUESTION)
+        refused = hostile.server.refused
+        await until(lambda: hostile.server.refused > refused)
+        assert (hostile.server.connections, holding.asked) == (5, 5)
+        holding.done.set()
+        await until(lambda: hostile.server.running == 0)
+        dealers[9].send(frames.head(frames.CALL, 2) + QUESTION)
+        await until(lambda: holding.asked == 6)
+
+    run(work, holding.handler(), tmp_path, monkeypatch)
