@@ -29,7 +29,7 @@ class _Reasons:
     def __init__(self, path: str, limit: int) -> None:
         self.by_offset: dict[int, str] = {}
         self.order: list[tuple[int, Recipient, str]] = []
-        for entry in islice(_read_log(path), limit or None):
+        for entry in islice(read_log(path), limit or None):
             offset = entry.status.offset
             if offset in self.by_offset:
                 # Tried again: the newest reason counts.
@@ -38,7 +38,8 @@ class _Reasons:
             self.order.append((offset, entry.recipient, entry.status.text))
 
 
-def _read_log(path: str) -> Iterator[bounce.Entry]:
+def read_log(path: str) -> Iterator[bounce.Entry]:
+    """What bounce wrote down of a message; nothing where it cannot be read."""
     try:
         with open(path, "rb") as file:
             while line := file.readline(_LINE_LIMIT):

@@ -20,6 +20,7 @@ from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
 from tubepost.common.bus import BusError
 from tubepost.common.spool import Damaged, Incomplete, Spool, open_queue_file
+from tubepost.common.spool.listing import read_log
 from tubepost.common.spool.queuefile import WARNED, mark_done, set_flag
 from tubepost.common.skeleton import deliveries
 from tubepost.common.skeleton.process import Process
@@ -307,6 +308,13 @@ class Outcome:
         self._tell_flush(message)
         self._defer(message, next_try(arrival, now, self._lifetimes, jitter))
 
+    def reasons(self, message: ActiveMessage, offsets: Collection[int]) -> dict[int, RecipientStatus]:
+        """Why these recipients waited, by the defer log of an earlier round."""
+        if not message.defer_logged:
+            return {}
+        entries = read_log(self._spool.path("defer", message.queue_id))
+        return {entry.status.offset: entry.status for entry in entries if entry.status.offset in offsets}
+
     async def _log_deferred(self, message: ActiveMessage) -> None:
         if message.defer_logged:
             # The log of earlier rounds says nothing any more.
@@ -362,5 +370,5 @@ class Outcome:
 
     def log_status(self, message: ActiveMessage, queued: QueuedRecipient, status: RecipientStatus) -> None:
         """Of a recipient that no agent was asked to deliver to."""
-        word = "undeliverable" if message.probe else ""
+        word = ("deliverable" if status.status in _GOOD else "undeliverable") if message.probe else ""
         deliveries.log_status(message, queued, status, begun=time.time(), word=word, digits=self._digits)

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tubepost.common.mail.address import split
 from tubepost.common.wire.base import Done, Message, Refused
 from tubepost.common.wire.delivery import Job, RecipientStatus, Report
 from tubepost.common.wire.programs import USER
@@ -39,6 +40,9 @@ _RETRY_PAUSE = 5.0
 _EXPIRED = RecipientStatus(
     offset=-1, status="deferred", dsn="4.7.0", text="message is administratively expired", relay="none"
 )
+_DISCARDED = RecipientStatus(
+    offset=-1, status="sent", dsn="2.0.0", text="undeliverable postmaster notification discarded", relay="none"
+)
 _UNRESOLVED = RecipientStatus(offset=-1, status="deferred", dsn="4.3.0", text="address resolver failure", relay="none")
 
 
@@ -67,6 +71,7 @@ class QueueManager(request.Service):
         self._clock = Clock(time.time(), time.monotonic())
         self._outcome = Outcome(process, self._spool, self._clock, self._released)
         self._swept = -math.inf
+        self._double_bounce = config.double_bounce_sender.lower()
 
     async def open(self) -> None:
         config = self.config
@@ -189,7 +194,7 @@ class QueueManager(request.Service):
             queued = recipients[0]
             route = self._rewrite.known_route(envelope.sender, queued.recipient.address, message.verifying)
             if route is not None:
-                transport = self._assign(message, queued, route.transport, route.nexthop, route.error, route.recipient)
+                transport = self._assign(message, queued, route)
                 if transport is not None:
                     self._pump(transport, time.monotonic())
                 return
@@ -199,32 +204,57 @@ class QueueManager(request.Service):
         """Where each recipient's mail goes, a slice of them at a time."""
         envelope = message.envelope
         if envelope.redirect:
-            recipients = self._redirect(message, recipients)
+            try:
+                (address,) = await self._rewrite.rewrite_all("local", [envelope.redirect])
+            except BusError as error:
+                self._unresolved(message, recipients, error)
+                return
+            recipients = self._redirect(message, recipients, address)
+        # REDIRECT overrides FILTER (header_checks(5)), and a trial or a probe asks where mail would go in the end.
+        is_filtered = bool(envelope.content_filter) and not envelope.redirect and not message.probe
         for start in range(0, len(recipients), _SLICE):
             part = recipients[start : start + _SLICE]
             if message.forced_expire:
-                # postsuper -e: it is not tried again, and goes back to its sender.
-                self._fail_all(message, part, _EXPIRED)
-                await asyncio.sleep(0)
-                continue
-            try:
-                routes = await self._rewrite.resolve_all(
-                    envelope.sender, [queued.recipient.address for queued in part], message.verifying
-                )
-            except BusError as error:
-                log.warning(f"{message.queue_id}: recipients cannot be resolved now: {error}")
-                self._fail_all(message, part, _UNRESOLVED)
-                continue
-            self._assign_all(message, part, routes)
+                self._expire(message, part)
+            elif is_filtered:
+                self._assign_all(message, part, [self._filtered(message, queued) for queued in part])
+            else:
+                addresses = [queued.recipient.address for queued in part]
+                try:
+                    routes = await self._rewrite.resolve_all(envelope.sender, addresses, message.verifying)
+                except BusError as error:
+                    self._unresolved(message, part, error)
+                    continue
+                self._assign_all(message, part, routes)
             await asyncio.sleep(0)
 
-    def _redirect(self, message: ActiveMessage, recipients: list[QueuedRecipient]) -> list[QueuedRecipient]:
+    def _unresolved(self, message: ActiveMessage, recipients: list[QueuedRecipient], error: BusError) -> None:
+        log.warning(f"{message.queue_id}: recipients cannot be resolved now: {error}")
+        self._fail_all(message, recipients, _UNRESOLVED)
+
+    def _expire(self, message: ActiveMessage, recipients: list[QueuedRecipient]) -> None:
+        """postsuper -e: it is not tried again, and goes back to its sender, with the reason why it waited."""
+        known = self._outcome.reasons(message, {queued.offset for queued in recipients})
+        self._settled(message, [(one, known[one.offset], False) for one in recipients if one.offset in known])
+        self._fail_all(message, [one for one in recipients if one.offset not in known], _EXPIRED)
+
+    def _filtered(self, message: ActiveMessage, queued: QueuedRecipient) -> Resolved:
+        """content_filter, or FILTER: nobody asks where the recipient's mail would go."""
+        config = self.config
+        address = queued.recipient.address
+        transport, _, nexthop = message.envelope.content_filter.partition(":")
+        nexthop = nexthop or config.default_filter_nexthop or split(address)[1] or config.myhostname
+        return Resolved(transport=transport, nexthop=nexthop, recipient=address, address_class="default")
+
+    def _redirect(
+        self, message: ActiveMessage, recipients: list[QueuedRecipient], address: str
+    ) -> list[QueuedRecipient]:
         """REDIRECT: one copy, to the address that was given, whoever the recipients are."""
         kept: list[QueuedRecipient] = []
         if not message.redirected:
             message.redirected = True
             first, *recipients = recipients
-            recipient = first.recipient.model_copy(update={"address": message.envelope.redirect, "original": ""})
+            recipient = first.recipient.model_copy(update={"address": address, "original": ""})
             kept = [first.model_copy(update={"recipient": recipient})]
         status = RecipientStatus(offset=-1, status="sent", dsn="2.0.0", text="redirected")
         self._settled(message, [(queued, status, False) for queued in recipients])
@@ -233,35 +263,33 @@ class QueueManager(request.Service):
     def _assign_all(
         self, message: ActiveMessage, recipients: Sequence[QueuedRecipient], routes: Sequence[Resolved]
     ) -> None:
-        envelope = message.envelope
         touched = set()
         for queued, route in zip(recipients, routes, strict=True):
-            transport_name, nexthop = route.transport, route.nexthop
-            if envelope.content_filter and route.error == "":
-                transport_name, _, nexthop = envelope.content_filter.partition(":")
-                nexthop = nexthop or self.config.default_filter_nexthop or route.nexthop
-            transport = self._assign(message, queued, transport_name, nexthop, route.error, route.recipient)
+            transport = self._assign(message, queued, route)
             if transport is not None:
                 touched.add(transport)
         now = time.monotonic()
         for transport in touched:
             self._pump(transport, now)
 
-    def _assign(
-        self, message: ActiveMessage, queued: QueuedRecipient, name: str, nexthop: str, error: str, address: str
-    ) -> Transport | None:
+    def _assign(self, message: ActiveMessage, queued: QueuedRecipient, route: Resolved) -> Transport | None:
         """Give a recipient to its transport's scheduler; None when it was settled without one."""
         recipient = queued.recipient
-        if error:
+        name, address = route.transport, route.recipient
+        if route.error:
             dsn, text, kind = (
                 ("5.1.3", "bad address syntax", "bounced")
-                if error == "bad_syntax"
+                if route.error == "bad_syntax"
                 else ("4.3.0", "address resolver failure", "deferred")
             )
             self._fail(message, queued, dsn, text, kind)
             return None
         if not name:
             self._fail(message, queued, "4.3.5", "mail system configuration error: no transport", "deferred")
+            return None
+        if route.address_class == "local" and split(address)[0].lower() == self._double_bounce:
+            # Answers to notices and to probes of ours, for which there is no mailbox (Postfix: the same).
+            self._fail_all(message, [queued], _DISCARDED)
             return None
         if recipient.address != address:
             queued = queued.model_copy(
@@ -291,7 +319,7 @@ class QueueManager(request.Service):
         if transport.blocked_until > now and transport.why is not None:
             self._fail(message, queued, transport.why.dsn, transport.why.text, "deferred", transport.why)
             return None
-        destination = transport.destination(nexthop, queued.recipient.address)
+        destination = transport.destination(route.nexthop, queued.recipient.address)
         if destination.dead_until > now and destination.why is not None:
             why = destination.why
             self._fail(message, queued, why.dsn, f"delivery temporarily suspended: {why.text}", "deferred", why)
