@@ -197,13 +197,19 @@ def _attribute(name: x509.Name, oid: x509.ObjectIdentifier) -> str:
     return ""
 
 
-def matches(name: str, pattern: str) -> bool:
-    """Is this host meant by a name of a certificate? A ``*`` stands for the leftmost label (RFC 6125 6.4.3)."""
+def matches(name: str, pattern: str, *, several: bool = False) -> bool:
+    """Is this host meant by a name of a certificate? A ``*`` stands for the leftmost label (RFC 6125 6.4.3).
+
+    ``several``: for one or more (tls_wildcard_matches_multiple_labels).
+    """
     name, pattern = name.lower().rstrip("."), pattern.lower().rstrip(".")
     if not pattern.startswith("*."):
         return bool(name) and name == pattern
-    label, dot, rest = name.partition(".")
-    return bool(label and dot) and rest == pattern[2:] and "." in rest
+    rest = pattern[2:]
+    if "." not in rest or not name.endswith(f".{rest}"):
+        return False
+    labels = name.removesuffix(f".{rest}")
+    return bool(labels) and (several or "." not in labels)
 
 
 def issued_by_trusted(chain: Iterable[bytes], trusted: "dict[bytes, list[x509.Certificate]]", now: float) -> bool:

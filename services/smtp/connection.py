@@ -83,7 +83,7 @@ class Connection(Channel):
             agreed = await self.start_tls(
                 context,
                 server_side=False,
-                server_hostname=keeper.server_name(server, handshake.nexthop),
+                server_hostname=keeper.server_name(policy, server, handshake.nexthop),
                 timeout=keeper.timeout,
                 digest=keeper.digest,
             )

@@ -1,5 +1,6 @@
 """How much TLS a destination gets, and whose certificate will do (Postfix: TLS_README, smtp_tls_policy_maps). Pure."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,6 +9,9 @@ from tubepost.common.net.certificates import PeerCertificate
 
 LEVELS = ("none", "may", "encrypt", "verify", "secure", "fingerprint")
 _GRADES = ("medium", "high")
+_REPEATED = frozenset({"match", "connection_reuse"})
+# RFC 1123 2.1
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9][a-z0-9-]{0,62})*", re.IGNORECASE)
 
 
 class PolicyError(Exception):
@@ -24,6 +28,12 @@ class Policy:
     excluded: tuple[str, ...] = ()
     matches: tuple[str, ...] = ()
     wrapper: bool = False
+    servername: str = ""
+    """For SNI, instead of smtp_tls_servername."""
+    reuse: bool | None = None
+    """Instead of smtp_tls_connection_reuse."""
+    several: bool = False
+    """tls_wildcard_matches_multiple_labels."""
 
     @property
     def wanted(self) -> bool:
@@ -58,6 +68,7 @@ class Defaults:
     secure_matches: tuple[str, ...]
     fingerprints: tuple[str, ...]
     wrapper: bool = False
+    several: bool = False
 
     def policy(self, level: str = "") -> Policy:
         """For this level, without anything that a table says."""
@@ -78,6 +89,7 @@ class Defaults:
             excluded=(*self.excluded, *(self.mandatory_excluded if mandatory else ())),
             matches=matches,
             wrapper=self.wrapper,
+            several=self.several and level in ("verify", "secure"),
         )
 
 
@@ -88,11 +100,16 @@ def parse(text: str, defaults: Defaults) -> Policy:
         raise PolicyError(f'invalid security level "{words[0] if words else ""}": write one of {", ".join(LEVELS)}')
     policy = defaults.policy(words[0].lower())
     matches: list[str] = []
+    seen: set[str] = set()
     for word in words[1:]:
         name, equals, value = word.partition("=")
         name = name.lower()
         if not equals or not value:
             raise PolicyError(f'"{word}" is no attribute: write name=value')
+        if name in seen:
+            raise PolicyError(f'attribute "{name}" stands there twice')
+        if name not in _REPEATED:
+            seen.add(name)
         if name == "match" and policy.verifies:
             matches += value.split("|" if policy.level == "fingerprint" else ":")
         elif name == "protocols" and policy.wanted:
@@ -101,6 +118,10 @@ def parse(text: str, defaults: Defaults) -> Policy:
             policy = replace(policy, ciphers=value.lower())
         elif name == "exclude" and policy.wanted:
             policy = replace(policy, excluded=tuple(value.split(":")))
+        elif name == "servername" and policy.wanted and _HOST_NAME.fullmatch(value):
+            policy = replace(policy, servername=value)
+        elif name == "connection_reuse" and policy.wanted and value.lower() in ("yes", "no"):
+            policy = replace(policy, reuse=value.lower() == "yes")
         else:
             raise PolicyError(f'attribute "{word}" is not understood for the level {policy.level}')
     if matches:
@@ -131,7 +152,8 @@ def is_accepted(policy: Policy, certificate: PeerCertificate | None, host: str, 
     if policy.level == "fingerprint":
         wanted = {match.upper() for match in policy.matches}
         return bool(wanted & {certificate.fingerprint, certificate.public_key_fingerprint} - {""})
-    return any(_has_name(certificate.names, pattern) for pattern in _patterns(policy.matches, host, nexthop))
+    patterns = _patterns(policy.matches, host, nexthop)
+    return any(_has_name(certificate.names, pattern, policy.several) for pattern in patterns)
 
 
 def _patterns(matches: Sequence[str], host: str, nexthop: str) -> list[str]:
@@ -140,12 +162,12 @@ def _patterns(matches: Sequence[str], host: str, nexthop: str) -> list[str]:
     return [known.get(match, match).lower() for match in matches]
 
 
-def _has_name(names: Sequence[str], pattern: str) -> bool:
+def _has_name(names: Sequence[str], pattern: str, several: bool) -> bool:
     if not pattern.strip("."):
         return False
     if pattern.startswith("."):
         return any(name.removeprefix("*").endswith(pattern) for name in names)
-    return any(certificates.matches(pattern, name) for name in names)
+    return any(certificates.matches(pattern, name, several=several) for name in names)
 
 
 def parse_password(text: str) -> tuple[str, str]:

@@ -213,6 +213,7 @@ class Conversation:
         security.active, security.binding, security.verified = True, binding, verified
         self._parser = ReplyParser()
         self._partial = b""
+        self._pipelining = False
         server.keywords = {}
         server.size_limit = 0
         if first:

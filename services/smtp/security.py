@@ -93,6 +93,7 @@ class Keeper:
             secure_matches=config.smtp_tls_secure_cert_match,
             fingerprints=config.smtp_tls_fingerprint_cert_match,
             wrapper=config.smtp_tls_wrappermode,
+            several=config.tls_wildcard_matches_multiple_labels,
         )
         self._default = self.defaults.policy()
         try:
@@ -195,9 +196,9 @@ class Keeper:
         self._contexts[policy] = context
         return context
 
-    def server_name(self, server: Server, nexthop: str) -> str | None:
+    def server_name(self, policy: Policy, server: Server, nexthop: str) -> str | None:
         """For SNI (smtp_tls_servername)."""
-        word = self._config.smtp_tls_servername
+        word = policy.servername or self._config.smtp_tls_servername
         name = {"": "", "hostname": server.host, "nexthop": nexthop}.get(word, word)
         return name or None
 

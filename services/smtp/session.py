@@ -250,13 +250,14 @@ class Smtp(worker.Agent):
         expired = now - connection.opened >= self._reuse_time or (
             self._reuse_count and connection.uses >= self._reuse_count
         )
-        if connection.conversation.security.active and not self.config.smtp_tls_connection_reuse:
-            expired = True
+        assert connection.need is not None and connection.target is not None
+        if connection.conversation.security.active:
+            reuse = connection.need.policy.reuse
+            expired = expired or not (self.config.smtp_tls_connection_reuse if reuse is None else reuse)
         if expired or self.process.stopping.is_set() or not self._wanted(job.nexthop, now):
             self.discard(connection, job)
             return
         server = connection.conversation.server
-        assert connection.need is not None and connection.target is not None
         labels = [self._end(connection.target, server.host, server.address, server.port, connection.need)]
         if label:
             labels.append(("hop", label, connection.need))

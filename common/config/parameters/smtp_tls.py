@@ -11,7 +11,10 @@ class SmtpTls(Settings):
         "an authority vouches for), fingerprint (with a certificate of known fingerprint).",
         choices=("", "none", "may", "encrypt", "verify", "secure", "fingerprint"),
     )
-    smtp_tls_policy_maps = Maps("", "Table of TLS levels by next hop, with match=, protocols=, ciphers=, exclude=.")
+    smtp_tls_policy_maps = Maps(
+        "",
+        "Table of TLS levels by next hop, with match=, protocols=, ciphers=, exclude=, servername=, connection_reuse=",
+    )
     smtp_tls_wrappermode = Boolean("no", "TLS begins with the connection, without STARTTLS (port 465).")
     smtp_tls_protocols = Text(">=TLSv1.2", "TLS protocols where TLS is optional.")
     smtp_tls_mandatory_protocols = Text(">=TLSv1.2", "TLS protocols where TLS is required.")

@@ -25,6 +25,9 @@ class Tls(Settings):
     tls_append_default_CA = Boolean(
         "no", "Trust the authorities of this system beside those of the CAfile and CApath parameters."
     )
+    tls_wildcard_matches_multiple_labels = Boolean(
+        "yes", 'The "*" of a server\'s certificate may stand for several labels of its name.'
+    )
     tls_server_sni_maps = Maps(
         "",
         "Table of key and certificates by the name that a client asks for (SNI), of all servers; postmap -F builds it.",

@@ -107,6 +107,8 @@ def test_description() -> None:
 )
 def test_names(name: str, pattern: str, same: bool) -> None:
     assert certificates.matches(name, pattern) is same
+    several = name == "a.b.mail.example"
+    assert certificates.matches(name, pattern, several=True) is (same or several)
 
 
 def test_a_renewed_certificate_is_noticed_and_a_broken_one_is_not_used(tmp_path: Path) -> None:

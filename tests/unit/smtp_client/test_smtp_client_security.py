@@ -1,15 +1,17 @@
 """STARTTLS and AUTH of the client's machine, policies, and whose certificate will do."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
+from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.net.certificates import PeerCertificate
 
 from tubepost.services.smtp import handshake, policy
 from tubepost.services.smtp.handshake import Login, Security
 from tubepost.services.smtp.policy import Defaults, Policy, PolicyError
-from tubepost.services.smtp.protocol import Conversation, Phase
+from tubepost.services.smtp.protocol import Conversation, Mail, Phase
 from tubepost.services.smtp.server import Manner, Server
 
 DEFAULTS = Defaults(
@@ -175,11 +177,30 @@ def test_policies_of_a_table() -> None:
     found = policy.parse("secure match=a.example:.b.example protocols=TLSv1.3 ciphers=high exclude=MD5:DES", DEFAULTS)
     assert found == Policy("secure", "TLSv1.3", "high", ("MD5", "DES"), ("a.example", ".b.example"))
     assert policy.parse("encrypt", DEFAULTS) == Policy("encrypt", ">=TLSv1.2", "high", ("RC4", "SHA1"))
+    named = policy.parse("may servername=a.example connection_reuse=yes connection_reuse=no", DEFAULTS)
+    assert (named.servername, named.reuse) == ("a.example", False)
+    assert policy.parse("verify match=a match=b:c", DEFAULTS).matches == ("a", "b", "c")
     assert policy.parse("fingerprint match=AA:BB|CC:DD", DEFAULTS).matches == ("AA:BB", "CC:DD")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "dane", "may match=x", "encrypt foo", "encrypt ciphers=null", "fingerprint", "none protocols=TLSv1.3"]
+    "text",
+    [
+        "",
+        "dane",
+        "may match=x",
+        "encrypt foo",
+        "encrypt ciphers=null",
+        "fingerprint",
+        "none protocols=TLSv1.3",
+        "may ciphers=high ciphers=medium",
+        "may protocols=TLSv1.3 PROTOCOLS=TLSv1.2",
+        "may servername=-",
+        "may servername=a_b",
+        "encrypt connection_reuse=maybe",
+        "none connection_reuse=yes",
+        "may tafile=/x",
+    ],
 )
 def test_policies_that_are_none(text: str) -> None:
     with pytest.raises(PolicyError):
@@ -212,6 +233,31 @@ def test_names_of_a_certificate(matches: tuple[str, ...], names: tuple[str, ...]
     found = Policy("secure", matches=matches)
     assert policy.is_accepted(found, certificate, "mx1.example", "example.org") is accepted
     assert policy.is_accepted(Policy("encrypt"), None, "mx1.example", "example.org")
+
+
+def test_a_star_may_stand_for_several_labels() -> None:
+    certificate = PeerCertificate("x", "y", "AA", "BB", ("*.example.net",))
+    for several in (True, False):
+        found = replace(DEFAULTS, several=several).policy("verify")
+        assert policy.is_accepted(found, certificate, "example.com.mx1.example.net", "example.com") is several
+        assert policy.is_accepted(found, certificate, "mx1.example.net", "example.com")
+        assert not policy.is_accepted(found, certificate, "example.net", "example.com")
+
+
+def test_what_the_server_said_in_the_clear_is_not_kept_by_helo() -> None:
+    """RFC 3207 4.2: neither the keywords nor what they allow."""
+    made = conversation(Security(wanted=True))
+    made.feed(ehlo("STARTTLS", "PIPELINING"))
+    made.take()
+    made.feed(b"220 go\r\n")
+    made.secured(b"", verified=False)
+    made.take()
+    made.feed(b"500 what\r\n")
+    assert made.take() == b"HELO me.example\r\n"
+    made.feed(b"250 mx.example\r\n")
+    people = [Recipient(address="b@example.org")]
+    made.begin(Mail(Envelope(sender="a@example.org", arrival_time=0), "a@example.org", people, ["b@example.org"], 5))
+    assert made.take() == b"MAIL FROM:<a@example.org>\r\n"
 
 
 def test_fingerprints() -> None:
