@@ -8,7 +8,7 @@ from typing import Any
 from tubepost.common.wire.master import Birth
 from tubepost.common.system.register import Register
 from tubepost.common.bus import Bus, Client
-from tubepost.common.config import Config, load
+from tubepost.common.config import Config
 
 
 def socket_path(config: Config, service: str) -> str:
@@ -65,12 +65,12 @@ class Process:
         return bool(self.config.stress)
 
     def set_stress(self, wanted: bool) -> None:
-        """Read the configuration again with or without ``stress=yes``: ``${stress?{10}:{300}}s`` changes with it."""
+        """The configuration with or without ``stress=yes``: ``${stress?{10}:{300}}s`` changes with it. What main.cf
+        says by now is for a reload.
+        """
         if wanted == self.stress:
             return
-        overrides = {name: value for name, value in self.birth.overrides if name != "stress"}
-        overrides["stress"] = "yes" if wanted else ""
-        self.config = load(self.birth.config_directory, overrides)
+        self.config = self.config.with_overrides({"stress": "yes" if wanted else ""})
         for callback in self.on_stress:
             callback()
 

@@ -14,6 +14,7 @@ waits for what others have written to the same file system; when that makes it s
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import queue
 import threading
@@ -155,13 +156,26 @@ class GroupCommit:
             if self._idle == 0:
                 if self._started >= self._threads:
                     return  # _finished calls again
+                try:
+                    threading.Thread(target=self._work, name="commit", daemon=True).start()
+                except RuntimeError as error:
+                    self._refuse(str(error))
+                    return
                 self._started += 1
                 self._idle += 1
-                threading.Thread(target=self._work, name="commit", daemon=True).start()
             self._dispatched = asyncio.get_running_loop().time()
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             self._idle -= 1
             self._batches.put(batch)
+
+    def _refuse(self, why: str) -> None:
+        """The system has no thread for us: those that there are go on, and without any nobody is to wait for one."""
+        if self._started:
+            return
+        jobs, self._waiting = self._waiting, []
+        for job in jobs:
+            if not job.future.cancelled():
+                job.future.set_exception(OSError(errno.EAGAIN, why))
 
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:

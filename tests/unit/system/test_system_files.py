@@ -456,3 +456,34 @@ def test_without_a_log_program_lines_go_to_standard_error(capfdbinary: pytest.Ca
     log.warning("nobody listens")
     log.setup("postfix")
     assert b"warning: nobody listens\n" in capfdbinary.readouterr().err
+
+
+@pytest.mark.parametrize("has_one", [False, True])
+def test_without_a_thread_nobody_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_one: bool) -> None:
+    """``has_one``: a thread was there before the system had no more."""
+
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def play() -> list[BaseException | None]:
+        group = commit.GroupCommit(threads=4)
+        try:
+            async with asyncio.timeout(10):
+                first = [group.run(writing(tmp_path / "first"))]
+                if has_one:
+                    await first.pop()
+                with monkeypatch.context() as patch:
+                    patch.setattr(threading.Thread, "start", full)
+                    jobs = [*first, *(group.run(writing(tmp_path / f"{number}")) for number in range(200))]
+                    refused = await asyncio.gather(*jobs, return_exceptions=True)
+                await group.run(writing(tmp_path / "later"))
+                return refused
+        finally:
+            group.close()
+
+    answers = asyncio.run(play())
+    assert (tmp_path / "later").exists()
+    if has_one:
+        assert answers == [None] * 200
+    else:
+        assert all(isinstance(answer, OSError) for answer in answers)
