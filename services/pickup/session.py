@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import stat
@@ -121,6 +122,14 @@ class Pickup(request.Service):
         if not stat.S_ISREG(status.st_mode):
             log.warning(f"{path}: uid {status.st_uid}: not a regular file; left for a person to remove")
             return False
+        try:
+            # At a reload the pickup before us is finishing what it has begun: nobody gets that twice.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        status = os.fstat(fd)
+        if status.st_nlink == 0:
+            return True
         if status.st_nlink > 1:
             # Another name would let its owner keep, and change, what is thought to be ours.
             log.warning(f"{path}: uid {status.st_uid}: {status.st_nlink} names for one file; this one is removed")

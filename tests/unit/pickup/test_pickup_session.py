@@ -380,3 +380,17 @@ def test_a_long_list_that_is_refused_is_told_in_portions(spool: Spool, monkeypat
     told = [[entry.recipient for entry in report.entries] for report, _ in process.bounce.asked]
     assert told == [everybody[:40], everybody[40:80], everybody[80:]]
     assert left() == []
+
+
+def test_two_of_them_at_a_reload_take_each_file_once(spool: Spool) -> None:
+    for number in range(20):
+        drop(spool, b"Subject: %d\n\nbody\n" % number)
+
+    async def work() -> FakeProcess:
+        process = FakeProcess()
+        # The one that leaves finishes what it has begun.
+        await asyncio.gather(Pickup(process).woken(), Pickup(process).woken())  # type: ignore[arg-type]
+        return process
+
+    assert len(asyncio.run(work()).cleanup.asked) == 20
+    assert left() == []
