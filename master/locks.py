@@ -35,7 +35,7 @@ class QueueLock:
         self.held = False
 
     def take(self) -> bool:
-        """True when no queue manager of another master lives any more."""
+        """True when no queue manager of another master lives any more. Raises OSError."""
         if not self.held:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

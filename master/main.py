@@ -183,8 +183,13 @@ class Master:
         if self._template_ended is not None:
             if now - self._template_ended < _TEMPLATE_PAUSE:
                 return False
+            try:
+                self._start_template()
+            except OSError as error:
+                self._template_ended = now
+                log.error(f"cannot start the template process: {error.strerror}; tried again, children go on")
+                return False
             self._template_ended = None
-            self._start_template()
         if self._stop is not None:
             return False
         for state in self._states.values():
@@ -300,13 +305,13 @@ class Master:
 
     def _spawn(self, state: ServiceState) -> None:
         service = state.service
-        if service.program == QUEUE_MANAGER and (whose := self._queue_manager_before(state)):
-            self._wait_for_queue(state, whose)
-            return
         try:
+            if service.program == QUEUE_MANAGER and (whose := self._queue_manager_before(state)):
+                self._wait_for_queue(state, whose)
+                return
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
-            self._throttle(state, f"cannot make a pair of sockets: {error.strerror}")
+            self._throttle(state, f"cannot begin one: {error.strerror}")
             return
         ours.setblocking(False)
         overrides = service.overrides

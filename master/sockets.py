@@ -1,6 +1,5 @@
 """The listening sockets: opened by the master while it may, inherited by the children."""
 
-import contextlib
 import os
 import socket
 import stat
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tubepost.common.wire.programs import USER, callers_of, row_of
+from tubepost.common.system import log
 from tubepost.common.config import Config
 
 from tubepost.master.table import Service
@@ -187,5 +187,10 @@ def sweep(directories: tuple[str, ...] = ("private", "public")) -> None:
 def remove(path: str) -> None:
     """A socket of ``open_path`` that nobody listens on any more; empty: none. What cannot be removed stays."""
     if path:
-        with contextlib.suppress(OSError):
+        try:
             os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            # A disk that is read-only now is no reason for the master to end; at the next start it is swept.
+            log.warning(f"cannot remove the socket {path}: {error.strerror}")

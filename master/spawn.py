@@ -52,7 +52,7 @@ class Template:
     """The master's end."""
 
     def __init__(self, register_path: str, programs: Programs, tag: str, log_path: str, queue_lock: int = -1) -> None:
-        """``programs``: of ``import_programs``.
+        """``programs``: of ``import_programs``. Raises OSError.
 
         ``queue_lock``: descriptor that queue managers, and no other children, inherit (``locks.QueueLock``)."""
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -61,7 +61,12 @@ class Template:
         gc.collect()
         gc.freeze()
         memory.give_back()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except BaseException:
+            self.socket.close()
+            theirs.close()
+            raise
         if self.pid == 0:
             code = EXIT_BOOT
             try:
