@@ -14,9 +14,10 @@ import struct
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
+from tubepost.common.system import log
 from tubepost.common.system.atomic import write_all
 from tubepost.common.system.finish import to_the_end
 from tubepost.common.system.identity import CannotBecome, acting_as
@@ -152,9 +153,7 @@ def _append(
                     os.close(fd)
             finally:
                 if locked:
-                    # Another program may have taken it for stale: that undoes no delivery.
-                    with suppress(OSError):
-                        os.unlink(f"{path}.lock")
+                    _unlock(f"{path}.lock")
     except CannotBecome as error:
         raise DeliveryError("4.3.0", f"cannot act as the owner of {path}: {error}") from error
     except OSError as error:
@@ -204,6 +203,16 @@ def _dotlock(path: str, locking: Locking) -> bool:
     raise Busy("4.2.0", f"unable to create lock file {name}: another program holds it")
 
 
+def _unlock(name: str) -> None:
+    """A lock that stays is stale after a while; a message that is in the mailbox is not to be sent to it again."""
+    try:
+        os.unlink(name)
+    except FileNotFoundError:
+        pass  # another program took it for stale
+    except OSError as error:
+        log.warning(f"cannot remove the lock file {name}: {error.strerror}; remove it, or it is taken for stale later")
+
+
 def _open(path: str, given_to: tuple[int, int] | None) -> int:
     """Open to append, or make; never through a link that a stranger may have put there. Raises OSError."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
@@ -216,7 +225,13 @@ def _open(path: str, given_to: tuple[int, int] | None) -> int:
             # Another program was first.
             return os.open(path, flags)
         if given_to is not None:
-            os.fchown(fd, *given_to)
+            try:
+                os.fchown(fd, *given_to)
+            except BaseException:
+                # As it is, no later delivery could write to it.
+                os.close(fd)
+                os.unlink(path)
+                raise
         return fd
     except OSError as error:
         if error.errno != errno.ELOOP or not _trusted_link(path):
