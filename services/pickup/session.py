@@ -50,6 +50,8 @@ class Pickup(request.Service):
         self._owner = os.geteuid()
         self._timer: asyncio.TimerHandle | None = None
         self._long_one = asyncio.Lock()
+        # Those that are in the queue and still in maildrop, since the disk does not let them go: not to be sent twice.
+        self._gone: dict[str, int] = {}
 
     @property
     def handlers(self) -> Mapping[type[Message], Handler]:
@@ -93,6 +95,7 @@ class Pickup(request.Service):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
+            self._gone.pop(name, None)
             return False
         except OSError as error:
             log.warning(f"open input file {path}: {error.strerror}; remove it, or make it readable for mail_owner")
@@ -119,6 +122,8 @@ class Pickup(request.Service):
 
     async def _take_open(self, name: str, path: str, fd: int) -> bool:
         status = os.fstat(fd)
+        if self._gone.get(name) == status.st_ino:
+            return self._remove(name, path)
         if not stat.S_ISREG(status.st_mode):
             log.warning(f"{path}: uid {status.st_uid}: not a regular file; left for a person to remove")
             return False
@@ -133,7 +138,7 @@ class Pickup(request.Service):
         if status.st_nlink > 1:
             # Another name would let its owner keep, and change, what is thought to be ours.
             log.warning(f"{path}: uid {status.st_uid}: {status.st_nlink} names for one file; this one is removed")
-            return self._remove(path)
+            return self._remove(name, path)
         try:
             file = read_queue_file(fd)
             # Each recipient takes far more memory than bytes.
@@ -143,10 +148,10 @@ class Pickup(request.Service):
             if time.time() - status.st_mtime < _ABANDONED:
                 return False
             log.info(f"{path}: uid {status.st_uid}: never finished, and nobody was told that it was accepted; removed")
-            return self._remove(path)
+            return self._remove(name, path)
         except Damaged as error:
             log.warning(f"{path}: uid {status.st_uid}: {error}; removed")
-            return self._remove(path)
+            return self._remove(name, path)
         except OSError as error:
             log.warning(f"{path}: cannot read it: {error.strerror}; {Fate.KEEP.value}")
             self._again_soon()
@@ -159,7 +164,7 @@ class Pickup(request.Service):
         if not waiting:
             # postsuper -r came between the last delivery and its end (Postfix: the same).
             log.warning(f"{path}: uid {status.st_uid}: no recipients; removed")
-            return self._remove(path)
+            return self._remove(name, path)
         try:
             fate = await self._hand_over(name, path, file, status, waiting)
         except BusError as error:
@@ -168,14 +173,21 @@ class Pickup(request.Service):
         except (OSError, Damaged) as error:
             log.warning(f"{path}: cannot read it: {error}; {Fate.KEEP.value}")
             fate = Fate.KEEP
-        return fate is not Fate.KEEP and self._remove(path)
+        if fate is Fate.KEEP:
+            return False
+        self._gone[name] = status.st_ino
+        return self._remove(name, path)
 
-    def _remove(self, path: str) -> bool:
+    def _remove(self, name: str, path: str) -> bool:
         try:
             os.unlink(path)
+        except FileNotFoundError:
+            pass
         except OSError as error:
-            log.warning(f"remove {path}: {error.strerror}")
+            log.warning(f"remove {path}: {error.strerror}; tried again later")
+            self._again_soon()
             return False
+        self._gone.pop(name, None)
         return True
 
     async def _hand_over(
