@@ -57,6 +57,7 @@ class Intake:
         self._feeding = False
         self._last_deferred_scan = 0.0
         self._later: asyncio.TimerHandle | None = None
+        self._rescan: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """What a qmgr before us had in work goes first; it cannot exceed the limits by much."""
@@ -180,11 +181,14 @@ class Intake:
         try:
             looked = 0
             while self._queue.room and self._hungry and not self._process.stopping.is_set():
-                self._next_incoming()
-                if self._deferred is not None and self._queue.room and not self._next_deferred():
-                    self._deferred = None
-                    self._everything_due = False
-                    self._set_back = 0.0
+                try:
+                    self._next_incoming()
+                    if self._deferred is not None and self._queue.room and not self._next_deferred():
+                        self._deferred = None
+                        self._everything_due = False
+                        self._set_back = 0.0
+                except OSError as error:
+                    self._cannot_scan(error)
                 looked += 1
                 if looked % _SLICE == 0:
                     self._pump()
@@ -193,8 +197,20 @@ class Intake:
             self._feeding = False
         self._pump()
 
+    def _cannot_scan(self, error: OSError) -> None:
+        """Both directories are looked at anew, later: what else is due then is due still."""
+        log.warning(f"the queue cannot be read: {error.filename or 'a directory'}: {error.strerror}; tried again later")
+        self._incoming = self._deferred = None
+        if self._rescan is None:
+            self._rescan = self._process.loop.call_later(_DISK_RETRY, self._scan_again)
+
+    def _scan_again(self) -> None:
+        self._rescan = None
+        self._incoming_again = True
+        self.scan("deferred")
+
     def _next_incoming(self) -> None:
-        """One message that was told of, or one look at the directory."""
+        """One message that was told of, or one look at the directory. Raises OSError."""
         if self._told:
             queue_id = self._told.popleft()
             if queue_id not in self._queue.messages:
@@ -224,7 +240,7 @@ class Intake:
             self._later = self._process.loop.call_later(_YOUNG, self._look_again)
 
     def _next_deferred(self) -> bool:
-        """False at the end of the scan."""
+        """False at the end of the scan. Raises OSError."""
         assert self._deferred is not None
         # Many files are not due: looking at their time is all that they cost.
         now = time.time()
@@ -308,8 +324,8 @@ class Intake:
         if queue == "incoming":
             self._process.outflow(1)
         # Of an earlier round, also of one that ended with a kill, or before the message was held.
-        message.bounced = os.path.exists(spool.path("bounce", queue_id))
-        message.defer_logged = os.path.exists(spool.path("defer", queue_id))
+        message.bounced = _may_exist(spool.path("bounce", queue_id))
+        message.defer_logged = _may_exist(spool.path("defer", queue_id))
         self._enter(message, found)
 
     def _cannot(self, queue_id: str, queue: str, error: OSError) -> None:
@@ -349,3 +365,14 @@ class Intake:
             self._spool.move(queue_id, queue, "corrupt")
         except OSError as error:
             log.error(f"{queue_id}: cannot be moved to corrupt: {error.strerror}")
+
+
+def _may_exist(path: str) -> bool:
+    """Also when the disk does not tell: to ask for a report of nothing does no harm, not to ask loses one."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -49,6 +49,8 @@ class ActiveMessage:
     """Recipients of this round: duplicates are delivered once (duplicate_filter_limit)."""
     defer_entries: list[LogEntry] = field(default_factory=list)
     """Waiting to be written to the defer log together."""
+    unmarked: tuple[int, ...] = ()
+    """Offsets of recipients that are done and, since the disk refused it, not marked so."""
 
     @property
     def sender(self) -> str:

@@ -4,6 +4,7 @@ In the order that common/spool/STATES.md demands: a failure is in the bounce log
 the report is queued before the log and the file go.
 """
 
+import asyncio
 import itertools
 import os
 import time
@@ -144,7 +145,7 @@ class Outcome:
         message.deferred += len(waiting)
         message.defer_entries += waiting
         # What is delivered first: that a log cannot be written must not have it delivered again.
-        self._mark(message, done)
+        self._mark_or_remember(message, done)
         if failed:
             await self._fail(message, failed)
         if traced:
@@ -161,7 +162,7 @@ class Outcome:
             message.deferred += len(failed)
             return
         message.bounced = True
-        self._mark(message, failed)
+        self._mark_or_remember(message, failed)
 
     def _is_traced(self, message: ActiveMessage, recipient: Recipient, status: RecipientStatus, kind: str) -> bool:
         if message.tracing:
@@ -187,6 +188,17 @@ class Outcome:
         """By the clock of now, whatever it showed then."""
         self._clock.look(time.time(), time.monotonic())
         return self._clock.arrival(message.envelope.arrival_time)
+
+    def _mark_or_remember(self, message: ActiveMessage, offsets: Collection[int]) -> None:
+        """What the disk does not take is in memory until it does: meanwhile the message does not leave active."""
+        try:
+            self._mark(message, offsets)
+        except OSError as error:
+            log.warning(
+                f"{message.queue_id}: {len(offsets)} recipients cannot be marked as done: {error.strerror}; "
+                "they are before the message is tried again"
+            )
+            message.unmarked = (*message.unmarked, *offsets)
 
     def _mark(self, message: ActiveMessage, offsets: Collection[int]) -> None:
         """Also in a file that postsuper has put aside: what is delivered is not to be delivered again one day."""
@@ -272,10 +284,27 @@ class Outcome:
     async def finish(self, message: ActiveMessage, jitter: float) -> None:
         """Every recipient has its outcome of this round: reports, then away or to deferred. ``jitter``: 0 … 1."""
         try:
+            if message.unmarked and not self._has_marked(message, jitter):
+                return
             await self._finish(message, jitter)
         except (BusError, OSError) as error:
             log.warning(f"{message.queue_id}: a report or log could not be written: {error}; kept for later")
             self._defer(message, time.time() + max(_REPORT_RETRY, self._lifetimes.minimal))
+
+    def _has_marked(self, message: ActiveMessage, jitter: float) -> bool:
+        """False: what is delivered could be delivered again, so that the message has to wait."""
+        try:
+            self._mark(message, message.unmarked)
+            message.unmarked = ()
+        except OSError as error:
+            if message.deferred or self._spool.find(message.queue_id, ("active", *_ASIDE)) in _ASIDE:
+                trouble = f"recipients cannot be marked as done: {error.strerror}"
+                self._once_more(message, trouble, partial(self._finish_again, message, jitter))
+                return False
+        return True
+
+    def _finish_again(self, message: ActiveMessage, jitter: float) -> None:
+        self._process.spawn(asyncio.create_task(self.finish(message, jitter)))
 
     async def _finish(self, message: ActiveMessage, jitter: float) -> None:
         now = time.time()
