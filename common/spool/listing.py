@@ -47,8 +47,10 @@ def read_log(path: str) -> Iterator[bounce.Entry]:
                     yield bounce.Entry.model_validate_json(line)
                 except ValidationError:
                     continue  # torn by a crash; bounce passes over it as well
-    except OSError:
+    except FileNotFoundError:
         return
+    except OSError as error:
+        log.warning(f"{path}: why its message waits cannot be read: {error.strerror}; listed without")
 
 
 def entries(spool: Spool, queues: Iterable[str] = QUEUES, limit: int = 1000) -> Iterator[Entry]:
