@@ -102,13 +102,16 @@ class File(Store):
                 self._set_aside(error)
                 database = self._open()
         except (sqlite3.Error, OSError) as error:
-            log.warning(f"{self._path}: {error}; findings are kept in memory, the file is tried again in {_AGAIN:.0f}s")
-            self._again_at = time.monotonic() + _AGAIN
-            database = sqlite3.connect(":memory:", isolation_level=None)
-            database.execute(f"PRAGMA max_page_count={_MEMORY_PAGES}")
-            database.execute(_TABLE)
-            return database
+            return self._do_without(error)
         self._again_at = 0.0
+        return database
+
+    def _do_without(self, error: Exception) -> sqlite3.Connection:
+        log.warning(f"{self._path}: {error}; findings are kept in memory, the file is tried again in {_AGAIN:.0f}s")
+        self._again_at = time.monotonic() + _AGAIN
+        database = sqlite3.connect(":memory:", isolation_level=None)
+        database.execute(f"PRAGMA max_page_count={_MEMORY_PAGES}")
+        database.execute(_TABLE)
         return database
 
     def _set_aside(self, error: sqlite3.Error) -> None:
@@ -132,12 +135,14 @@ class File(Store):
         try:
             return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            if _is_damaged(error):
-                self._database.close()
-                self._database = self._open_or_do_without()
-            else:
-                log.warning(f"{self._path}: {error}")
-        return []
+            if self._again_at:
+                log.warning(f"{self._path}: {error}")  # the memory is full
+                return []
+            damaged = _is_damaged(error)
+            self._database.close()
+            self._database = self._open_or_do_without() if damaged else self._do_without(error)
+            # A disk that takes or gives nothing, or whose locks cannot be had, keeps nobody waiting once more.
+            return [] if damaged else self._run(statement, *values)
 
     async def get(self, address: str) -> Finding | None:
         for _, value in self._run("SELECT address, value FROM finding WHERE address = ?", address):
