@@ -42,10 +42,9 @@ class HashTable(Table):
             raise TableError(f"{self.spec}: cannot open {self.path}: {error.strerror}") from error
         try:
             status = os.fstat(descriptor)
-            try:
-                data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-            except (ValueError, OSError) as error:
-                raise TableError(f"{self.spec}: cannot map {self.path}: {error}") from error
+            data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        except (ValueError, OSError) as error:
+            raise TableError(f"{self.spec}: cannot map {self.path}: {error}") from error
         finally:
             os.close(descriptor)
         try:
