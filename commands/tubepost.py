@@ -18,8 +18,10 @@ from typing import Any
 import click
 
 from tubepost.common.system import control
+from tubepost.common.accounts import AccountsError
 from tubepost.common.config import Config, ConfigError, Fault, inspect, layout, load, master_cf
 from tubepost.common.config.instance import PORTS, write_instance
+from tubepost.common.tables import TableError
 from tubepost.common.skeleton.privileges import is_program
 
 from tubepost.commands import privileges
@@ -115,11 +117,11 @@ def init(
             smtp_port=smtp_port,
             standard_ports=standard_ports,
         )
-    except (OSError, ValueError, ConfigError) as error:
-        raise _fail(f"cannot write the instance {root}: {error}", EX_CONFIG) from None
-    from tubepost.common.tables.compile import rebuild_alias_databases
+        from tubepost.common.tables.compile import rebuild_alias_databases
 
-    rebuild_alias_databases(_config(instance.config_directory))
+        rebuild_alias_databases(load(instance.config_directory))
+    except (OSError, ValueError, ConfigError, AccountsError, TableError) as error:
+        raise _fail(f"{root}: {error}; what is missing is made by another init", EX_CONFIG) from None
     for path in instance.written:
         click.echo(f"written: {path}")
     if instance.credentials:

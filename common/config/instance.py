@@ -78,7 +78,8 @@ def write_instance(
     ``standard_ports`` (25, 143 … in an embedded instance) change that.
     ``ports``: of the other services of PORTS, in place of those there; a service that it lacks is left out.
     ``cost``: of hashing the two passwords; tests have it cheap.
-    The alias table must be built afterwards (newaliases). Raises ValueError for a bad domain or port, OSError.
+    The alias table must be built afterwards (newaliases). Raises ValueError for a bad domain or port, OSError,
+    ConfigError, AccountsError.
     """
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(f'"{domain}" is not a domain name')
@@ -130,7 +131,12 @@ def write_instance(
         write("/credentials.txt", lambda: _credentials(domain), 0o600)
         credentials = read_credentials(str(base / "credentials.txt"))
     if str(conf / "main.cf") in written:
-        _make_accounts(str(conf), domain, credentials, cost or Cost())
+        try:
+            _make_accounts(str(conf), domain, credentials, cost or Cost())
+        except BaseException:
+            # By it the next try knows that they are still to be made.
+            os.unlink(conf / "main.cf")
+            raise
     return Instance(
         root=str(base),
         config_directory=str(conf),
@@ -288,9 +294,14 @@ def _write_new(path: Path, text: str, mode: int) -> bool:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except FileExistsError:
         return False
-    with open(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(descriptor, mode)
-        file.write(text)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)
+            file.write(text)
+    except BaseException:
+        # Half of it would be kept by the next try.
+        os.unlink(path)
+        raise
     return True
 
 
