@@ -15,7 +15,8 @@ Standards
     RFC 3164 (BSD syslog, line shape): partly.
 
 Security
-    Reads one socket, writes one file. The socket's directory keeps other users out.
+    Reads one socket, writes one file. Anybody on this machine may send lines, as to syslog, and say in them what they
+    like; control characters in them are replaced, so that each is one line of text.
 
 Bugs
     What arrives while the kernel's queue is full waits in the senders; a sender that dies then loses its last lines.

@@ -1,6 +1,7 @@
 """Receives datagrams of log lines and writes them out: a file, standard output, or syslog."""
 
 import bisect
+import contextlib
 import os
 import re
 import socket
@@ -27,8 +28,18 @@ _ORDERING = 0.02
 _PLACE = log.PLACE_WIDTH
 # As much text is not held for the sake of order.
 _HELD_LIMIT = 20_000
-# Bytes that wait in memory for a disk that takes none.
+# Bytes that wait in memory for a disk that takes none, and how often it is tried again, seconds.
 _BACKLOG_LIMIT = 1_000_000
+_RETRY = 1.0
+# As in common/system/log.py, in bytes: our programs send none of this, but people may send anything.
+_UNPRINTABLE = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+
+
+def _say(text: str) -> None:
+    """To standard error, if anybody has it: there is nowhere else."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 class Order:
@@ -43,6 +54,8 @@ class Order:
 
     def add(self, data: bytes, now: float) -> None:
         """One datagram. A line without a place (not from our programs) was said ``now``, seconds since the epoch."""
+        if _UNPRINTABLE.search(data):
+            data = _UNPRINTABLE.sub(b"?", data)
         lines = data.split(b"\n")
         if not lines[-1]:
             lines.pop()
@@ -91,9 +104,9 @@ class Log(datagram.Service):
             return
         if len(self._order) > _HELD_LIMIT:
             self._write(self._order.turn())
-        if not self._turning and len(self._order):
+        if not self._turning and (len(self._order) or self._sink.behind):
             self._turning = True
-            self.process.loop.call_later(_ORDERING, self._turn)
+            self.process.loop.call_later(_ORDERING if len(self._order) else _RETRY, self._turn)
 
     def _turn(self) -> None:
         self._turning = False
@@ -103,7 +116,7 @@ class Log(datagram.Service):
     def _write(self, data: bytes) -> None:
         if data:
             self._sink.write(data)
-            self._sink.flush()
+        self._sink.flush()
 
     async def close(self) -> None:
         # Nobody waits for a turn any more; what the socket still has comes after this.
@@ -125,6 +138,8 @@ class FileSink:
         self._waiting: list[bytes] = []
         self._backlog = b""
         self._lost = 0
+        self._ill = False
+        """It was said that nothing can be written."""
         if path:
             self._fd = self._open()
 
@@ -134,9 +149,14 @@ class FileSink:
     def write(self, data: bytes) -> None:
         self._waiting.append(data)
 
+    @property
+    def behind(self) -> bool:
+        """There is something that could not be written yet."""
+        return bool(self._backlog or self._lost)
+
     def flush(self) -> None:
         data, self._waiting = b"".join(self._waiting), []
-        if not data:
+        if not data and not self.behind:
             return
         if len(self._backlog) > _BACKLOG_LIMIT:
             self._lost += data.count(b"\n")
@@ -151,10 +171,11 @@ class FileSink:
                 text = f"{stamp} {host} log[{os.getpid()}]: error: {self._lost} lines of the log were lost: no room\n"
                 self._backlog, self._lost = text.encode(), 0
                 self._write_backlog()
+            self._ill = False
         except OSError as error:
-            # Nowhere else to say it: standard error, so that a full disk is seen.
-            sys.stderr.write(f"log: cannot write {self._path or 'standard output'}: {error.strerror}\n")
-            sys.stderr.flush()
+            if not self._ill:
+                self._ill = True
+                _say(f"log: cannot write {self._path or 'standard output'}: {error.strerror}\n")
 
     def _write_backlog(self) -> None:
         view = memoryview(self._backlog)
@@ -179,6 +200,9 @@ class FileSink:
 
 class SyslogSink:
     """The system's syslog daemon."""
+
+    behind = False
+    """It keeps nothing back."""
 
     def __init__(self, facility: str) -> None:
         self._facility = _FACILITIES.get(facility, _FACILITIES["mail"])
@@ -207,7 +231,7 @@ class SyslogSink:
                 if self._socket is not None:
                     self._socket.close()
                 self._socket = None
-        sys.stderr.write(datagram.decode("utf-8", "replace") + "\n")
+        _say(datagram.decode("utf-8", "replace") + "\n")
 
     def flush(self) -> None:
         """Each line went at once."""

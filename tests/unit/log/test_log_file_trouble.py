@@ -1,12 +1,15 @@
 """The log's file on a disk that is ill: what could not be written is written later, and the file is opened again."""
 
 import errno
+import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from tubepost.services.log.session import FileSink
+from tubepost.services.log import session
+from tubepost.services.log.session import FileSink, SyslogSink
 
 
 @pytest.fixture
@@ -94,3 +97,45 @@ def test_a_reader_s_descriptor_is_not_mistaken_for_the_file(path: Path, monkeypa
         _write(sink, b"two\n")
     assert other.read_bytes() == b""
     assert path.with_suffix(".1").read_bytes() + path.read_bytes() == b"one\ntwo\n"
+
+
+def test_what_waits_is_written_though_no_line_follows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = FileSink(str(path), -1, 0o600)
+    with monkeypatch.context() as patch:
+        _fail(patch, "write", errno.ENOSPC)
+        _write(sink, b"one\n")
+        assert sink.behind
+    sink.flush()
+    assert path.read_bytes() == b"one\n" and not sink.behind
+
+
+def test_a_full_disk_is_told_once_and_again_after_it_was_well(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = FileSink(str(path), -1, 0o600)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            _fail(patch, "write", errno.ENOSPC)
+            for _ in range(5):
+                _write(sink, b"one\n")
+        _write(sink, b"two\n")
+    assert capsys.readouterr().err.count("No space left on device") == 2
+
+
+class Unread(io.StringIO):
+    """Standard error after ``tubepost start``, which has ended."""
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_nobody_reads_standard_error_any_more(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Unread())
+    monkeypatch.setattr(session, "_SYSLOG", str(path.with_name("none")))
+    SyslogSink("mail").write(b"Nov  4 18:10:19 host postfix/smtpd[1]: text\n")
+    sink = FileSink(str(path), -1, 0o600)
+    with monkeypatch.context() as patch:
+        _fail(patch, "write", errno.ENOSPC)
+        _write(sink, b"one\n")
+    _write(sink, b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"

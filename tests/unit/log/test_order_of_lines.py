@@ -52,3 +52,19 @@ def test_every_line_is_written_once(datagrams: list[list[tuple[int, str]]]) -> N
         written += order.turn()
     written += order.rest()
     assert sorted(written.splitlines()) == sorted(text.encode() for datagram in datagrams for _, text in datagram)
+
+
+def test_a_stranger_s_control_characters_are_replaced() -> None:
+    order = Order()
+    order.add(b"a\rb\x1b[2Jc\x00\td\x7f", 0)
+    order.add("\x9b1m\u2028\u202e\u2066ä€ – ok".encode(), 1)
+    assert order.rest() == b"a?b?[2Jc??d?\n" + "?1m???ä€ – ok\n".encode()
+
+
+@given(st.binary(max_size=200))
+def test_whatever_a_stranger_sends_is_lines_of_text(data: bytes) -> None:
+    order = Order()
+    order.add(data, 0)
+    written = order.rest()
+    assert not {*written} & {*range(10), *range(11, 32), 127}
+    assert written.endswith(b"\n") or not written
