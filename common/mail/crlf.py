@@ -1,14 +1,25 @@
 """Content that is stored with LF line ends, seen as it goes over the wire: every line end is CRLF.
 
 *Virtual* sizes and offsets count octets of that CRLF form. A stored LF without a CR before it counts two, a stored CRLF
-counts two as well, a CR without an LF stays what it is. Data is anything that slices to bytes: ``bytes`` or an ``mmap``
-of a large file, which is gone through in pieces and never copied whole.
+counts two as well, a CR without an LF stays what it is. Data is anything that slices to bytes: ``bytes``, or a large
+file, which is gone through in pieces and never held whole.
 """
 
-import mmap
 from collections.abc import Iterator
+from typing import Protocol
 
-Data = bytes | mmap.mmap
+
+class Large(Protocol):
+    """What a large file is seen as. Any of it may raise OSError; see ``common/mailbox/largefile.py``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> bytes: ...
+
+    def find(self, sub: bytes, start: int = 0, end: int = ..., /) -> int: ...
+
+
+Data = bytes | Large
 
 PIECE = 65536
 """Bytes that are converted at a time."""

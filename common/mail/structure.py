@@ -19,6 +19,9 @@ LIMIT_DEPTH = 50
 LIMIT_HEADER = 1048576
 """Bytes of one header that are searched for fields; a longer one is still passed by as a whole."""
 
+# Bytes of a large message that are first searched for the end of a header.
+_WINDOW = 65536
+
 # As ``header`` has it.
 _BLOCK = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+(?:\n|\Z))*+)*+(?:[!-9;-~]++[ \t]*+:[^\n]*+\Z)?+")
 # An mbox line before the first field is no field, and still no body.
@@ -92,6 +95,8 @@ def header_block(data: Data, start: int = 0, end: int | None = None) -> tuple[in
     A header ends at the first line that is neither a field nor the rest of one; an empty line there belongs to neither.
     """
     stop = len(data) if end is None else end
+    if not isinstance(data, bytes):
+        return _large_header_block(data, start, stop)
     if data[start : start + 1] in (b"F", b">"):
         match = _MBOX_LINE.match(data, start, stop)
         start = match.end() if match else start
@@ -103,6 +108,21 @@ def header_block(data: Data, start: int = 0, end: int | None = None) -> tuple[in
     return place, place + 2 if line == b"\r\n" else place
 
 
+def _large_header_block(data: Data, start: int, stop: int) -> tuple[int, int]:
+    """``header_block`` of as much as it takes: of most headers that is little."""
+    size = _WINDOW
+    while True:
+        piece = data[start : min(start + size, stop)]
+        header_end, body_start = header_block(piece)
+        # What follows the header, and the line after it that says whether an mbox line is one, must have been seen.
+        seen = piece.find(b"\n", header_end)
+        if not header_end and piece[:1] in (b"F", b">") and seen >= 0:
+            seen = piece.find(b"\n", seen + 1)
+        if seen >= 0 or len(piece) == stop - start:
+            return start + header_end, start + body_start
+        size *= 4
+
+
 def scan_fields(data: Data, start: int, end: int, limit: int = LIMIT_HEADER) -> Fields:
     """The fields of a header block. Of a block of more than ``limit`` bytes only the beginning is searched."""
     return [(name.lower(), value) for name, value in _FIELD.findall(data[start : min(end, start + limit)])]
@@ -111,7 +131,7 @@ def scan_fields(data: Data, start: int, end: int, limit: int = LIMIT_HEADER) -> 
 def parse(
     data: bytes | memoryview | bytearray | Data, *, limit_parts: int = LIMIT_PARTS, limit_depth: int = LIMIT_DEPTH
 ) -> Part:
-    """The tree of a whole message. A memoryview or bytearray is copied, bytes and mmap are not."""
+    """The tree of a whole message. A memoryview or bytearray is copied, bytes and large files are not."""
     if isinstance(data, memoryview | bytearray):
         data = bytes(data)
     return _Parser(data, limit_parts, limit_depth).parse()

@@ -1,7 +1,5 @@
 """A stored message's file, and the sections of it that are asked for."""
 
-import mmap
-import os
 from collections.abc import Iterable
 from itertools import chain
 
@@ -14,10 +12,11 @@ from tubepost.common.mail.crlf import Data, crlf_chunks, to_crlf, virtual_size
 from tubepost.common.mail.structure import Part
 from tubepost.common.mail.transfer import decode_chunks, decoded_size, window
 from tubepost.common.mailbox.interface import Folder
+from tubepost.common.mailbox.largefile import LargeFile
 
 from tubepost.services.imapd import surrogates
 
-# Up to this size a message is read at once, above it is mapped and sent in pieces.
+# Up to this size a message is read at once, above it is read and sent in pieces.
 _WHOLE = 1 << 20
 
 Piece = bytes | Iterable[bytes]
@@ -36,7 +35,7 @@ class Message:
 
     def make_ascii(self) -> bool:
         """From now on it has headers in ASCII, for a client that does not know UTF-8. Was there anything to do?"""
-        if isinstance(self.data, mmap.mmap):
+        if not isinstance(self.data, bytes):
             self.head = surrogates.of_header(self.data)
             return self.head is not None
         made = surrogates.of_message(self.data)
@@ -53,10 +52,10 @@ class Message:
 
     @property
     def is_large(self) -> bool:
-        return isinstance(self.data, mmap.mmap)
+        return not isinstance(self.data, bytes)
 
     def close(self) -> None:
-        if isinstance(self.data, mmap.mmap):
+        if isinstance(self.data, LargeFile):
             self._root = None
             self.data.close()
 
@@ -79,11 +78,7 @@ def read_message(folder: Folder, uid: int, size: int, place: int, file: str, inf
     """By a row of the index; under the lock of the account. Raises NoSuchMessage, OSError."""
     if size <= _WHOLE and (whole := folder.read(uid, size, place, file, info)) is not None:
         return Message(whole)
-    fd = folder.open(uid)
-    try:
-        return Message(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
-    finally:
-        os.close(fd)
+    return Message(LargeFile(folder.open(uid)))
 
 
 def body(message: Message, attribute: Attribute, *, utf8: bool) -> list[Piece]:

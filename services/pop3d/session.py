@@ -1,6 +1,5 @@
 """One connection: bytes in and out, TLS below, one deadline; what the machine's events ask for."""
 
-import mmap
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from tubepost.common.wire import auth
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
 from tubepost.common.mailbox.interface import Folder, MaildropLock
+from tubepost.common.mailbox.largefile import LargeFile
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 from tubepost.common.mailbox.trouble import IndexTrouble
 from tubepost.common.mailbox.values import InUse
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Replies to pipelined commands are written together, up to so much.
 _GATHER = 128 * 1024
-# Up to this size a message is read at once, above it is mapped and sent in pieces.
+# Up to this size a message is read at once, above it is read and sent in pieces.
 _WHOLE = 1 << 20
 # Up to this size it is read while others wait.
 _SMALL = 1 << 18
@@ -375,17 +375,23 @@ class Session(Conversation):
             return
         try:
             size = os.fstat(fd).st_size
-            data: Data = mmap.mmap(fd, 0, access=mmap.ACCESS_READ) if size > _WHOLE else os.read(fd, size)
+            data: bytes | LargeFile
+            data, fd = (LargeFile(fd), -1) if size > _WHOLE else (os.read(fd, size), fd)
         except OSError as error:
             log.error(f"{self.who}: message {drop.uids[index]}: {error}")
             machine.fail("The message cannot be read now; it was logged", "SYS/TEMP")
             return
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         try:
             await self._send(event, data, drop)
+        except OSError as error:
+            # Nothing can be said within a message, and its end would say that this is all of it.
+            log.error(f"{self.who}: message {drop.uids[index]} cannot be read to its end: {error}")
+            raise Gone from None
         finally:
-            if isinstance(data, mmap.mmap):
+            if isinstance(data, LargeFile):
                 data.close()
 
     def _open_file(self, mailbox: Mailbox, drop: Maildrop, index: int) -> int:

@@ -1,17 +1,17 @@
-"""A message's file for a function that looks at it: read at once when it is small, mapped when it is large."""
+"""A message's file for a function that looks at it: read at once when it is small, in pieces when it is large."""
 
-import mmap
 import os
 from collections.abc import Callable
 from typing import TypeVar
 
 from tubepost.common.mail.crlf import Data
 from tubepost.common.system import log
+from tubepost.common.mailbox.largefile import LargeFile
 
 R = TypeVar("R")
 
 SMALL = 1 << 20
-"""Bytes; a larger file is mapped."""
+"""Bytes; of a larger file a piece is read at a time."""
 
 
 def read_with(path: str, function: Callable[[Data], R]) -> R | None:
@@ -27,7 +27,14 @@ def read_with(path: str, function: Callable[[Data], R]) -> R | None:
         size = os.fstat(fd).st_size
         if size <= SMALL:
             return function(os.read(fd, size) if size else b"")
-        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as data:
-            return function(data)
+        large, fd = LargeFile(fd), -1
+        try:
+            return function(large)
+        finally:
+            large.close()
+    except OSError as error:
+        log.warning(f"cannot read {path}: {error.strerror}")
+        return None
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)

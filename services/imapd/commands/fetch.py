@@ -11,9 +11,11 @@ from tubepost.common.imap.sets import SAVED
 from tubepost.common.imap.write import compact, compact_ranges
 
 from tubepost.common.mail.transfer import UnknownEncoding
+from tubepost.common.system import log
 from tubepost.common.mailbox.store import NoSuchMessage
 from tubepost.common.mailbox.view import View
 from tubepost.common.mailbox.view import missing as find_missing
+from tubepost.common.skeleton.conversation import Gone
 
 from tubepost.services.imapd import limits, updates
 from tubepost.services.imapd.attributes import Plan
@@ -218,6 +220,7 @@ async def _send_content(session: "Session", selected: Selected, plan: Plan, numb
     uid = row[0]
     assert isinstance(uid, int)
     message = await selected.mailbox.quick(read_message, selected.folder, uid, *plan.file_of(row))
+    sent = 0
     try:
         if not session.utf8 and message.make_ascii():
             plan.downgraded.add(uid)
@@ -226,7 +229,6 @@ async def _send_content(session: "Session", selected: Selected, plan: Plan, numb
         else:
             plan.check(message)
         pieces = plan.pieces(number, row, message)
-        sent = 0
         while True:
             # Finding one place in 100 MiB takes its time.
             piece = await selected.mailbox.work(next, pieces, None) if message.is_large else next(pieces, None)
@@ -244,5 +246,11 @@ async def _send_content(session: "Session", selected: Selected, plan: Plan, numb
             while (chunk := await session.server.mailboxes.in_thread(next, chunks, None)) is not None:
                 session.send(chunk)
                 await session.drain_out()
+    except OSError as error:
+        if not sent:
+            raise
+        # It was said how long it is: what came next would be taken for its content.
+        log.error(f"{session.who}: message {uid} of {selected.folder.name} cannot be read to its end: {error}")
+        raise Gone from None
     finally:
         message.close()

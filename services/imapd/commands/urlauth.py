@@ -15,6 +15,8 @@ from tubepost.common.imap.write import string
 
 from tubepost.common.mail.structure import Part
 from tubepost.common.mail.transfer import IDENTITY, KNOWN, UnknownEncoding, decode_chunks
+from tubepost.common.system import log
+from tubepost.common.skeleton.conversation import Gone
 
 from tubepost.services.imapd import assembly, content, places, urls
 from tubepost.services.imapd.content import Piece
@@ -77,9 +79,14 @@ async def _send(session: "Session", text: bytes, pieces: Iterable[Piece]) -> Non
             session.send(piece)
             continue
         chunks = iter(piece)
-        while (chunk := await session.server.mailboxes.in_thread(next, chunks, None)) is not None:
-            session.send(chunk)
-            await session.drain_out()
+        try:
+            while (chunk := await session.server.mailboxes.in_thread(next, chunks, None)) is not None:
+                session.send(chunk)
+                await session.drain_out()
+        except OSError as error:
+            # It was said how long it is: what came next would be taken for its content.
+            log.error(f"{session.who}: what a URL names cannot be read to its end: {error}")
+            raise Gone from None
     session.send(b"\r\n")
     await session.drain_out()
 
