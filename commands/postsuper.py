@@ -24,7 +24,8 @@ from tubepost.common.system.ids import is_queue_id
 from tubepost.common.bus import Bus, BusError
 from tubepost.common.spool import Damaged, Incomplete, Spool, open_queue_file
 from tubepost.common.spool.directories import LOGS
-from tubepost.common.spool.queuefile import EXPIRED, set_flag
+from tubepost.common.spool.listing import read_log
+from tubepost.common.spool.queuefile import EXPIRED, mark_waiting, set_flag
 
 from tubepost.commands.console import EX_UNAVAILABLE, Console, Fatal, knock, public_path, read_options, run
 from tubepost.commands.postdrop import wake_pickup
@@ -71,11 +72,32 @@ class Superintendent:
     def requeue(self, queue_id: str, queues: Sequence[str]) -> bool:
         for _ in range(_TRIES):
             for queue in queues:
+                if queue not in _MESSAGES:
+                    continue
+                if queue != "active":
+                    self._undo_failures(queue_id, queue)
                 # pickup warns of what waited long: the message is as new.
-                if queue in _MESSAGES and self._move(queue_id, queue, "maildrop", touch=True):
-                    self._drop_logs(queue_id)
+                if self._move(queue_id, queue, "maildrop", touch=True):
+                    # What failed of a message in delivery, qmgr is about to tell its sender (Postfix leaves all logs).
+                    self._drop_logs(queue_id, ("defer",) if queue == "active" else LOGS)
                     return self._did("requeued", queue_id, "requeued")
         return False
+
+    def _undo_failures(self, queue_id: str, queue: str) -> None:
+        """Recipients that failed, with no report to their sender yet, are tried again: its log goes."""
+        log = self._spool.path("bounce", queue_id)
+        if not os.path.exists(log):
+            return
+        try:
+            with open_queue_file(self._spool.path(queue, queue_id), writable=True) as file:
+                done = {offset for offset, is_done, _, _ in file.recipients() if is_done}
+                for entry in read_log(log):
+                    if entry.status.offset in done:
+                        mark_waiting(file.fd, entry.status.offset)
+        except (FileNotFoundError, Incomplete):
+            return
+        except (OSError, Damaged) as error:
+            self._console.warning(f"{queue_id}: who failed cannot be tried again: {error}")
 
     def hold(self, queue_id: str, queues: Sequence[str]) -> bool:
         for _ in range(_TRIES):
@@ -151,8 +173,8 @@ class Superintendent:
             self._console.warning(f"expire file {path}: {error}")
             return False
 
-    def _drop_logs(self, queue_id: str) -> None:
-        for kind in LOGS:
+    def _drop_logs(self, queue_id: str, kinds: Sequence[str] = LOGS) -> None:
+        for kind in kinds:
             if self._spool.remove(kind, queue_id):
                 self._console.detail(f"removed file {self._spool.path(kind, queue_id)}")
 

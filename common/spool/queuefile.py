@@ -235,6 +235,11 @@ def mark_done(fd: int, offset: int) -> None:
     os.pwrite(fd, b"D", offset)
 
 
+def mark_waiting(fd: int, offset: int) -> None:
+    """The reverse, where a failure was never told to the sender."""
+    os.pwrite(fd, b"R", offset)
+
+
 def set_flag(fd: int, position: int) -> None:
     """Set WARNED or EXPIRED."""
     os.pwrite(fd, _FLAGS[position : position + 1], _FLAGS_OFFSET + position)

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tubepost.common.wire import bounce
+from tubepost.common.wire.delivery import RecipientStatus
 from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.system.ids import new_queue_id
 from tubepost.common.spool import Spool, encode, open_queue_file
+from tubepost.common.spool.queuefile import mark_done
 
 from tubepost.commands.console import Console
 from tubepost.commands.postsuper import Superintendent
+from tubepost.services.bounce import logfile
 
 MESSAGES = ("hold", "incoming", "active", "deferred")
 LONG_AGO = time.time() - 100_000
@@ -202,3 +206,45 @@ def test_structure_tells_of_strange_names_and_leaves_them(queue: Queue, tmp_path
     queue.chief.fix_structure(("incoming", "maildrop"))
     assert strange.exists() and (folder / "core").exists()
     assert len(queue.console.lines) == 2
+
+
+def failed(queue: Queue, where: str) -> tuple[str, list[int]]:
+    """A message of three recipients: one has it, the second failed and its sender was not told, the third waits."""
+    queue_id = new_queue_id()
+    people = [Recipient(address=f"r{number}@d") for number in range(3)]
+    buffers, offsets, _ = encode(Envelope(sender="a@b", arrival_time=1.0), people, [b"X: y\n\n"])
+    fd = queue.spool.create_named(where, queue_id)
+    os.write(fd, b"".join(buffers))
+    mark_done(fd, offsets[0])
+    mark_done(fd, offsets[1])
+    os.close(fd)
+    status = RecipientStatus(offset=offsets[1], status="bounced", dsn="5.0.0", text="no")
+    # A log that was written for another file changes nothing in this one.
+    strange = [status.model_copy(update={"offset": offset}) for offset in (-1, 0, 130, offsets[2] + 1, 10**9)]
+    entries = [bounce.Entry(recipient=people[1], status=one, action="failed", time=1.0) for one in (status, *strange)]
+    os.close(logfile.append(queue.spool.path("bounce", queue_id), entries))
+    return queue_id, offsets
+
+
+@pytest.mark.parametrize("where", ["hold", "deferred"])
+def test_who_failed_and_was_not_reported_is_tried_again_when_the_message_is_queued_anew(
+    queue: Queue, where: str
+) -> None:
+    queue_id, _ = failed(queue, where)
+    with open_queue_file(queue.spool.path(where, queue_id)) as file:
+        before = list(file.content())
+    assert queue.chief.requeue(queue_id, MESSAGES)
+    assert queue.where(queue_id) == ["maildrop"]
+    with open_queue_file(queue.spool.path("maildrop", queue_id)) as file:
+        assert [done for _, done, _, _ in file.recipients()] == [True, False, False]
+        assert list(file.content()) == before
+
+
+def test_the_queue_manager_reports_what_failed_before_its_message_was_queued_anew(queue: Queue) -> None:
+    # It has the message in memory, and sends the report at the end of the round (Postfix leaves the log for that too).
+    queue_id, _ = failed(queue, "active")
+    queue.add_log("defer", queue_id)
+    assert queue.chief.requeue(queue_id, MESSAGES)
+    assert queue.where(queue_id) == ["maildrop", "bounce"]
+    with open_queue_file(queue.spool.path("maildrop", queue_id)) as file:
+        assert [done for _, done, _, _ in file.recipients()] == [True, True, False]
