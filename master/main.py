@@ -530,8 +530,6 @@ class Master:
         self._unwatch()
         for key, state in tuple(self._states.items()):
             for pid, child in state.children.items():
-                if state.service.program in _LOG_PROGRAMS and key in services:
-                    continue
                 child.stopping = True
                 self._order(pid, Order("stop"))
             if key not in services or key in opened:

@@ -512,3 +512,17 @@ def test_children_have_no_more_than_they_need() -> None:
         assert os.readlink(f"/proc/{instance.pids('smtpd')[0]}/ns/net") == mine
         kept = int(facts(instance.pids("virtual")[0])["CapEff"], 16)
         assert kept & ~((1 << 19) - 1) == 0 and not kept & (1 << 12), "neither the network's nor the system's"
+
+
+def test_a_reload_takes_the_log_to_another_file_and_loses_no_line() -> None:
+    with running({"maillog_file_prefixes": "/dev/stdout, /tmp"}) as instance:
+        path = instance.root / "data" / "mail.log"
+        instance.set_main({"maillog_file": str(path)})
+        hang_up(instance)
+        until(path.exists, "the new log program writes")
+        instance.send("alice@example.test")
+        until(lambda: "status=sent" in path.read_text(), "a line of the delivery")
+        with socket.create_connection(("127.0.0.1", instance.port), PATIENCE) as client:
+            client.recv(512)
+        until(lambda: "lost connection after CONNECT" in path.read_text(), "a line of the session")
+        assert len(instance.pids("log")) == 1
