@@ -13,7 +13,7 @@ from tubepost.common.sasl.mechanisms import CLIENTS, make_client
 from tubepost.common.sasl.steps import Client, ExchangeError
 from tubepost.common.smtp.replies import Reply
 
-from tubepost.services.smtp.server import printable
+from tubepost.services.smtp.server import said
 from tubepost.services.smtp.stages import Stage, Trouble
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def on_starttls(conversation: "Conversation", reply: Reply, _: int) -> None:
     if reply.code // 100 == 2:
         conversation.wants_tls = True
         return
-    text = printable(reply.text)
+    text = said(reply)
     if security.required:
         _fail(conversation, "4.7.4", f"TLS is required, but host {server.name} refused to start TLS: {text}", text)
         return
@@ -183,7 +183,7 @@ def on_auth(conversation: "Conversation", reply: Reply, _: int) -> None:
             conversation, "4.7.0", f"SASL authentication failed; cannot authenticate to server {server.name}: {error}"
         )
         return
-    text = printable(reply.text)
+    text = said(reply)
     status = reply.enhanced or dsn.for_reply(reply.code)
     if status[:1] not in ("4", "5") or (reply.code == 535 and login.soft_bounce):
         # A password that is wrong here says nothing of the mail.

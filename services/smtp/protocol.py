@@ -23,7 +23,7 @@ from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.services.smtp import envelope as commands
 from tubepost.services.smtp import handshake
 from tubepost.services.smtp.handshake import Security
-from tubepost.services.smtp.server import Manner, Server, printable
+from tubepost.services.smtp.server import Manner, Server, printable, said
 from tubepost.services.smtp.stages import Stage, Trouble
 from tubepost.services.smtp.transcript import Transcript
 
@@ -253,7 +253,7 @@ class Conversation:
                 # RFC 5321 3.8: 421 may come at any time.
                 self.must_close = True
                 if self.phase is Phase.BUSY:
-                    self._protocol_error(f"a reply that nothing asked for: {printable(reply.text)[:200]}")
+                    self._protocol_error(f"a reply that nothing asked for: {said(reply)[:200]}")
                 continue
             stage, index, size = self._expected.popleft()
             self._unanswered -= size
@@ -349,7 +349,7 @@ class Conversation:
     def _refusal(self, reply: Reply, stage: Stage) -> Trouble:
         """The peer said no."""
         self._check_code(reply.code)
-        text = printable(reply.text)
+        text = said(reply)
         words = f"host {self.server.name} said: {text} (in reply to {stage.request})"
         status = reply.enhanced or dsn.for_reply(reply.code)
         if status[:1] not in ("4", "5"):
@@ -386,7 +386,7 @@ class Conversation:
 
     def _refused(self, reply: Reply, status: str = "") -> None:
         self._check_code(reply.code)
-        text = printable(reply.text)
+        text = said(reply)
         status = status or reply.enhanced or dsn.for_reply(reply.code)
         if status[:1] not in ("4", "5"):
             status = "5.5.0"
@@ -472,7 +472,7 @@ class Conversation:
 
     def _on_xforward(self, reply: Reply, _: int) -> None:
         if reply.code // 100 != 2:
-            self.notes.append(f"host {self.server.relay} said: {printable(reply.text)} (in reply to XFORWARD command)")
+            self.notes.append(f"host {self.server.relay} said: {said(reply)} (in reply to XFORWARD command)")
 
     def _on_mail(self, reply: Reply, _: int) -> None:
         if reply.code // 100 != 2:
@@ -487,7 +487,7 @@ class Conversation:
             return
         self._accepted.append(index)
         if self._mail.probe and not self.manner.probe_to_data:
-            self._mail.results[index] = Sent(reply.enhanced or "2.0.0", printable(reply.text))
+            self._mail.results[index] = Sent(reply.enhanced or "2.0.0", said(reply))
 
     def _on_data(self, reply: Reply, _: int) -> None:
         if reply.code // 100 != 3:
@@ -497,7 +497,7 @@ class Conversation:
         if self._mail.probe and self._accepted:
             # The peer now waits for content that there is not: the only way out is to hang up.
             for index in self._accepted:
-                self._mail.results[index] = Sent("2.0.0", printable(reply.text))
+                self._mail.results[index] = Sent("2.0.0", said(reply))
             self.must_close = True
             return
         if self._accepted and not self._rejected:
@@ -523,9 +523,7 @@ class Conversation:
             self._expected.clear()
             self.phase = Phase.CLOSED
             return
-        result: Result = (
-            Sent(reply.enhanced or "2.0.0", printable(reply.text)) if good else self._refusal(reply, Stage.DOT)
-        )
+        result: Result = Sent(reply.enhanced or "2.0.0", said(reply)) if good else self._refusal(reply, Stage.DOT)
         if self.manner.lmtp:
             del self._accepted[0]
             results[index] = result

@@ -3,12 +3,23 @@
 import re
 from dataclasses import dataclass, field
 
+from tubepost.common.smtp.replies import Reply
+
+# Of a reply so many characters are told: it is said again for each recipient, in the log, in the queue, in a bounce.
+# Postfix: line_length_limit, and the line that passes it.
+_SAID_LIMIT = 4096
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
     """A peer's words may stand in a log line or a bounce, its control characters may not."""
     return text if text.isprintable() else _UNPRINTABLE.sub("?", text)
+
+
+def said(reply: Reply) -> str:
+    """A reply as it is told."""
+    text = printable(reply.text)
+    return text if len(text) <= _SAID_LIMIT else f"{text[:_SAID_LIMIT]}..."
 
 
 @dataclass(slots=True)

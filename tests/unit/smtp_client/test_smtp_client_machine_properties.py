@@ -11,6 +11,7 @@ from tubepost.common.wire.envelope import Envelope, Recipient
 
 from tubepost.services.smtp.protocol import Conversation, Mail, Phase, Sent
 from tubepost.services.smtp.server import Manner, Server
+from tubepost.services.smtp.stages import Trouble
 
 _CODES = st.sampled_from(["220", "250", "250-", "354", "421", "450", "500", "550", "554-", "552", "999", "25", "2500"])
 _LINES = st.one_of(
@@ -107,3 +108,21 @@ def test_many_recipients_go_in_windows() -> None:
     machine.content_sent()
     machine.feed(b"250 queued\r\n")
     assert all(isinstance(result, Sent) for result in mail.results)
+
+
+def test_a_long_reply_is_not_told_whole() -> None:
+    """Thirty kilobytes for each of a thousand recipients are more than a report may have."""
+    machine = Conversation(Server("mx", "192.0.2.1", 25), Manner("me", "me"), nexthop="x")
+    machine.feed(b"220 mx\r\n250-mx\r\n250 PIPELINING\r\n")
+    people = [Recipient(address="a@x"), Recipient(address="b@x")]
+    mail = Mail(Envelope(sender="a@b", arrival_time=0.0), "a@b", people, ["a@x", "b@x"], 10)
+    machine.begin(mail)
+    long = b"%b-" + b"x" * 1000 + b"\r\n"
+    machine.feed(b"250 ok\r\n" + long * 30 % ((b"550",) * 30) + b"550 5.1.1 no\r\n250 ok\r\n354 go\r\n")
+    machine.content_sent()
+    machine.feed(long * 30 % ((b"250",) * 30) + b"250 2.1.5 ok\r\n")
+    refused, sent = mail.results
+    assert isinstance(refused, Trouble) and isinstance(sent, Sent)
+    assert refused.dsn == "5.1.1" and sent.dsn == "2.1.5"
+    assert max(len(refused.text), len(refused.diagnostic), len(sent.text)) < 4300
+    assert refused.text.endswith("... (in reply to RCPT TO command)")
