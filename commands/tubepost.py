@@ -3,7 +3,6 @@
 ``-c DIR`` or MAIL_CONFIG selects the instance; several run side by side.
 """
 
-import fcntl
 import json
 import os
 import pwd
@@ -64,22 +63,15 @@ def _config(directory: str) -> Config:
 
 
 def _master_pid(config: Config) -> int:
-    """Of the running master, by its lock; 0 when none runs."""
-    path = os.path.join(config.queue_directory, config.process_id_directory, "master.pid")
-    try:
-        with open(path, encoding="ascii") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read().strip() or 0)
-    except (FileNotFoundError, ValueError):
-        pass
-    return 0
+    """Of the running master; 0 when none runs."""
+    return control.master_pid(os.path.join(config.queue_directory, config.process_id_directory))
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
+    except ProcessLookupError:
+        raise _fail("this instance does not run", 1) from None
     except PermissionError:
         raise _fail(f"only the account that started process {pid}, or root, may do this", EX_NOPERM) from None
 
@@ -242,7 +234,8 @@ def stop(directory: str) -> None:
         raise _fail("this instance does not run", 1)
     _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + config.stop_timeout + 15
-    while _master_pid(config):
+    # Whoever else started it meanwhile wants it to run.
+    while _master_pid(config) == pid:
         if time.monotonic() > deadline:
             raise _fail(f"process {pid} does not end; look at the log, or kill it: no accepted mail is lost", 1)
         time.sleep(0.05)

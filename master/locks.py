@@ -9,7 +9,10 @@ class AlreadyRunning(RuntimeError):
 
 
 def lock_instance(path: str) -> int:
-    """Take the lock that this master holds while it lives. Returns its descriptor. Raises AlreadyRunning, OSError."""
+    """Take the lock that this master holds while it lives. Returns its descriptor. Raises AlreadyRunning, OSError.
+
+    It is a record lock as well, of which the kernel says whose it is (``common.system.control.master_pid``).
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -17,6 +20,7 @@ def lock_instance(path: str) -> int:
         holder = os.read(fd, 32).decode("ascii", "replace").strip()
         os.close(fd)
         raise AlreadyRunning(f"another master (process {holder}) runs this instance") from None
+    fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.ftruncate(fd, 0)
     os.write(fd, f"{os.getpid():10d}\n".encode())
     return fd

@@ -14,6 +14,7 @@ from typing import Any
 
 from tubepost.common.wire.master import EXIT_CONFIG, STATUS_LIMIT, Birth, Order, decode_status
 from tubepost.common.system import log, memory
+from tubepost.common.system.control import LOCK
 from tubepost.common.config import Config, ConfigError, layout, load
 from tubepost.common.config.owners import bus_group, make_directories
 
@@ -96,7 +97,7 @@ class Master:
         layout.own(config.data_directory, 0o710, *self._owner)
         make_directories(config)
         os.chdir(root)
-        self._lock = lock_instance(os.path.join(config.process_id_directory, "master.pid"))
+        self._lock = lock_instance(os.path.join(config.process_id_directory, LOCK))
         self._queue_lock = QueueLock(os.path.join(config.process_id_directory, "queue.lock"))
         sockets.sweep()
         self._subreaper()
