@@ -71,23 +71,19 @@ class Recipients:
 async def expand(message: Message, policy: Policy, address: str) -> list[str]:
     """What an address stands for; itself when it is no alias. Beyond a limit the message is deferred, the result empty.
 
-    An address that comes back to itself is kept, and not expanded again (virtual(5)). Raises Trouble.
+    An address that leads to itself is kept, and not expanded again (virtual(5)); a longer way back ends at a limit.
+    Raises Trouble.
     """
     lookup = policy.virtual_alias_maps
     assert lookup is not None
-    done: set[str] = set()
+    selves: set[str] = set()
     result = [address]
     place = 0
     while place < len(result):
         if len(result) > policy.virtual_alias_expansion_limit:
             return _refuse(message, f"unreasonable virtual_alias_maps map expansion size for {address}")
         depth = 0
-        while True:
-            current = result[place]
-            folded = current.casefold()
-            if folded in done:
-                break
-            done.add(folded)
+        while (folded := (current := result[place]).casefold()) not in selves:
             if depth >= policy.virtual_alias_recursion_limit:
                 return _refuse(message, f"unreasonable virtual_alias_maps map nesting for {address}")
             found = await lookup(current)
@@ -100,6 +96,8 @@ async def expand(message: Message, policy: Policy, address: str) -> list[str]:
                 )
             result[place] = new[0]
             result.extend(new[1:])
+            if any(item.casefold() == folded for item in new):
+                selves.add(folded)
             depth += 1
             if len(result) > policy.virtual_alias_expansion_limit:
                 break
