@@ -31,6 +31,8 @@ from tubepost.commands.mailbox import mailbox
 from tubepost.commands.user import user
 
 EX_CONFIG, EX_UNAVAILABLE, EX_NOPERM = 78, 69, 77
+# A program that it takes cannot start, seconds.
+_START_PATIENCE = 60.0
 _DEFAULT_DIRECTORY = "/etc/tubepost"
 
 
@@ -215,7 +217,15 @@ def start(directory: str) -> None:
     assert master.stderr is not None
     with os.fdopen(read, "rb", buffering=0) as ready, master.stderr:
         said = True
-        while ready not in (found := select.select([ready, master.stderr] if said else [ready], [], [])[0]):
+        deadline = time.monotonic() + _START_PATIENCE
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            found, _, _ = select.select([ready, master.stderr] if said else [ready], [], [], left)
+            if ready in found:
+                break
+            if not found:
+                why = f"the mail system was started (process {master.pid}) but is not ready: the log says why"
+                raise _fail(why, EX_UNAVAILABLE)
             said = bool(text := os.read(found[0].fileno(), 65_536))
             click.echo(text, err=True, nl=False)
         if not ready.read(1):
