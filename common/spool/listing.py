@@ -23,19 +23,14 @@ _LINE_LIMIT = 1_000_000
 _NULL_SENDER = "MAILER-DAEMON"
 
 
-class _Reasons:
-    """What the log of one message says, at most ``limit`` recipients of it (duplicate_filter_limit)."""
-
-    def __init__(self, path: str, limit: int) -> None:
-        self.by_offset: dict[int, str] = {}
-        self.order: list[tuple[int, Recipient, str]] = []
-        for entry in islice(read_log(path), limit or None):
-            offset = entry.status.offset
-            if offset in self.by_offset:
-                # Tried again: the newest reason counts.
-                self.order = [one for one in self.order if one[0] != offset]
-            self.by_offset[offset] = entry.status.text
-            self.order.append((offset, entry.recipient, entry.status.text))
+def _reasons(path: str, limit: int) -> dict[int, tuple[Recipient, str]]:
+    """What the log of one message says, by offset, at most ``limit`` recipients of it (duplicate_filter_limit)."""
+    found: dict[int, tuple[Recipient, str]] = {}
+    for entry in islice(read_log(path), limit or None):
+        # Tried again: the newest reason counts.
+        found.pop(entry.status.offset, None)
+        found[entry.status.offset] = entry.recipient, entry.status.text
+    return found
 
 
 def read_log(path: str) -> Iterator[bounce.Entry]:
@@ -73,11 +68,11 @@ def entries(spool: Spool, queues: Iterable[str] = QUEUES, limit: int = 1000) -> 
 
 
 def _message(spool: Spool, queue: str, queue_id: str, file: QueueFile, limit: int) -> Iterator[Entry]:
-    delayed = _Reasons(spool.path("defer", queue_id), limit)
-    failed = _Reasons(spool.path("bounce", queue_id), limit) if queue != "maildrop" else None
+    delayed = _reasons(spool.path("defer", queue_id), limit)
+    failed = _reasons(spool.path("bounce", queue_id), limit) if queue != "maildrop" else {}
     waiting = ((offset, recipient) for offset, done, recipient, _ in file.recipients() if not done)
     # Recipients that failed are done in the file, but their sender has not been told: they still belong here.
-    extra = [_waiting(recipient, "", why) for _, recipient, why in failed.order] if failed else []
+    extra = [_waiting(recipient, "", why) for recipient, why in failed.values()]
     continued = False
     while True:
         portion = list(islice(waiting, _PORTION))
@@ -99,12 +94,12 @@ def _message(spool: Spool, queue: str, queue_id: str, file: QueueFile, limit: in
         continued = True
 
 
-def _in_log_order(portion: list[tuple[int, Recipient]], delayed: _Reasons) -> list[Waiting]:
+def _in_log_order(portion: list[tuple[int, Recipient]], delayed: dict[int, tuple[Recipient, str]]) -> list[Waiting]:
     """First those with a reason, as they stand in the log: neighbours often have the same one, said once."""
-    if not delayed.order:
+    if not delayed:
         return [_waiting(recipient, "", "") for _, recipient in portion]
     by_offset = dict(portion)
-    first = [_waiting(by_offset.pop(offset), why, "") for offset, _, why in delayed.order if offset in by_offset]
+    first = [_waiting(by_offset.pop(offset), why, "") for offset, (_, why) in delayed.items() if offset in by_offset]
     return first + [_waiting(recipient, "", "") for recipient in by_offset.values()]
 
 
