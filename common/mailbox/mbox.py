@@ -29,6 +29,10 @@ _SET_LOCK = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
 # struct flock of Linux: type, whence, start, length, pid.
 _WHOLE_FILE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _THREADS = 16
+# Of this host, for a while (a file system goes read-only when its disk fails): no mail is returned for that.
+_OUR_TROUBLE = frozenset(
+    {errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ETIMEDOUT}
+)
 # For the reader of a FIFO, seconds.
 _PATIENCE = 10.0
 
@@ -165,7 +169,7 @@ def code_for(error: OSError, otherwise: str) -> str:
     # ENXIO: a FIFO whose reader is not there now.
     if error.errno in (errno.EAGAIN, errno.ESTALE, errno.EIO, errno.ENXIO):
         return "4.2.0"
-    if error.errno == errno.ENOSPC:
+    if error.errno in _OUR_TROUBLE:
         return "4.3.0"
     if error.errno in (errno.EDQUOT, errno.EFBIG):
         return "5.2.2"

@@ -1,6 +1,7 @@
 """mbox: nothing is lost, nothing is mixed, a failure leaves the file as it was."""
 
 import asyncio
+import errno
 import fcntl
 import os
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tubepost.common.mailbox import Content, DeliveryError
-from tubepost.common.mailbox.mbox import Busy, Locking, MboxStore, Rules, from_line
+from tubepost.common.mailbox.mbox import Busy, Locking, MboxStore, Rules, code_for, from_line
 
 QUICK = Locking(attempts=2, delay=0.01)
 
@@ -213,3 +214,24 @@ def test_a_fifo_that_nobody_reads_is_tried_again(tmp_path: Path, content: Conten
     with pytest.raises(DeliveryError) as caught:
         _deliver(tmp_path / "fifo", content, Rules(special=True, otherwise="5.2.0"))
     assert caught.value.dsn == "4.2.0"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK])
+def test_no_mail_is_returned_for_trouble_of_this_host(number: int) -> None:
+    """A file system that goes read-only since its disk fails is mended, and the mail delivered."""
+    assert code_for(OSError(number, os.strerror(number)), "5.2.0") == "4.3.0"
+
+
+def test_a_lock_file_that_cannot_be_removed_undoes_no_delivery(
+    tmp_path: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def refuse(path: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr("tubepost.common.mailbox.mbox.os.unlink", refuse)
+    monkeypatch.setattr("tubepost.common.system.log.warning", said.append)
+    _deliver(tmp_path / "box", content)
+    assert (tmp_path / "box").read_bytes()
+    assert "Read-only file system" in said[0]
