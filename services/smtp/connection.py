@@ -7,6 +7,7 @@ from tubepost.common.system import log
 from tubepost.common.net import certificates, tls
 from tubepost.common.net.streams import Channel
 from tubepost.common.net.tls import HandshakeError
+from tubepost.common.tables import TableError
 
 from tubepost.services.smtp.content import Content, ContentError
 from tubepost.services.smtp.handshake import tls_failed, tls_unverified
@@ -193,13 +194,22 @@ class Connection(Channel):
         conversation = self.conversation
         if self._deaf:
             return
-        if conversation.phase is Phase.READY:
-            # Kept, and the peer speaks: it says that it is going.
+        kept = conversation.phase is Phase.READY
+        try:
             conversation.feed(data)
+        except TableError as error:
+            # smtp_reply_filter
+            log.warning(str(error))
+            conversation.failure = Trouble("4.3.0", f"local data error while talking to {conversation.server.name}")
+            conversation.close()
+            self.abort()
             self._gone()
             return
-        conversation.feed(data)
-        self._advance()
+        if kept:
+            # The peer speaks unasked: it says that it is going.
+            self._gone()
+        else:
+            self._advance()
 
     def lost(self, timed_out: bool) -> None:
         self.conversation.lost(timed_out)

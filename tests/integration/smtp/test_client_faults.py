@@ -176,3 +176,17 @@ def connections() -> int:
         except OSError:
             continue
     return found
+
+
+def test_a_reply_filter_that_cannot_tell(scene: Any, logged: Callable[[], str]) -> None:
+    async def work() -> None:
+        peer = await scene.peer()
+        client = scene.client(smtp_reply_filter="fail:it")
+        (status,) = (await client.deliver(peer.nexthop)).statuses
+        assert (status.status, status.dsn) == ("deferred", "4.3.0")
+        assert status.text == "local data error while talking to 127.0.0.1[127.0.0.1]"
+        await until(lambda: not peer._tasks)
+
+    scene.run(work)
+    assert "warning: fail:it: this table fails on purpose" in logged()
+    assert "Traceback" not in logged()
