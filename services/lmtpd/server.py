@@ -19,6 +19,9 @@ from tubepost.common.skeleton.tls import ServerTls
 from tubepost.services.lmtpd.protocol import Settings
 from tubepost.services.lmtpd.session import Session
 
+# The client waits for the answer to RCPT meanwhile, seconds; it does so for five minutes (RFC 5321 4.5.3.2.3).
+_DEADLINE = 60.0
+
 
 class Lmtpd(Server[Session]):
     """One process, many sessions."""
@@ -79,7 +82,7 @@ class Lmtpd(Server[Session]):
 
     async def look_up(self, address: str) -> User:
         """Raises BusError, Refusal among them."""
-        return await self._auth.call(auth.Lookup(name=address, scope="lmtp"), User)
+        return await self._auth.call(auth.Lookup(name=address, scope="lmtp"), User, deadline=_DEADLINE)
 
     def owner(self, user: User) -> tuple[int, int]:
         return (user.uid, user.gid) if self.acts and user.uid >= 0 else (-1, -1)

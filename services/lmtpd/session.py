@@ -68,8 +68,11 @@ class Session(Conversation):
             event = machine.next_event()
             if event is not None:
                 self._silent_since = self.loop.time()
+                # What is done now takes none of the client's time: a message that is delivered must be told to be.
+                self.expect_by(0)
                 return event
             self.flush()
+            self.expect_by(self.server.config.lmtpd_timeout)
             await self.drained()
             self.expect_by(self.server.config.lmtpd_timeout)
             await self.more_input()
