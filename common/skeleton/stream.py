@@ -261,15 +261,19 @@ class StreamLoop:
                     client = client[7:]
                     host = host.removeprefix("::ffff:")
                 client = client.partition("%")[0]
-            peer = Peer(client, port, host, local_port, family)
-            protocol = self.service.connected(peer)
             wrapping = self.service.wrapping()
+            protocol = self.service.connected(Peer(client, port, host, local_port, family))
             if wrapping is None:
                 await self._loop.connect_accepted_socket(lambda: protocol, connection)
             else:
                 await self._wrap(connection, protocol, *wrapping)
-        except OSError as error:
-            log.debug(f"connection ended before it began: {error}")
+        except MemoryError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError):
+                log.debug(f"connection ended before it began: {error}")
+            else:
+                log.panic(f"a session cannot begin: {type(error).__name__}: {error}")
             connection.close()
             self._ended()
         finally:
