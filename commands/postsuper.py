@@ -39,6 +39,8 @@ _ALL = ("maildrop", "incoming", "active", "deferred", "hold", "trace", "defer", 
 """Postfix's order."""
 _MESSAGES = ("hold", "incoming", "active", "deferred")
 _MESSAGE_QUEUES = frozenset({"maildrop", *_MESSAGES})
+# Where cleanup writes.
+_WRITTEN = ("incoming", "hold")
 _TRIES = 2
 # A file that nobody wrote to for so long has lost its writer, seconds.
 _ABANDONED = 86_400
@@ -147,7 +149,7 @@ class Superintendent:
 
     def _is_complete(self, queue: str, queue_id: str) -> bool:
         """A file that is being written belongs to its writer. Raises FileNotFoundError."""
-        if queue != "incoming":
+        if queue not in _WRITTEN:
             return True
         try:
             open_queue_file(self._spool.path(queue, queue_id)).close()
@@ -206,7 +208,7 @@ class Superintendent:
                 return False
             if _LEFTOVER.fullmatch(name):
                 return True
-            if queue not in ("maildrop", "incoming") or not is_queue_id(name):
+            if queue not in ("maildrop", *_WRITTEN) or not is_queue_id(name):
                 return False
             open_queue_file(path).close()
         except Incomplete:

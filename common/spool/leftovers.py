@@ -1,7 +1,8 @@
 """What a crash left in the queue directories: removed without anybody's help, after a program's start and once a day.
 
-Files in ``incoming`` that never got finished (nobody was told that they were accepted), by qmgr; logs whose message is
-gone, by bounce (STATES.md: S1, S7); and temporary files. The same as ``postsuper -p -s``, which a person may run.
+Files in ``incoming`` and ``hold`` that never got finished (nobody was told that they were accepted), by qmgr; logs
+whose message is gone, by bounce (STATES.md: S1, H1, S7); and temporary files. The same as ``postsuper -p -s``, which a
+person may run.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ def _reason(spool: Spool, queue: str, entry: "os.DirEntry[str]", age: float) -> 
         return "it was never finished" if age > _ABANDONED else ""
     if not is_queue_id(entry.name):
         return ""
-    if queue == "incoming":
+    if queue in ("incoming", "hold"):
         if age <= _ABANDONED:
             return ""
         try:

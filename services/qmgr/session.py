@@ -515,7 +515,7 @@ class QueueManager(request.Service):
             self._warn_of_clog(now)
             if now - self._swept >= leftovers.INTERVAL:
                 self._swept = now
-                self.process.spawn(asyncio.create_task(leftovers.remove(self._spool, ("incoming",), wall)))
+                self.process.spawn(asyncio.create_task(leftovers.remove(self._spool, ("incoming", "hold"), wall)))
 
     def _clock_was_set(self, forward: float) -> None:
         way = "forward" if forward > 0 else "back"

@@ -118,6 +118,11 @@ def test_what_is_being_written_stays_with_its_writer(queue: Queue) -> None:
     assert not queue.chief.requeue(queue_id, MESSAGES)
     assert not queue.chief.expire(queue_id, MESSAGES)
     assert queue.where(queue_id) == ["incoming"]
+    # cleanup writes there what a HOLD action wants; in deferred qmgr would take it for damaged.
+    queue_id = queue.add("hold", whole=False)
+    assert not queue.chief.release(queue_id, MESSAGES)
+    assert not queue.chief.requeue(queue_id, MESSAGES)
+    assert queue.where(queue_id) == ["hold"]
 
 
 def test_mail_in_maildrop_is_neither_held_nor_expired(queue: Queue) -> None:
@@ -148,7 +153,7 @@ def test_expire_and_release(queue: Queue) -> None:
 
 
 def test_purge_takes_only_what_was_abandoned(queue: Queue, tmp_path: Path) -> None:
-    old = [queue.add(name, whole=False, age=100_000) for name in ("maildrop", "incoming")]
+    old = [queue.add(name, whole=False, age=100_000) for name in ("maildrop", "incoming", "hold")]
     kept = [
         queue.add("incoming", whole=False),
         queue.add("incoming", age=100_000),
@@ -159,8 +164,8 @@ def test_purge_takes_only_what_was_abandoned(queue: Queue, tmp_path: Path) -> No
     for path in (leftover, young):
         path.touch()
     os.utime(leftover, (LONG_AGO, LONG_AGO))
-    queue.chief.purge(("maildrop", "incoming", "deferred", "flush"), time.time())
-    assert [queue.where(queue_id) for queue_id in old] == [[], []]
+    queue.chief.purge(("maildrop", "incoming", "hold", "deferred", "flush"), time.time())
+    assert [queue.where(queue_id) for queue_id in old] == [[], [], []]
     assert all(queue.where(queue_id) for queue_id in kept)
     assert not leftover.exists() and young.exists()
 

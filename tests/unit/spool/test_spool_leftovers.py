@@ -14,7 +14,7 @@ from tubepost.common.spool.directories import LOGS
 from tubepost.common.spool.leftovers import remove
 
 DAY = 86_400.0
-EVERYWHERE = ("incoming", *LOGS)
+EVERYWHERE = ("incoming", "hold", *LOGS)
 
 
 def put(spool: Spool, queue: str, data: bytes, age: float, queue_id: str = "") -> str:
@@ -30,12 +30,13 @@ WHOLE = b"".join(encode(Envelope(sender="a@b", arrival_time=0), [Recipient(addre
 
 
 @pytest.mark.parametrize("half", [b"", bytes(700), WHOLE[:50], WHOLE[:-5]], ids=["empty", "nul", "head", "most"])
-def test_unfinished_files_of_incoming(tmp_path: Path, half: bytes) -> None:
+@pytest.mark.parametrize("queue", ["incoming", "hold"])
+def test_unfinished_files_of_cleanup(tmp_path: Path, half: bytes, queue: str) -> None:
     spool = Spool(str(tmp_path))
-    old, young = put(spool, "incoming", half, DAY + 60), put(spool, "incoming", half, DAY - 60)
-    whole, strange = put(spool, "incoming", WHOLE, 9 * DAY), put(spool, "incoming", b"y" * 500, 9 * DAY)
+    old, young = put(spool, queue, half, DAY + 60), put(spool, queue, half, DAY - 60)
+    whole, strange = put(spool, queue, WHOLE, 9 * DAY), put(spool, queue, b"y" * 500, 9 * DAY)
     asyncio.run(remove(spool, EVERYWHERE, time.time()))
-    left = set(os.listdir(tmp_path / "incoming"))
+    left = set(os.listdir(tmp_path / queue))
     if half == WHOLE[:50]:
         # Too short for a preamble is unfinished, whatever is in it.
         assert old not in left
