@@ -3,7 +3,7 @@
 As ``regexp``, with the flags ``i`` (case does not matter, on), ``s`` (``.`` matches newlines, on), ``m``, ``x``, ``A``
 (anchored at the start), ``E`` (``$`` only at the very end), ``U`` (not greedy), ``X`` (accepted; unknown escapes are
 errors anyway). Python's ``re`` does the work: see ``perl`` for what differs. Only the first ``subject_limit``
-characters of a key are looked at (table.TableEnvironment), for a backtracking match has no other bound on its time.
+characters of a key are looked at (table.TableEnvironment), and a search that takes too long is given up (``patience``).
 """
 
 import re

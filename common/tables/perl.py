@@ -1,9 +1,9 @@
 """Perl-compatible regular expressions in the words of Python's ``re``. Pure.
 
-Translated: POSIX classes in sets, ``\\h \\v \\R \\N \\z \\Z \\Q…\\E``, characters by their codes ``\\x{…} \\o{…} \\cA``,
-``(?<name>…)``, ``(?(1)…)``, options in mid-pattern ``(?i)``, and that ``\\d \\w \\s`` are ASCII. Refused with a clear
-message, for Python has nothing like them: ``\\K \\G \\C \\X \\p{…}``, recursion ``(?R) (?1)``, branch reset ``(?|…)``,
-``(*VERBS)``, look-behind of variable length.
+Translated: POSIX classes in sets, ``\\h \\v \\R \\N \\z \\Z \\Q…\\E``, characters by their codes ``\\x{…} \\o{…}
+\\cA``, ``(?<name>…)``, ``(?(1)…)``, options in mid-pattern ``(?i)``, and that ``\\d \\w \\s`` are ASCII. Refused with
+a clear message, for Python has nothing like them: ``\\K \\G \\C \\X \\p{…}``, recursion ``(?R) (?1)``, branch reset
+``(?|…)``, ``(*VERBS)``, look-behind of variable length.
 """
 
 import re

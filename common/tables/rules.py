@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from tubepost.common.tables import patience
 from tubepost.common.tables.files import read_value
 from tubepost.common.tables.table import Table, TableEnvironment, TableError
 from tubepost.common.tables.words import SyntaxFault, inline_rules, logical_lines, parse_template
@@ -54,6 +55,7 @@ class RuleTable(Table):
         self.rules = rules
         self._limit = environment.subject_limit
         self._warn = environment.warn
+        patience.watch(RuleTable._find.__code__)
 
     def _find(self, key: str) -> str | None:
         if len(key) > self._limit:
@@ -61,19 +63,25 @@ class RuleTable(Table):
             key = key[: self._limit]
         rules = self.rules
         position = 0
-        while position < len(rules):
-            rule = rules[position]
-            match = rule.test(key)
-            if bool(match) == rule.negated:
-                position = rule.skip_to
-                continue
-            if rule.value is None:
-                position += 1
-            elif rule.template is None:
-                return rule.value
-            else:
-                assert isinstance(match, re.Match)
-                return "".join(piece if isinstance(piece, str) else match.group(piece) or "" for piece in rule.template)
+        try:
+            while position < len(rules):
+                rule = rules[position]
+                match = rule.test(key)
+                if bool(match) == rule.negated:
+                    position = rule.skip_to
+                    continue
+                if rule.value is None:
+                    position += 1
+                elif rule.template is None:
+                    return rule.value
+                else:
+                    assert isinstance(match, re.Match)
+                    return "".join(
+                        piece if isinstance(piece, str) else match.group(piece) or "" for piece in rule.template
+                    )
+        except patience.Slow as error:
+            # With some patterns it doubles with each character.
+            raise TableError(f'{self.spec}, line {rules[position].line}: {error}, with the key "{key:.60}"') from error
         return None
 
     def forbid_substitution(self) -> None:

@@ -1,13 +1,14 @@
 """regexp, pcre and cidr: rules in order, if and endif, substitution, what is refused."""
 
 import re
+import signal
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubepost.common.tables import Maps, TableEnvironment, open_table, posix
+from tubepost.common.tables import Maps, TableEnvironment, TableError, open_table, patience, posix
 from tubepost.common.tables.words import SyntaxFault
 
 
@@ -190,6 +191,26 @@ def test_time_is_bounded() -> None:
     start = time.perf_counter()
     ask("pcre", "/.*x.*y/ z", "a" * 10_000_000)
     assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("kind", ["regexp", "pcre"])
+def test_a_pattern_that_would_take_hours_is_given_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    monkeypatch.setattr(patience, "TICK", 0.05)
+    monkeypatch.setattr(patience, "_watched", set())
+    start = time.perf_counter()
+    for _ in range(2):
+        with pytest.raises(TableError, match=r"line 1: .* more than 0\.05 seconds"):
+            ask(kind, "/^(a+)+$/ x", "a" * 60 + "b")
+    assert time.perf_counter() - start < 5
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    # Of many that are short none is long, though each tick meets one.
+    table = open_table(f"{kind}:{{ {{ /^(a+)+$/ x }} }}", environment=TableEnvironment())
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.001, 0.001)
+    try:
+        assert all(table.find("a" * 8) == "x" for _ in range(20_000))
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 @given(st.text(alphabet="ab*+?(){}|[]^$.\\1,-:", max_size=12), st.text(alphabet="ab(1", max_size=6))
