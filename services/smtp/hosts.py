@@ -17,6 +17,8 @@ from tubepost.services.smtp.stages import Trouble
 
 # Postfix dns_rr_list_limit: a domain with more servers is not made to be tried at all of them.
 _MX_LIMIT = 100
+# Of them so many are looked up at one time: each costs two sockets.
+_AT_ONCE = 16
 _PREFERENCE_NONE = 0
 
 
@@ -92,10 +94,19 @@ async def _by_exchangers(
         return Found(trouble=Trouble("5.1.10", f"Domain {target.host} does not accept mail (nullMX)"))
     # Beside others, the root is no host (RFC 7505 3: a null MX must stand alone).
     pairs = [(preference, host) for preference, host in pairs if host]
-    results = await asyncio.gather(*(_addresses(host, resolver, rules) for _, host in pairs))
+    few = asyncio.Semaphore(_AT_ONCE)
+
+    async def addresses_of(host: str) -> tuple[tuple[str, ...], Trouble | None]:
+        async with few:
+            return await _addresses(host, resolver, rules)
+
+    # Once each: a host may stand there with several preferences.
+    hosts = list(dict.fromkeys(host for _, host in pairs))
+    results = dict(zip(hosts, await asyncio.gather(*map(addresses_of, hosts)), strict=True))
     candidates: list[Candidate] = []
     trouble: Trouble | None = None
-    for (preference, host), (addresses, why) in zip(pairs, results, strict=True):
+    for preference, host in pairs:
+        addresses, why = results[host]
         candidates += [Candidate(preference, host, address, target.port) for address in addresses]
         # A passing trouble counts more than a lasting one: there may be a server after all.
         if why is not None and (trouble is None or not trouble.soft):
