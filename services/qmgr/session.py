@@ -18,6 +18,7 @@ from tubepost.common.system import log
 from tubepost.common.system.ids import is_queue_id
 from tubepost.common.bus import BusError, Handler, Request
 from tubepost.common.bus.rewriting import RewriteClient
+from tubepost.common.config import ConfigError
 from tubepost.common.spool import Spool, leftovers
 from tubepost.common.tables.users import forbidden
 from tubepost.common.skeleton import request
@@ -310,7 +311,12 @@ class QueueManager(request.Service):
                 message.seen.add(key)
         transport = self._transports.get(name)
         if transport is None:
-            limits = limits_of(self.config, name, self._at_once.get(name, 0))
+            try:
+                limits = limits_of(self.config, name, self._at_once.get(name, 0))
+            except ConfigError as error:
+                log.error(f"transport {name}: {error}; mail for it waits")
+                self._fail(message, queued, "4.3.5", "mail system configuration error", "deferred")
+                return None
             transport = self._transports[name] = Transport(name, limits)
         now = time.monotonic()
         if name in self.config.defer_transports and not message.flushed:

@@ -71,3 +71,14 @@ def test_a_burst_beyond_the_active_limit_does_not_wait_for_a_scan() -> None:
         assert time.monotonic() - sent < 5
         assert len(instance.messages("alice")) == count
         assert instance.queued("incoming") == []
+
+
+def test_mail_for_a_transport_with_a_bad_limit_waits_and_the_log_says_why() -> None:
+    with Instance(main={"virtual_destination_concurrency_limit": "1O"}) as instance:
+        instance.send(["alice@example.test", "bob@example.test"])
+        instance.log.wait(r"qmgr\[\d+\]: error: transport virtual: .*virtual_destination_concurrency_limit: bad number")
+        reason = r"dsn=4\.3\.5, status=deferred \(mail system configuration error\)"
+        (queue_id,) = {found[1] for found in instance.log.wait(rf"(\w+): to=<\w+@example\.test>, .*{reason}", 2)}
+        while instance.queued("deferred") != [queue_id]:
+            pass
+        assert instance.queued("active") == []
