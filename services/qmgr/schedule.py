@@ -454,6 +454,14 @@ class Transport:
             times.append(self._timed[0][0])
         return min(times, default=None)
 
+    def forgive(self, now: float) -> None:
+        """A person wants all to be tried now, whatever was learned."""
+        self.blocked_until = 0.0
+        for destination in self.destinations.values():
+            destination.dead_until = 0.0
+            destination.why = None
+        self.clean(now)
+
     def clean(self, now: float) -> None:
         """Forget destinations whose time of waiting is over; look anew at the others, whose times may be changed."""
         for destination in list(self.destinations.values()):

@@ -166,10 +166,7 @@ class QueueManager(request.Service):
     def _forgive(self) -> None:
         now = time.monotonic()
         for transport in self._transports.values():
-            transport.blocked_until = 0.0
-            for destination in transport.destinations.values():
-                destination.dead_until = 0.0
-            transport.clean(now)
+            transport.forgive(now)
 
     # -- where to ----------------------------------------------------------------------------------------------------
 

@@ -291,10 +291,22 @@ def test_forgiven_destinations_are_tried_at_once() -> None:
     destination.failed(world.now, None)
     world.pump()
     assert not world.started and world.transport.next_time(world.now) == world.now + 300
-    destination.dead_until = 0.0
-    world.transport.clean(world.now)
+    world.transport.forgive(world.now)
     world.pump()
     assert len(world.started) == 1
+
+
+def test_forgiven_destinations_are_not_given_up_with_another() -> None:
+    world = World(Limits(initial_concurrency=1), down=frozenset("a"), process_limit=1)
+    world.give(Mail("first"), addresses(1, "a"))
+    world.run()
+    world.transport.forgive(world.now)
+    world.down = frozenset("b")
+    for number in range(3):
+        world.give(Mail(f"b{number}"), addresses(1, "b"))
+        world.give(Mail(f"a{number}"), addresses(1, "a"))
+    world.run()  # asserts it in step()
+    assert sum(1 for _, name, host in world.started if host == "a" and name != "first") == 3
 
 
 def test_a_single_mail_overtakes_a_big_list() -> None:
