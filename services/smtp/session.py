@@ -254,7 +254,7 @@ class Smtp(worker.Agent):
         if connection.conversation.security.active:
             reuse = connection.need.policy.reuse
             expired = expired or not (self.config.smtp_tls_connection_reuse if reuse is None else reuse)
-        if expired or self.process.stopping.is_set() or not self._wanted(job.nexthop, now):
+        if expired or self.process.stopping.is_set() or not self._wanted(job.nexthop, connection.target, now):
             self.discard(connection, job)
             return
         server = connection.conversation.server
@@ -265,14 +265,13 @@ class Smtp(worker.Agent):
         connection.on_idle_loss = self._lost
         self._timers[id(connection)] = self.process.loop.call_later(self._keep_for, self._expire, connection)
 
-    def _wanted(self, nexthop: str, now: float) -> bool:
+    def _wanted(self, nexthop: str, target: Target, now: float) -> bool:
         if self._on_demand and self._demand.likely(nexthop, now):
             return True
         if not self._always:
             return False
-        host = nexthop.partition(":")[0].strip("[]")
         try:
-            return self._always.match_now(host) if self._always.immediate else False
+            return self._always.match_now(target.path or target.host) if self._always.immediate else False
         except TableError as error:
             log.warning(str(error))
             return False

@@ -56,6 +56,21 @@ def test_a_kept_connection_does_serve_the_same_next_hop(scene: Any, tmp_path: Pa
     assert scene.run(work) == 1
 
 
+def test_a_connection_to_an_ipv6_address_is_kept_as_others_are(scene: Any) -> None:
+    async def work() -> int:
+        peer = await scene.peer(host="::1")
+        client = scene.client(
+            smtp_connection_cache_on_demand="no", smtp_connection_cache_destinations="inline:{ ::1=yes }"
+        )
+        for _ in range(2):
+            report = await client.deliver(f"[::1]:{peer.port}")
+            assert report.statuses[0].status == "sent"
+        sessions: int = peer.sessions
+        return sessions
+
+    assert scene.run(work) == 1
+
+
 def test_a_connection_to_the_fallback_relay_is_not_the_next_hop_s(scene: Any) -> None:
     """Once the destination is back, its mail goes there again."""
 
