@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tubepost.common.wire.base import Message
 from tubepost.common.wire.programs import ALIASES, CALLS
-from tubepost.common.system import log
+from tubepost.common.system import log, memory
 from tubepost.common.system.register import Register
 from tubepost.common.bus import frames
 from tubepost.common.bus.errors import Unavailable
@@ -453,6 +453,8 @@ class Server:
 
     def _crashed(self, peer: _Peer, kind: bytes, tag: bytes, request: "Request[Any]", error: Exception) -> None:
         what = type(request.message).__name__
+        if isinstance(error, MemoryError):
+            memory.end()
         if isinstance(error, (Unavailable, OSError)):
             log.warning(f"{what} from {peer.caller.program}: {error}")
             why = f"unavailable: {error}"

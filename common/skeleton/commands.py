@@ -19,7 +19,9 @@ from tubepost.common.mail import dsn
 from tubepost.common.wire.delivery import RecipientStatus
 from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
+from tubepost.common.system.finish import to_the_end
 from tubepost.common.system.identity import acting_as
+from tubepost.common.system.privileges import unlimited_memory
 from tubepost.common.config import Config
 from tubepost.common.skeleton.deliveries import status_of
 
@@ -180,11 +182,18 @@ async def run(command: Command, content: Iterator[bytes]) -> Ending:
     refusal = may_become(command.uid)
     if refusal:
         return Ending(error=refusal)
+    starting = loop.run_in_executor(None, _start, command)
     try:
-        child = await loop.run_in_executor(None, _start, command)
+        child = await to_the_end(starting)
     except OSError as error:
         name = error.filename or command.words[0]
         return Ending(error=f"cannot execute {name}: {error.strerror}")
+    except asyncio.CancelledError:
+        # It must not take the end of its input for the end of the message.
+        if not starting.cancelled() and starting.exception() is None:
+            _kill(starting.result())
+            starting.result().wait()
+        raise
     return await _Run(loop, child, content, command.time_limit).wait()
 
 
@@ -205,18 +214,19 @@ def _start(command: Command) -> "subprocess.Popen[bytes]":
     if folder:
         with acting_as(command.uid, command.gid):
             os.stat(f"{folder}/.")  # may the user be there?
-    child: subprocess.Popen[bytes] = subprocess.Popen(
-        words,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        bufsize=0,
-        cwd=folder or None,
-        env=dict(command.environment),
-        start_new_session=True,
-        umask=0o077,
-        **options,  # type: ignore[call-overload]
-    )
+    with unlimited_memory():
+        child: subprocess.Popen[bytes] = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            cwd=folder or None,
+            env=dict(command.environment),
+            start_new_session=True,
+            umask=0o077,
+            **options,  # type: ignore[call-overload]
+        )
     return child
 
 
@@ -242,6 +252,7 @@ class _Run:
         self._timed_out = False
         self._error = ""
         self._ended: asyncio.Future[None] = loop.create_future()
+        self._gone = False
         self._limit = limit
 
     async def wait(self) -> Ending:
@@ -249,7 +260,7 @@ class _Run:
         for fd in (self._input, self._output):
             os.set_blocking(fd, False)
         watcher = os.pidfd_open(self._child.pid)
-        loop.add_reader(watcher, self._end)
+        loop.add_reader(watcher, self._end, watcher)
         loop.add_reader(self._output, self._read)
         loop.add_writer(self._input, self._write)
         timer = loop.call_later(self._limit, self._expire)
@@ -259,8 +270,8 @@ class _Run:
             timer.cancel()
             loop.remove_reader(watcher)
             os.close(watcher)
-            if not self._ended.done() or self._ended.cancelled():
-                self._kill()
+            if not self._gone:
+                _kill(self._child)
             self._stop_writing()
             self._read()
             self._stop_reading()
@@ -268,7 +279,14 @@ class _Run:
         status = self._child.wait()
         return Ending(status, printable(bytes(self._kept)), self._timed_out, self._error)
 
-    def _end(self) -> None:
+    def _end(self, watcher: int) -> None:
+        self._loop.remove_reader(watcher)
+        self._gone = True
+        if self._input < 0:
+            self._finish()
+        # Else somebody whom it started may still read: it ends when the pipe breaks, or the message.
+
+    def _finish(self) -> None:
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -289,7 +307,7 @@ class _Run:
         except OSError as error:
             # The message could not be read: the command must not take half of it for the whole.
             self._error = f"error reading message: {error.strerror}"
-            self._kill()
+            _kill(self._child)
             self._stop_writing()
 
     def _read(self) -> None:
@@ -313,6 +331,8 @@ class _Run:
             self._input = -1
             assert self._child.stdin is not None
             self._child.stdin.close()
+            if self._gone:
+                self._finish()
 
     def _stop_reading(self) -> None:
         if self._output >= 0:
@@ -323,12 +343,15 @@ class _Run:
 
     def _expire(self) -> None:
         self._timed_out = True
-        self._kill()
+        _kill(self._child)
+        self._stop_writing()
 
-    def _kill(self) -> None:
-        try:
-            os.killpg(self._child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        except OSError as error:
-            log.warning(f"cannot kill the command of process {self._child.pid}: {error.strerror}")
+
+def _kill(child: "subprocess.Popen[bytes]") -> None:
+    """It, and all of its group."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    except OSError as error:
+        log.warning(f"cannot kill the command of process {child.pid}: {error.strerror}")

@@ -39,6 +39,8 @@ _FAREWELL = 10.0
 _ORPHAN = 20.0
 # With less than this many messages between two collections Python's garbage collector costs more than it frees.
 _GC_THRESHOLD = 20_000
+# A program that nears process_memory_limit ends its sessions, and is gone after so many seconds, whatever is under way.
+_NARROW = 20.0
 # Seconds from one time that memory is given back to the next, where enough was done between.
 _TIDYING = 10.0
 
@@ -95,14 +97,18 @@ def run(
         prepared = prepare(config) if prepare is not None else None
         if not alone:
             _tell_register(birth, config)
+        limit = memory.Limit()
         narrow = confine(birth, config)
-        code = _loop(birth, config, register, make, prepared, narrow)
+        limit.begin()
+        code = _loop(birth, config, register, make, prepared, limit, narrow)
     except ConfigError as error:
         _to_standard_error(birth)
         log.fatal(str(error))
         code = EXIT_CONFIG
     except KeyboardInterrupt:
         code = 0
+    except MemoryError:
+        memory.end()
     except Exception as error:
         _to_standard_error(birth)
         log.fatal(f"{type(error).__name__}: {error}")
@@ -203,6 +209,7 @@ def _loop(
     register: Register | None,
     make: "Callable[[Process], Loop]",
     prepared: object,
+    limit: memory.Limit,
     narrow: bool,
 ) -> int:
     try:
@@ -213,7 +220,7 @@ def _loop(
         runner = asyncio.run
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
     try:
-        return runner(_live(birth, config, register, make, prepared, narrow))
+        return runner(_live(birth, config, register, make, prepared, limit, narrow))
     finally:
         # It may have ended by an exception, and what is to be said about that needs no loop.
         log.use_loop(None)
@@ -225,9 +232,11 @@ async def _live(
     register: Register | None,
     make: "Callable[[Process], Loop]",
     prepared: object,
+    limit: memory.Limit,
     narrow: bool,
 ) -> int:
     running = asyncio.get_running_loop()
+    running.set_exception_handler(_uncaught)
     log.use_loop(running.call_soon, running.call_later)
     bus = Bus(running)
     process = Process(birth, config, bus, register)
@@ -235,11 +244,18 @@ async def _live(
     loop = make(process)
     await loop.service.open()
     loop.start()
-    code = await Life(process, loop, narrow).serve()
+    code = await Life(process, loop, limit, narrow).serve()
     await loop.service.close()
     loop.close()
     bus.close()
     return code
+
+
+def _uncaught(running: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of a callback, or a task that nobody awaited."""
+    if isinstance(context.get("exception"), MemoryError):
+        memory.end()
+    running.default_exception_handler(context)
 
 
 def _account_files() -> list[tuple[int, int]]:
@@ -257,7 +273,7 @@ def _stat(path: str) -> os.stat_result | None:
 class Life:
     """Steps 7 and 8: reports to the master, obeys it, and knows when to go."""
 
-    def __init__(self, process: Process, loop: Loop, narrow: bool = False) -> None:
+    def __init__(self, process: Process, loop: Loop, limit: memory.Limit, narrow: bool = False) -> None:
         """``narrow``: as ``confine`` said."""
         self._process = process
         self._loop = loop
@@ -269,6 +285,7 @@ class Life:
         self._last_served = -1
         self._last_report = 0.0
         self._tidying = memory.Tidying(_TIDYING)
+        self._limit = limit
         fd = process.birth.control
         self._control = socket.socket(fileno=fd) if fd >= 0 else None
         self._accounts = _account_files() if narrow else None
@@ -307,6 +324,8 @@ class Life:
             if now - self._last_report >= self._config.heartbeat_interval:
                 self._report()
             self._tidying.tick()
+            if not self._leaving and self._limit.is_near:
+                self._outgrown()
             tired = now - self._last_work >= self._config.max_idle or loop.used >= self._config.max_use
             if tired and not loop.stays and not self._leaving and self._control is not None:
                 self._leave(False)
@@ -367,6 +386,14 @@ class Life:
                 self._process.set_crowded(verb == "crowded")
             else:
                 self._process.set_stress(verb == "stress-on")
+
+    def _outgrown(self) -> None:
+        """While it still can: another takes over, and what is asked of us is answered."""
+        used, limit = self._limit.used() >> 20, self._limit.limit >> 20
+        log.warning(f"uses {used} MiB of the {limit} MiB of process_memory_limit: it ends, and another process goes on")
+        self._process.hurried.set()
+        self._leave(True)
+        self._process.loop.call_later(_NARROW, self._done.set)
 
     def _orphaned(self) -> None:
         self._process.hurried.set()

@@ -143,7 +143,7 @@ def confine(birth: Birth, config: Config) -> bool:
     row = policy_of(birth.program, config)
     os.umask(_UMASK_OF_MAIL if birth.program == "cleanup" and is_apart(config) else _UMASK)
     is_root = os.geteuid() == 0
-    privileges.limit_resources(config.process_memory_limit)
+    privileges.limit_resources(config.process_memory_limit, row.programs)
     if is_root and not row.network and not privileges.leave_network():
         log.debug(
             "no network namespace: not permitted here; Landlock and seccomp alone keep this program from the network"

@@ -1,4 +1,4 @@
-"""Free memory, and how the C library keeps it: given back to the kernel instead of kept for a burst that may not come.
+"""Memory: what is free is given back to the kernel, and a process that nears its limit (RLIMIT_DATA) is told in time.
 
 glibc's own settings suit programs that grow and end. Ours stay for months: what an hour of much work has left behind
 belongs to others afterwards. With another C library all this does nothing.
@@ -6,8 +6,12 @@ belongs to others afterwards. With another C library all this does nothing.
 
 import ctypes
 import gc
+import os
+import resource
 import time
-from typing import Any
+from typing import Any, NoReturn
+
+from tubepost.common.system import log
 
 # mallopt(3), malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -21,6 +25,11 @@ _ARENAS = 1
 # Part of a process's work that tidying may be, and seconds of work that are too little for it.
 _SHARE = 0.01
 _LEAST = 0.05
+# Of the limit: above it a process goes while it still can say so.
+_NEAR = 0.75
+# Freed when there is none any more, for the last words.
+_RESERVE = 1 << 20
+_PAGE = resource.getpagesize()
 
 
 def _function(name: str, *arguments: Any) -> Any:
@@ -72,3 +81,47 @@ class Tidying:
         self._next = now + self._interval
         self._worked = ended + max(_LEAST, (ended - used) / _SHARE)
         return True
+
+
+class Limit:
+    """How near this process is to its limit of writable memory (proc(5), statm: data and stack)."""
+
+    def __init__(self) -> None:
+        """To be made after the fork and before the process is confined: then it may open nothing of /proc."""
+        self.limit = 0
+        """Bytes; 0: none, or not known yet."""
+        try:
+            self._fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1  # no /proc here: the kernel holds us to it all the same
+
+    def begin(self) -> None:
+        """The limit is set."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        if limit != resource.RLIM_INFINITY:
+            self.limit = limit
+            _reserve[:] = [bytes(_RESERVE)]
+
+    def used(self) -> int:
+        """Bytes; 0 where that cannot be known."""
+        if self._fd < 0:
+            return 0
+        try:
+            return int(os.pread(self._fd, 200, 0).split()[5]) * _PAGE
+        except OSError:
+            return 0
+
+    @property
+    def is_near(self) -> bool:
+        return 0 < self.limit * _NEAR < self.used()
+
+
+_reserve: list[bytes] = []
+
+
+def end() -> NoReturn:
+    """There is none left, and nothing can be done any more: at once, as when the C library finds none (SIGABRT)."""
+    _reserve.clear()
+    log.fatal("no memory is left, of process_memory_limit or of this machine: it ends, and another process goes on")
+    log.flush()
+    os.abort()

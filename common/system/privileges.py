@@ -1,9 +1,12 @@
 """Toss privileges: uid, groups, capabilities, resource limits, network (credentials(7), capabilities(7))."""
 
+import contextlib
 import ctypes
 import os
 import resource
 import struct
+import threading
+from collections.abc import Iterator
 
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_KEEPCAPS = 24, 38, 8
 _CAPSET_VERSION = 0x20080522
@@ -68,13 +71,40 @@ def permitted() -> int:
     return 0
 
 
-def limit_resources(memory: int) -> None:
-    """No core files (they hold mail); ``memory``: bytes of address space, 0 for no limit."""
+def limit_resources(memory: int, passes_on: bool) -> None:
+    """No core files (they hold mail); ``memory``: bytes of writable memory of its own, 0 for no limit.
+
+    Not of address space: that counts files that are only read, and what is put aside and never used. ``passes_on``: it
+    starts programs, whose memory is not our business: they are let off by ``unlimited_memory``.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        memory = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, hard if passes_on else memory))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+_lifting = threading.Lock()
+_lifted: list[int] = []
+"""The limit that is to come back, once for each thread that starts a program now."""
+
+
+@contextlib.contextmanager
+def unlimited_memory() -> Iterator[None]:
+    """What is started meanwhile has the limit of memory that the master had, not ours."""
+    with _lifting:
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        _lifted.append(_lifted[0] if _lifted else soft)
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    try:
+        yield
+    finally:
+        with _lifting:
+            soft = _lifted.pop()
+            if not _lifted:
+                resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def leave_network() -> bool:

@@ -61,7 +61,12 @@ class Master(Settings):
         low=1,
         postfix=False,
     )
-    process_memory_limit = Size("0", "Address space that one program may use, in bytes; 0: no limit.", postfix=False)
+    process_memory_limit = Size(
+        "2147483648",
+        "Writable memory that one program may have, in bytes; 0: no limit. One that uses three quarters of it ends its "
+        "sessions and is replaced, one that is refused more ends at once, and another goes on.",
+        postfix=False,
+    )
     process_id_directory = Text("pid", "Directory of lock files, below queue_directory.", low=1)
     stress = Text("", "Not empty while a service is out of processes; set by the master, used as ${stress?{…}:{…}}.")
     anvil_rate_time_unit = Time("60s", "Time over which anvil counts rates.", low=1)
