@@ -293,6 +293,8 @@ class Intake:
             with open_queue_file(spool.path(queue, queue_id)) as file:
                 self._share(file)
                 found, following = self._read_recipients(file, 0)
+                # Of an earlier round, also of one that ended with a kill, or before the message was held.
+                bounced, defer_logged = (_exists(spool.path(kind, queue_id)) for kind in ("bounce", "defer"))
                 message = ActiveMessage(
                     queue_id,
                     file.envelope,
@@ -302,6 +304,8 @@ class Intake:
                     time.time(),
                     first_round=queue != "deferred",
                     warned=file.warned,
+                    bounced=bounced,
+                    defer_logged=defer_logged,
                     forced_expire=file.expired,
                     flushed=flushed,
                     unread=following,
@@ -323,9 +327,6 @@ class Intake:
             return
         if queue == "incoming":
             self._process.outflow(1)
-        # Of an earlier round, also of one that ended with a kill, or before the message was held.
-        message.bounced = _may_exist(spool.path("bounce", queue_id))
-        message.defer_logged = _may_exist(spool.path("defer", queue_id))
         self._enter(message, found)
 
     def _cannot(self, queue_id: str, queue: str, error: OSError) -> None:
@@ -367,12 +368,10 @@ class Intake:
             log.error(f"{queue_id}: cannot be moved to corrupt: {error.strerror}")
 
 
-def _may_exist(path: str) -> bool:
-    """Also when the disk does not tell: to ask for a report of nothing does no harm, not to ask loses one."""
+def _exists(path: str) -> bool:
+    """Raises OSError when the disk does not tell: without its report, or with one of nothing, no message goes on."""
     try:
         os.stat(path)
     except FileNotFoundError:
         return False
-    except OSError:
-        return True
     return True

@@ -1,6 +1,7 @@
 """What is taken up, and when: hints, scans, portions; in a spool of its own, with a loop that nobody waits for."""
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -265,6 +266,57 @@ def test_logs_of_earlier_rounds_are_known(tmp_path: Path) -> None:
         home.intake.open()
         (message,) = home.messages
         assert (message.bounced, message.defer_logged, message.first_round) == (True, False, True)
+
+    run(work())
+
+
+def test_a_message_whose_logs_cannot_be_looked_for_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without knowing, either a report would be lost or one be sent of nothing."""
+    home = Home(tmp_path)
+    stat = os.stat
+
+    def refuse(path: str, **options: Any) -> os.stat_result:
+        if "/bounce/" in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return stat(path, **options)
+
+    async def work() -> None:
+        hint = home.put("deferred")
+        with monkeypatch.context() as patch:
+            patch.setattr(module.os, "stat", refuse)
+            home.intake.open()
+            await quiet()
+        assert home.spool.find(hint.queue_id) == "deferred"
+        home.intake.scan("deferred")
+        await quiet()
+        assert home.ids() == [hint.queue_id]
+
+    run(work())
+
+
+@pytest.mark.parametrize("queue", ["incoming", "deferred"])
+def test_a_directory_that_cannot_be_read_is_read_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queue: str
+) -> None:
+    home = Home(tmp_path)
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith(queue):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return scandir(path)
+
+    async def work() -> None:
+        hint = home.put(queue)
+        with monkeypatch.context() as patch:
+            patch.setattr("tubepost.common.spool.directories.os.scandir", refuse)
+            home.intake.open()
+            await quiet()
+        assert not home.ids()
+        ((_, again),) = home.timers
+        again()
+        await quiet()
+        assert home.ids() == [hint.queue_id]
 
     run(work())
 
