@@ -1,6 +1,7 @@
 """Writes the logs and mails the reports. Which report goes to whom: the module's text in ``__init__``."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import time
@@ -147,7 +148,11 @@ class Bounce(request.Service):
             return Refused(reason=f"{message.queue_id!r} is not a queue id")
         kind = _LOGS[message.kind]
         path = self._spool.path(kind, message.queue_id)
-        if os.path.exists(path):
+        try:
+            there = _exists(path)
+        except OSError as error:
+            return _not_sent(message.queue_id, message.kind, error)
+        if there:
             answer = await self._report(message, message.kind, lambda: logfile.read(path))
         elif message.kind == "failure":
             # Somebody took the log away: the sender is still told that something failed.
@@ -158,7 +163,11 @@ class Bounce(request.Service):
             return Done()
         if isinstance(answer, Refused) or message.kind == "delay":
             return answer
-        return self._remove(kind, message.queue_id)
+        if isinstance(self._remove(kind, message.queue_id), Refused):
+            # Who was told is not told again: an empty log says nothing, and goes when the message is gone for an hour.
+            with contextlib.suppress(OSError):
+                os.truncate(path, 0)
+        return Done()
 
     async def _send_one(self, request: Request[SendOne]) -> Message:
         message = request.message
@@ -324,6 +333,15 @@ def _stamp(when: float) -> str:
 
 def _only(entry: Entry) -> Entries:
     return lambda: iter([entry])
+
+
+def _exists(path: str) -> bool:
+    """Raises OSError where that cannot be known."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _unknown() -> Entry:
