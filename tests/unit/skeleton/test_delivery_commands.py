@@ -2,13 +2,17 @@
 
 import asyncio
 import os
+import subprocess
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tubepost.common.skeleton import commands
 from tubepost.common.skeleton.commands import (
     OUTPUT_LIMIT,
     Command,
@@ -143,3 +147,54 @@ def test_with_root_it_is_the_user_and_nobody_else() -> None:
     output = asyncio.run(run(command, iter(()))).output
     assert output.startswith("uid=1(")
     assert "root" not in output
+
+
+def _shell(text: str, limit: float = 20) -> Command:
+    return Command(("/bin/sh", "-c", text), "sh", os.geteuid(), os.getegid(), limit, {"PATH": "/usr/bin:/bin"})
+
+
+def test_a_command_that_is_cancelled_while_it_starts_gets_no_empty_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = commands._start
+    started = threading.Event()
+    children = []
+
+    def slow(command: Command) -> "subprocess.Popen[bytes]":
+        children.append(real(command))
+        started.set()
+        time.sleep(0.1)
+        return children[0]
+
+    monkeypatch.setattr(commands, "_start", slow)
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(run(_shell(f"cat > /dev/null; echo done > {tmp_path}/taken"), iter([b"x"])))
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert children[0].returncode == -9
+    assert not (tmp_path / "taken").exists()
+
+
+def test_who_reads_on_behind_a_command_that_has_ended_gets_the_whole_message(tmp_path: Path) -> None:
+    message = b"x" * 500_000
+    reader = f"sleep 0.1; cat > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/taken"
+    text = f"exec 3<&0; ({reader}) <&3 >/dev/null 2>&1 & exit 0"
+    ending = asyncio.run(run(_shell(text), iter([message[:250_000], message[250_000:]])))
+    assert ending == Ending(0)
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "taken").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (tmp_path / "taken").stat().st_size == len(message)
+
+
+def test_who_does_not_read_on_behind_it_is_not_waited_for_longer_than_the_limit() -> None:
+    begun = time.monotonic()
+    text = "exec 3<&0; setsid sleep 3 <&3 >/dev/null 2>&1 & exit 0"
+    ending = asyncio.run(run(_shell(text, 0.2), iter([b"x" * 500_000])))
+    assert ending.timed_out
+    assert time.monotonic() - begun < 2.5
