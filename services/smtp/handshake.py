@@ -31,6 +31,8 @@ _PREFERENCE = (
     "XOAUTH2",
     "OAUTHBEARER",
 )
+# More than any mechanism has.
+_STEPS_LIMIT = 8
 _TLS_FAILED = "4.7.5"
 
 
@@ -63,6 +65,8 @@ class Security:
     """And the server is the one that was meant."""
     binding: bytes = b""
     machine: Client | None = None
+    steps: int = 0
+    """Challenges answered."""
     authenticated: bool = False
     failed: bool = False
     """TLS is optional, was tried and did not come about, or broke; without it the server may still be reached."""
@@ -170,6 +174,9 @@ def on_auth(conversation: "Conversation", reply: Reply, _: int) -> None:
     assert machine is not None and login is not None
     try:
         if reply.code == 334:
+            security.steps += 1
+            if security.steps > _STEPS_LIMIT:
+                raise ExchangeError("the server asks for ever")
             answer = machine.respond(_decode(reply.lines[0]))
             conversation.send(Stage.AUTH, _encode(answer))
             return

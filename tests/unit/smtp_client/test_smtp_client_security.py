@@ -235,6 +235,17 @@ def test_names_of_a_certificate(matches: tuple[str, ...], names: tuple[str, ...]
     assert policy.is_accepted(Policy("encrypt"), None, "mx1.example", "example.org")
 
 
+@pytest.mark.parametrize("name", ["CRAM-MD5", "LOGIN", "PLAIN", "XOAUTH2", "SCRAM-SHA-1"])
+def test_a_server_that_asks_for_ever_is_left(name: str) -> None:
+    made = conversation(Security(login=login()))
+    made.feed(ehlo(f"AUTH {name}"))
+    assert made.take().startswith(f"AUTH {name}".encode())
+    for _ in range(20):
+        made.feed(b"334 eA==\r\n")
+    assert made.phase is Phase.CLOSED
+    assert made.failure is not None and made.failure.dsn == "4.7.0"
+
+
 def test_a_star_may_stand_for_several_labels() -> None:
     certificate = PeerCertificate("x", "y", "AA", "BB", ("*.example.net",))
     for several in (True, False):
