@@ -24,6 +24,8 @@ class Channel(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
         self.closed = False
+        self.lingering = False
+        """Finished, and the peer has not taken the last of it."""
         self._handshaking = False
         self._ended_early = False
         self._early: list[bytes] = []
@@ -135,7 +137,8 @@ class Channel(asyncio.Protocol):
         transport.close()
         if transport.get_write_buffer_size():
             # A peer that never reads would have the descriptor, and what was written, for ever.
-            self.loop.call_later(patience, transport.abort)
+            self.lingering = True
+            self._timer = self.loop.call_later(patience, transport.abort)
 
     def abort(self) -> None:
         """Close at once. ``lost`` is not called."""
@@ -163,6 +166,9 @@ class Channel(asyncio.Protocol):
             self._ended_early = True
             return
         self._lose(False)
+        if self.lingering:
+            self._end()
+            self.lingering = False
         # That of TLS has large buffers, and whoever still holds the session is not to hold them.
         self._transport = None
 

@@ -140,6 +140,13 @@ class Conversation(Channel):
         self.server.tls.failed(self.client, error)
         self.server.forget(self)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        lingered = self.lingering
+        super().connection_lost(exc)
+        if lingered:
+            # The slot was its until the client had taken the last words: what waits for it is held here.
+            self.server.forget(self)
+
     def lost(self, timed_out: bool) -> None:
         self.timed_out = timed_out
         self.wake_up()
@@ -148,6 +155,8 @@ class Conversation(Channel):
         """The program is to end: the session ends when it waits for input, or comes to do so."""
         self.leaving = True
         self.wake_up()
+        if self.lingering:
+            self.abort()
 
     # Making way
 
@@ -183,8 +192,12 @@ class Conversation(Channel):
             self.flush()
             if not self.closed:
                 self.finish()
-            self.settle(reason)
-            self.server.forget(self)
+            try:
+                self.settle(reason)
+            except Exception as error:
+                log.panic(f"{self.who}: at the end: {type(error).__name__}: {error}")
+            if not self.lingering:
+                self.server.forget(self)
 
 
 S = TypeVar("S", bound=Conversation)

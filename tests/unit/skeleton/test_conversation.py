@@ -1,10 +1,16 @@
 """The conversation that imapd, pop3d and lmtpd share: input held back, leaving, making way, and its end."""
 
 import asyncio
+import contextlib
+import socket
 import weakref
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from tubepost.common.net.streams import Channel
 from tubepost.common.skeleton.conversation import Conversation, Gone
 from tubepost.common.skeleton.stream import Peer
 
@@ -167,5 +173,68 @@ def test_a_connection_that_is_lost_is_not_held() -> None:
         session.write(b"too late")
         session.finish()
         session.abort()
+
+    asyncio.run(go())
+
+
+def test_who_does_not_take_the_last_words_keeps_the_slot_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a client has as many connections, each with what waits for it, as it likes: none would be counted."""
+
+    def finish(session: Echo) -> None:
+        Channel.finish(session, 0.2)
+
+    monkeypatch.setattr(Echo, "finish", finish)
+
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        for reads in (False, True):
+            forgotten: list[Any] = []
+            over = asyncio.Event()
+            server = SimpleNamespace(process=SimpleNamespace(spawn=lambda _: None), tls=None)
+            ours, theirs = socket.socketpair()
+            theirs.setblocking(False)
+            transport, session = await loop.connect_accepted_socket(partial(Echo, server), ours)
+
+            def forget(session: Echo, forgotten: list[Any] = forgotten, over: asyncio.Event = over) -> None:
+                forgotten.append(session)
+                over.set()
+
+            server.forget = forget
+            # More than the kernel takes, and not so much that the session waits.
+            while not transport.get_write_buffer_size():
+                transport.write(b"x" * 65536)
+            assert not session._paused
+            session.data_received(b"stop")
+            await _settle()
+            assert session.reasons == [""], "what it had is given back at once"
+            assert forgotten == []
+            if reads:
+                with contextlib.suppress(BlockingIOError):
+                    while theirs.recv(1 << 20):
+                        pass
+            began = loop.time()
+            await over.wait()
+            took = loop.time() - began
+            assert forgotten == [session]
+            assert took < 0.15 if reads else 0.15 < took < 5
+            assert session._timer is None
+            theirs.close()
+
+    asyncio.run(go())
+
+
+def test_a_session_that_cannot_give_back_what_it_has_gives_back_its_slot() -> None:
+    async def go() -> None:
+        session, transport, forgotten = _begin()
+        await _settle()
+
+        def settle(reason: str) -> None:
+            raise RuntimeError("as asked")
+
+        session.settle = settle  # type: ignore[method-assign]
+        session.data_received(b"stop")
+        await _settle()
+        assert transport.closing
+        assert forgotten == [session]
 
     asyncio.run(go())
