@@ -1,5 +1,6 @@
 """``proxy:type:name``: the table is opened by the proxymap service and asked through it."""
 
+from tubepost.common.tables.codec import encode_key
 from tubepost.common.tables.table import PATTERNED, ProxyAsk, ProxyWrite, Table, TableEnvironment, TableError
 
 
@@ -15,6 +16,11 @@ class ProxyTable(Table):
         self._write = write
 
     async def _ask(self, key: str) -> str | None:
+        if encode_key(key) is None:
+            # In other bytes than UTF-8: no key of a table; but patterns (header_checks) may see the rest of it.
+            if not self.patterned:
+                return None
+            key = key.encode("utf-8", "replace").decode()
         return await self._proxy(self.name, key)
 
     async def update(self, key: str, value: str) -> None:

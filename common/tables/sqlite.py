@@ -9,6 +9,7 @@ import sqlite3
 import threading
 
 from tubepost.common.tables import template
+from tubepost.common.tables.codec import encode_key
 from tubepost.common.tables.match import StringList
 from tubepost.common.tables.table import Table, TableEnvironment, TableError
 
@@ -56,6 +57,8 @@ class SqliteTable(Table):
         return database
 
     async def _ask(self, key: str) -> str | None:
+        if encode_key(key) is None:
+            return None
         if self._domains:
             domain = template.in_domains(key)
             if domain is None or not await self._domains.match(domain):

@@ -268,6 +268,7 @@ def test_sqlite(sqlite_table: Callable[[str], Table]) -> None:
         "o'x/d.e/d%", None, None,
     ]  # fmt: skip
     assert asyncio.run(ask(query + "\ndomain = d.e", "o'x@d.e", "a", "x@other")) == ["q", None, None]
+    assert asyncio.run(ask("query = select '%s'", "a\udcf6")) == [None]
     with pytest.raises(TableError, match="expansion_limit"):
         asyncio.run(ask(query + "\nexpansion_limit = 1", "a"))
     with pytest.raises(TableError, match="query failed"):
@@ -298,8 +299,12 @@ def test_proxy_table() -> None:
         assert await table.lookup("K") == "v"
         assert await table.lookup("z") is None
 
+        assert await table.lookup("\udcf6") is None
+        await strict("proxy:regexp:/x", environment).lookup("Subject: \udcf6 x")
+
     asyncio.run(check())
-    assert asked == [("hash:/x", "k"), ("hash:/x", "z")]
+    # What is no UTF-8 cannot be sent.
+    assert asked == [("hash:/x", "k"), ("hash:/x", "z"), ("regexp:/x", "Subject: ? x")]
     assert strict("proxy:regexp:/x", environment).patterned
     with pytest.raises(TableError):
         strict("proxy:hash:/x", TableEnvironment())
