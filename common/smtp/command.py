@@ -3,8 +3,8 @@
 A line comes here without its line end, as ``str`` that was valid UTF-8. Addresses come out in external form without
 angle brackets: quoted where they must be and nowhere else, source route dropped, the null sender as "".
 
-``strict`` is strict_rfc821_envelopes: without it, as in Postfix, a space after the colon, missing angle brackets and
-bytes that RFC 5321 wants quoted are let pass.
+``strict`` is strict_rfc821_envelopes, with Postfix's meaning: an address stands in angle brackets, and what RFC 5321
+wants quoted is quoted. A space after the colon, a missing domain and a final dot are let pass all the same.
 """
 
 import re
@@ -25,6 +25,8 @@ _DOMAIN = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff](?:[A-Za-z0-9_\x80-\U0010ffff.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # RFC 5321 4.1.2: esmtp-keyword and esmtp-value ("=" and SP excluded; UTF-8 as RFC 6531 3.3).
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\s\x00-\x20\x7f][^\s\x00-\x20\x7f]*)?)?")
+# Postfix's XVERP is older than the rule: "=" is one of its usual delimiters.
+_DELIMITERS = re.compile(r"XVERP=[!-~]{1,10}", re.IGNORECASE)
 _IPV4 = re.compile(r"\[(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\]")
 _IPV6 = re.compile(r"\[IPv6:[0-9A-Fa-f:.]{2,45}\]", re.IGNORECASE)
 _LITERAL = re.compile(r"\[[A-Za-z0-9-]+:[!-Z^-~]+\]|\[[0-9.]+\]")
@@ -68,9 +70,9 @@ def parse_path_command(rest: str, label: str, *, strict: bool = False) -> PathCo
     """
     size = len(label)
     if rest[:size].upper() != label:
-        # Postfix takes "MAIL FROM : <a@b>" apart into words too, unless it is strict.
+        # Postfix takes "MAIL FROM : <a@b>" apart into words too.
         head, colon, tail = rest.partition(":")
-        if strict or not colon or head.rstrip(" \t").upper() + ":" != label:
+        if not colon or head.rstrip(" \t").upper() + ":" != label:
             raise CommandError(f"{label} is missing")
         rest = label + tail
     text = rest[size:]
@@ -79,9 +81,7 @@ def parse_path_command(rest: str, label: str, *, strict: bool = False) -> PathCo
         address, parameters = found.group(1, 2)
         return PathCommand(address, parse_parameters(parameters) if parameters else (), f"<{address}>")
     if text[:1] in (" ", "\t"):
-        # RFC 5321 3.3: "spaces are not permitted on either side of the colon".
-        if strict:
-            raise CommandError("a space after the colon")
+        # RFC 5321 3.3 forbids it, and too many clients do it.
         text = text.lstrip(" \t")
     path, rest = _cut_path(text, strict=strict)
     return PathCommand(parse_path(path, strict=strict), parse_parameters(rest), path)
@@ -89,8 +89,10 @@ def parse_path_command(rest: str, label: str, *, strict: bool = False) -> PathCo
 
 def _cut_path(text: str, *, strict: bool) -> tuple[str, str]:
     if not text.startswith("<"):
-        if strict or not text:
-            raise CommandError("the address is not in angle brackets")
+        if not text:
+            raise CommandError("there is no address")
+        if strict:
+            raise AddressError("the address is not in angle brackets")
         end = _skip_word(text)
         return text[:end], text[end:]
     quoted = False
@@ -149,11 +151,9 @@ def parse_path(path: str, *, strict: bool = False) -> str:
         raise AddressError("an address without a local part")
     external = _external_local(local, strict=strict)
     if not at:
-        # RFC 5321 4.1.1.3 has one address without a domain, <postmaster>; Postfix completes others by default.
-        if strict and external.lower() != "postmaster":
-            raise AddressError("an address without a domain")
+        # RFC 5321 4.1.1.3 has one address without a domain, <postmaster>; others are completed (append_at_myorigin).
         return external
-    _check_domain(domain, strict=strict)
+    _check_domain(domain)
     return f"{external}@{domain}"
 
 
@@ -203,13 +203,13 @@ def quote_local(plain: str) -> str:
     return '"' + _ESCAPED.sub(r"\\\1", plain) + '"'
 
 
-def _check_domain(domain: str, *, strict: bool) -> None:
+def _check_domain(domain: str) -> None:
     if domain.startswith("["):
         if not is_address_literal(domain):
             raise AddressError("a malformed address literal")
     elif not domain:
         raise AddressError("an address without a domain after the @")
-    elif not _DOMAIN.fullmatch(domain) or ".." in domain or (strict and domain.endswith(".")):
+    elif not _DOMAIN.fullmatch(domain) or ".." in domain:
         raise AddressError("a malformed domain")
 
 
@@ -228,9 +228,12 @@ def parse_parameters(text: str) -> tuple[tuple[str, str | None], ...]:
     words = text.split()
     if len(words) > PARAMETERS_LIMIT:
         raise CommandError(f"more than {PARAMETERS_LIMIT} parameters")
-    pairs = []
+    pairs: list[tuple[str, str | None]] = []
     for word in words:
         found = _PARAMETER.fullmatch(word)
+        if found is None and _DELIMITERS.fullmatch(word):
+            pairs.append(("XVERP", word[6:]))
+            continue
         if found is None:
             raise CommandError(f"malformed parameter {word[:80]!r}")
         name, value = found.group(1, 2)

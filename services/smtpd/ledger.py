@@ -41,8 +41,8 @@ class Ledger:
         self.logs: list[tuple[str, str]] = []
         """("info" or "warning", text), for the driver to take."""
         self.history: list[str] = []
-        self.footer: Callable[[str], str] | None = None
-        """smtpd_reject_footer: the text to add to a refusal, by the refusal."""
+        self.footer: Callable[[str], tuple[str, list[str]]] | None = None
+        """smtpd_reject_footer: what to add to a refusal, by the refusal: (to its line, further lines)."""
         self.notices: list[tuple[frozenset[str], list[str]]] = []
         """Transcripts that grew long before the session ended, with their troubles."""
         self.junk = 0
@@ -166,12 +166,14 @@ class Ledger:
         if self.settings.soft_bounce and reply[0] == "5":
             # RFC 3463 2: the class of the enhanced code agrees with the code.
             reply = "4" + reply[1:4] + ("4" + reply[5:] if reply[4:5] == "5" else reply[4:])
-        footer = self.footer(reply) if self.footer is not None else ""
-        if footer:
+        if self.footer is not None:
+            more, lines = self.footer(reply)
+            reply += more
+            if not lines:
+                return reply
             code = reply[:3]
             enhanced = reply[4:].partition(" ")[0]
             label = f"{enhanced} " if _ENHANCED.fullmatch(enhanced) else ""
-            lines = [line for line in footer.replace("\r\n", "\n").replace("\\n", "\n").split("\n") if line]
             last = len(lines) - 1
             reply = f"{code}-{reply[4:]}" + "".join(
                 f"\r\n{code}{' ' if index == last else '-'}{label}{line}" for index, line in enumerate(lines)

@@ -7,7 +7,7 @@ A server is named ``inet:host:port`` or ``unix:path``, or with settings of its o
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tubepost.common.system import log
@@ -39,17 +39,14 @@ def parse_server(text: str, manner: Manner) -> tuple[str, Manner]:
     if not text.startswith("{"):
         return text, manner
     try:
-        # Values such as a default action may hold spaces: only commas, and what { } holds together, divide.
-        words = [word.strip() for word in inside_braces(text).split(",")]
+        endpoint, *words = split_list(inside_braces(text))
+        settings = list(_settings(words))
     except SyntaxFault as fault:
         raise ValueError(str(fault)) from fault
-    first = split_list(words[0])
-    if not first:
-        raise ValueError("no server is named")
+    except ValueError:
+        raise ValueError("no server is named") from None
     changes: dict[str, str | float | int] = {}
-    for word in [*first[1:], *words[1:]]:
-        word = inside_braces(word) if word.startswith("{") else word
-        name, equals, value = (part.strip() for part in word.partition("="))
+    for name, value in settings:
         if name in ("default_action", "policy_context"):
             changes[name] = value
         elif name in ("timeout", "max_idle", "max_ttl", "retry_delay"):
@@ -57,11 +54,26 @@ def parse_server(text: str, manner: Manner) -> tuple[str, Manner]:
             if found is None:
                 raise ValueError(f"{name}: not a time: {value}")
             changes[name] = float(int(found.group(1)) * _UNITS[found.group(2)])
-        elif name in ("try_limit", "request_limit") and value.isdigit():
+        elif name in ("try_limit", "request_limit") and value.isdecimal():
             changes[name] = int(value)
         else:
-            raise ValueError(f"bad policy service setting: {word}{equals and ''}")
-    return first[0], replace(manner, **changes)  # type: ignore[arg-type]
+            raise ValueError(f"bad policy service setting: {name}={value}")
+    return endpoint, replace(manner, **changes)  # type: ignore[arg-type]
+
+
+def _settings(words: list[str]) -> Iterator[tuple[str, str]]:
+    """``name=value`` and ``{ name = value with spaces }``; words without "=" belong to the value before them."""
+    pieces: list[str] = []
+    for word in words:
+        if word.startswith("{"):
+            pieces.append(inside_braces(word))
+        elif "=" in word or not pieces:
+            pieces.append(word)
+        else:
+            pieces[-1] += f" {word}"
+    for piece in pieces:
+        name, _, value = (part.strip() for part in piece.partition("="))
+        yield name, value
 
 
 def encode(attributes: Mapping[str, str]) -> bytes:

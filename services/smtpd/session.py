@@ -145,17 +145,23 @@ class Session(Connection):
         if self.config.smtpd_reject_footer or outside.footers:
             machine.footer = self._footer
 
-    def _footer(self, reply: str) -> str:
+    def _footer(self, reply: str) -> tuple[str, list[str]]:
+        """See ``Ledger.footer``."""
         outside = self.server.outside
         template: str | None = None
         try:
             if outside.footers and outside.footers.immediate:
                 template = outside.footers.find(reply)
             values = reply_values(self.evaluation)
-            return expand(template or self.config.smtpd_reject_footer, lambda name: outside.censor(values.get(name)))
+            # What a client said makes no lines: they are divided before.
+            texts = (template or self.config.smtpd_reject_footer).split("\\n")
+            lines = [expand(text, lambda name: outside.censor(values.get(name))) for text in texts]
+            if texts[0].startswith("\\c"):
+                return lines[0][2:], lines[1:]
+            return "", lines if texts != [""] else []
         except (TableError, ExpandError) as error:
             log.warning(f"smtpd_reject_footer: {error}")
-            return ""
+            return "", []
 
     def _serve(self) -> Steps[None]:
         machine = self.machine
@@ -326,6 +332,8 @@ class Session(Connection):
             reply = yield from engine.check_recipient(evaluation, self.server.outside.lists)
             if reply:
                 self._refuse(reply)
+                # Not of this one speaks what is refused from here on.
+                evaluation.recipient = machine.recipients[0].address if machine.recipients else None
                 return
         machine.accept()
 
@@ -510,7 +518,7 @@ class Session(Connection):
 
     def _rewrite_context(self) -> "Steps[Literal['local', 'remote']]":
         """local_header_rewrite_clients."""
-        domain = self.forwarded.get("DOMAIN")
+        domain = self.forwarded.get("SOURCE")
         if domain is not None:
             return "local" if domain == "local" else "remote"
         return (yield from self.server.rewrite_context(self.client))

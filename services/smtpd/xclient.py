@@ -5,15 +5,15 @@ import re
 
 from tubepost.common.smtp import xtext
 
-XCLIENT_NAMES = ("NAME", "ADDR", "PROTO", "HELO", "REVERSE_NAME", "PORT", "DESTADDR", "DESTPORT", "LOGIN")
-XFORWARD_NAMES = ("NAME", "ADDR", "PROTO", "HELO", "DOMAIN", "PORT", "IDENT")
+XCLIENT_NAMES = ("NAME", "ADDR", "PROTO", "HELO", "REVERSE_NAME", "PORT", "LOGIN", "DESTADDR", "DESTPORT")
+XFORWARD_NAMES = ("NAME", "ADDR", "PROTO", "HELO", "SOURCE", "PORT", "IDENT")
 
 UNAVAILABLE = "[UNAVAILABLE]"
 TEMPORARY = "[TEMPUNAVAIL]"
 
 _VALUE_LIMIT = 255
 _HOSTNAME = re.compile(r"(?=.{1,255}\Z)(?!.*\.\.)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_LONG_LABEL = re.compile(r"[^.]{64}")
+_BAD_LABEL = re.compile(r"[^.]{64}|\.-|-\.")
 # RFC 5198 2: nor C1 controls and what some readers take for the end of a line.
 _NEUTER = re.compile(r"[ <>()\\\";@\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -34,7 +34,7 @@ def neuter(text: str) -> str:
 
 def is_hostname(text: str) -> bool:
     """A name that DNS could know: letters, digits, hyphens, underscores and dots, and not an IPv4 address."""
-    if not _HOSTNAME.fullmatch(text) or _LONG_LABEL.search(text):
+    if not _HOSTNAME.fullmatch(text) or _BAD_LABEL.search(text):
         return False
     return not text.replace(".", "").isdigit()
 
@@ -47,8 +47,8 @@ def read_xclient(rest: str) -> dict[str, str]:
 def read_xforward(rest: str) -> dict[str, str]:
     """The same of XFORWARD; [UNAVAILABLE] becomes what the log says for "not known"."""
     found = _read(rest, "XFORWARD", XFORWARD_NAMES)
-    if "DOMAIN" in found:
-        found["DOMAIN"] = "local" if found["DOMAIN"] in (UNAVAILABLE, "LOCAL") else "remote"
+    if "SOURCE" in found:
+        found["SOURCE"] = "local" if found["SOURCE"] in (UNAVAILABLE, "LOCAL") else "remote"
     for name in ("NAME", "ADDR", "PORT", "HELO", "PROTO", "IDENT"):
         if found.get(name) == UNAVAILABLE:
             found[name] = "" if name in ("HELO", "IDENT") else "unknown"
@@ -82,7 +82,7 @@ def _check(command: str, name: str, value: str) -> str:
     shown = value.upper()
     if shown == UNAVAILABLE and (command, name) != ("XCLIENT", "PROTO"):
         return shown
-    if shown == TEMPORARY and name in ("NAME", "REVERSE_NAME"):
+    if shown == TEMPORARY and command == "XCLIENT" and name in ("NAME", "REVERSE_NAME"):
         return shown
     wrong = AttributeRefused(f"501 5.5.4 Bad {name} syntax: {value}")
     if name in ("NAME", "REVERSE_NAME"):
@@ -106,7 +106,7 @@ def _check(command: str, name: str, value: str) -> str:
         if len(value) > 64 or (command == "XCLIENT" and value.upper() not in ("SMTP", "ESMTP")):
             raise wrong
         return value.upper() if command == "XCLIENT" else neuter(value)
-    if name == "DOMAIN":
+    if name == "SOURCE":
         if value.upper() not in ("LOCAL", "REMOTE"):
             raise wrong
         return value.upper()

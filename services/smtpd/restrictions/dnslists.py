@@ -5,6 +5,7 @@ A list is named ``domain`` or ``domain=filter``; the filter is an address or a p
 
 import ipaddress
 import re
+import time
 from collections.abc import Awaitable, Callable
 
 from tubepost.common.mail import dsn as status_codes
@@ -165,6 +166,7 @@ def reply_values(evaluation: Evaluation) -> dict[str, str]:
     """``$client_name`` and the like, for templates of replies."""
     client = evaluation.client
     sender, recipient = evaluation.sender or "", evaluation.recipient or ""
+    null = "<>" if evaluation.sender == "" else ""
     return {
         "client": client.identity,
         "client_address": client.address,
@@ -173,12 +175,13 @@ def reply_values(evaluation: Evaluation) -> dict[str, str]:
         "reverse_client_name": client.reverse_name,
         "helo_name": evaluation.helo,
         "server_name": evaluation.world.rules.myhostname,
-        "sender": sender or "<>",
-        "sender_name": sender.rpartition("@")[0] or sender or "<>",
+        "sender": sender or null,
+        "sender_name": sender.rpartition("@")[0] or sender or null,
         "sender_domain": sender.rpartition("@")[2] if "@" in sender else "",
         "recipient": recipient,
         "recipient_name": recipient.rpartition("@")[0] or recipient,
         "recipient_domain": recipient.rpartition("@")[2] if "@" in recipient else "",
+        "localtime": time.strftime("%b %d %H:%M:%S"),
     }
 
 

@@ -3,6 +3,8 @@
 import ipaddress
 import re
 
+from tubepost.common.tables.match import literal_address
+
 from tubepost.services.smtpd.restrictions.evaluation import Evaluation
 from tubepost.services.smtpd.restrictions.words import DUNNO, HELO, OK
 from tubepost.services.smtpd.restrictions.world import NameUnknown, NameUnsure
@@ -18,18 +20,20 @@ def is_mail_hostname(name: str, *, smtputf8: bool = False) -> bool:
     return _UTF8_LABELS.fullmatch(name) is not None and ".." not in name and not name.startswith(".")
 
 
-def _literal(name: str) -> str | None:
-    if name.startswith("["):
-        return name[1:-1] if name.endswith("]") else ""
-    return None
-
-
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(text[5:] if text[:5].lower() == "ipv6:" else text)
+        ipaddress.ip_address(text)
     except ValueError:
         return False
     return True
+
+
+def _judge_literal(evaluation: Evaluation, helo: str) -> int:
+    # RFC 5321 4.1.3
+    if literal_address(helo) is not None:
+        return DUNNO
+    code = evaluation.world.rules.invalid_hostname_reject_code
+    return evaluation.reject("policy", code, "5.5.2", f"<{helo}>: {HELO} rejected: invalid ip address")
 
 
 def reject_invalid_helo_hostname(evaluation: Evaluation, _name: str, _kind: str, _argument: str) -> int:
@@ -37,11 +41,8 @@ def reject_invalid_helo_hostname(evaluation: Evaluation, _name: str, _kind: str,
     if not helo:
         return DUNNO
     code = evaluation.world.rules.invalid_hostname_reject_code
-    literal = _literal(helo)
-    if literal is not None:
-        if _is_address(literal):
-            return DUNNO
-        return evaluation.reject("policy", code, "5.5.2", f"<{helo}>: {HELO} rejected: invalid ip address")
+    if helo.startswith("["):
+        return _judge_literal(evaluation, helo)
     if is_hostname(helo.removesuffix(".")) or _is_address(helo):
         return DUNNO
     return evaluation.reject("policy", code, "5.5.2", f"<{helo}>: {HELO} rejected: Invalid name")
@@ -51,13 +52,9 @@ def reject_non_fqdn_helo_hostname(evaluation: Evaluation, _name: str, _kind: str
     helo = evaluation.helo
     if not helo:
         return DUNNO
+    if helo.startswith("["):
+        return _judge_literal(evaluation, helo)
     rules = evaluation.world.rules
-    literal = _literal(helo)
-    if literal is not None:
-        if _is_address(literal):
-            return DUNNO
-        code = rules.invalid_hostname_reject_code
-        return evaluation.reject("policy", code, "5.5.2", f"<{helo}>: {HELO} rejected: invalid ip address")
     if is_mail_hostname(helo.removesuffix("."), smtputf8=evaluation.smtputf8) and "." in helo.removesuffix("."):
         return DUNNO
     text = f"<{helo}>: {HELO} rejected: need fully-qualified hostname"
@@ -69,10 +66,9 @@ async def reject_unknown_helo_hostname(evaluation: Evaluation, _name: str, _kind
     helo = evaluation.helo
     if not helo:
         return DUNNO
+    if helo.startswith("["):
+        return _judge_literal(evaluation, helo)
     rules = evaluation.world.rules
-    literal = _literal(helo)
-    if literal is not None:
-        return reject_invalid_helo_hostname(evaluation, _name, _kind, _argument)
     resolver = evaluation.world.resolver
     unsure = False
     for question in (resolver.addresses, resolver.exchangers):

@@ -62,12 +62,24 @@ def test_paths_that_are_none(text: str, strict: bool) -> None:
         command.parse_path_command("TO:" + text, "TO:", strict=strict)
 
 
-@pytest.mark.parametrize(
-    "text", ["FROM: <a@b.example>", "FROM:a@b.example", "FROM : <a@b.example>", 'FROM:<a"b"@b.example>']
-)
+@pytest.mark.parametrize("text", ["FROM: <a@b.example>", "FROM : <a@b.example>", "FROM:<a@b.example.>", "FROM:<a>"])
+def test_what_strict_envelopes_are_not_about(text: str) -> None:
+    """As Postfix's manual says of strict_rfc821_envelopes: angle brackets, no comments and phrases; no more."""
+    address = command.parse_path_command(text, "FROM:", strict=True).address
+    assert address == command.parse_path_command(text, "FROM:").address
+
+
+def test_delimiters_of_verp_are_any() -> None:
+    words = "FROM:<a@b.example> SIZE=1 xverp=+="
+    assert command.parse_path_command(words, "FROM:").parameters == (("SIZE", "1"), ("XVERP", "+="))
+    with pytest.raises(command.CommandError):
+        command.parse_path_command("FROM:<a@b.example> XVERP=" + "=" * 11, "FROM:")
+
+
+@pytest.mark.parametrize("text", ["FROM:a@b.example", 'FROM:<a"b"@b.example>'])
 def test_what_only_strict_envelopes_refuse(text: str) -> None:
     assert command.parse_path_command(text, "FROM:").address in ("a@b.example", "ab@b.example")
-    with pytest.raises(command.CommandError):
+    with pytest.raises(command.AddressError):
         command.parse_path_command(text, "FROM:", strict=True)
 
 

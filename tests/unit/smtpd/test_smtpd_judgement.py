@@ -133,3 +133,14 @@ def test_a_table_alone_in_a_class_is_what_its_list_makes_of_it() -> None:
     settings = {"smtpd_restriction_classes": "strict", "strict": "inline:{{alice@here.example=REJECT not her}}"}
     reply, _ = evaluate(World(settings), relay="check_client_access inline:{{c.example=strict}}")
     assert reply == "554 5.7.1 <alice@here.example>: Recipient address rejected: not her"
+
+
+@pytest.mark.parametrize("name", ["[::1]", "[IPv6:1.2.3.4]", "[1.2.3.4", "[]", "[1.2.3]"])
+@pytest.mark.parametrize("restriction", ["invalid", "non_fqdn", "unknown"])
+def test_a_greeting_in_brackets_is_an_address_literal(name: str, restriction: str) -> None:
+    """RFC 5321 4.1.3"""
+    rules = f"reject_{restriction}_helo_hostname"
+    reply, _ = evaluate(World({}), relay=rules, helo=name)
+    assert reply == f"501 5.5.2 <{name}>: Helo command rejected: invalid ip address"
+    for good in ("[IPv6:::1]", "[1.2.3.4]"):
+        assert evaluate(World({}), relay=rules, helo=good)[0] == ""

@@ -19,3 +19,16 @@ def test_a_refusal_is_one_line_of_at_most_512_octets(text: str) -> None:
     assert line.startswith(b"550 5.7.1 ")
     assert not set(line) & {0, 10, 13, 127}
     line.decode()
+
+
+def test_a_footer_stands_on_its_own_lines_or_on_the_refusal_s() -> None:
+    ledger = Ledger(Settings(myhostname="mx.example"), "c[192.0.2.1]")
+    for footer, wire in (
+        (("", ["call us", "or not"]), b"550-5.7.1 no\r\n550-5.7.1 call us\r\n550 5.7.1 or not\r\n"),
+        ((", call us", []), b"550 5.7.1 no, call us\r\n"),
+        ((", call us", ["or not"]), b"550-5.7.1 no, call us\r\n550 5.7.1 or not\r\n"),
+        (("", []), b"550 5.7.1 no\r\n"),
+    ):
+        ledger.footer = lambda _reply, footer=footer: footer  # type: ignore[misc]
+        ledger.reply("550 5.7.1 no")
+        assert ledger.take_output() == wire

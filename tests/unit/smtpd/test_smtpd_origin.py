@@ -22,6 +22,6 @@ def test_what_xforward_says_goes_before() -> None:
 
 
 def test_an_identity_alone_changes_nothing_of_the_client() -> None:
-    origin = origin_of(CLIENT, "helo.example", "ESMTP", {"IDENT": "4ABC", "DOMAIN": "local"})
+    origin = origin_of(CLIENT, "helo.example", "ESMTP", {"IDENT": "4ABC", "SOURCE": "local"})
     assert (origin.client_name, origin.client_address, origin.helo) == ("c.example", "192.0.2.1", "helo.example")
     assert (origin.protocol, origin.log_ident) == ("ESMTP", "4ABC")

@@ -40,6 +40,10 @@ def test_policy_servers() -> None:
     assert parse_server("unix:private/grey", manner) == ("unix:private/grey", manner)
     endpoint, own = parse_server("{ inet:127.0.0.1:9998, timeout=10s, default_action=450 4.7.1 later }", manner)
     assert (endpoint, own.timeout, own.default_action) == ("inet:127.0.0.1:9998", 10.0, "450 4.7.1 later")
+    _, own = parse_server("{inet:x:1, default_action=DUNNO policy_context=submission}", manner)
+    assert (own.default_action, own.policy_context) == ("DUNNO", "submission")
+    _, own = parse_server("{ inet:x:1, { default_action = 451 4.3.5 later, please }, try_limit=1 }", manner)
+    assert (own.default_action, own.try_limit) == ("451 4.3.5 later, please", 1)
     for bad in ("{ }", "{ inet:x:1, timeout=soon }", "{ inet:x:1, nonsense=1 }"):
         with pytest.raises(ValueError):
             parse_server(bad, manner)
@@ -72,7 +76,16 @@ def test_notice() -> None:
 def test_xclient_attributes() -> None:
     found = xclient.read_xclient("NAME=c.example addr=IPv6:2001:DB8::1 PORT=25 HELO=a+20b PROTO=esmtp")
     assert found == {"NAME": "c.example", "ADDR": "2001:db8::1", "PORT": "25", "HELO": "a?b", "PROTO": "ESMTP"}
-    assert xclient.read_xforward("NAME=[UNAVAILABLE] DOMAIN=REMOTE") == {"NAME": "unknown", "DOMAIN": "remote"}
+    assert xclient.read_xforward("NAME=[UNAVAILABLE] SOURCE=REMOTE") == {"NAME": "unknown", "SOURCE": "remote"}
     for bad in ("", "NAME", "NAME=", "NAME=a..b", "ADDR=300.1.1.1", "PORT=x", "FOO=1", "HELO=" + "x" * 256):
         with pytest.raises(xclient.AttributeRefused):
             xclient.read_xclient(bad)
+    with pytest.raises(xclient.AttributeRefused):
+        xclient.read_xforward("NAME=[TEMPUNAVAIL]")
+
+
+def test_names_that_dns_could_know() -> None:
+    for good in ("a", "a.b", "a_b.c-d.e", "1.2.x"):
+        assert xclient.is_hostname(good)
+    for bad in ("", ".", "a.", "-a.b", "a-.b", "a.-b", "a.b-", "a..b", "1.2.3", "x" * 64 + ".a"):
+        assert not xclient.is_hostname(bad)

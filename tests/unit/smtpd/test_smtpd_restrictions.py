@@ -373,7 +373,8 @@ def test_a_list_without_a_guard_is_noticed() -> None:
 
 
 def test_status_fits_what_is_rejected() -> None:
-    assert fit_status("5.1.1", SENDER) == "5.1.0"
+    assert fit_status("5.1.1", SENDER) == "5.1.7"
+    assert fit_status("5.1.9", SENDER) == fit_status("5.1.9", RECIPIENT) == "5.1.0"
     assert fit_status("5.1.7", RECIPIENT) == "5.1.3"
     assert fit_status("5.1.1", CLIENT) == "5.0.0"
     assert fit_status("4.7.1", SENDER) == "4.7.1"

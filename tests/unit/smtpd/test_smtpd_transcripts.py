@@ -97,7 +97,7 @@ def test_transcript(path: Path) -> None:
     for line in lines:
         if line.startswith("=: reject_footer "):
             footer = line.removeprefix("=: reject_footer ")
-            player.machine.footer = lambda _reply, footer=footer: footer
+            player.machine.footer = lambda _reply, footer=footer: ("", [footer])
     for line in lines:
         if line.startswith("TLS: "):
             player.machine.tls_offered = True
