@@ -16,10 +16,11 @@ Description
     pipelined. A connection is kept for the next delivery while more mail for the same next hop keeps coming
     (smtp_connection_cache_on_demand), and reused after RSET, which travels with the commands behind it.
 
-    TLS is used as smtp_tls_security_level and smtp_tls_policy_maps say: for ``may`` a server whose handshake fails is
-    tried again in the clear, for all other levels its mail waits. A password of smtp_sasl_password_maps (by sender,
-    server name, next hop) is sent with the strongest mechanism that both sides have and the security options allow. A
-    kept connection serves only a delivery with the same policy and password.
+    TLS is used as smtp_tls_security_level and smtp_tls_policy_maps say. For ``may``, mail that has waited for
+    minimal_backoff_time is sent in the clear to a server whose TLS fails, unless a password would go with it; for all
+    other levels it waits. A password of smtp_sasl_password_maps (by sender, server name, next hop) is sent with the
+    strongest mechanism that both sides have and the security options allow. A kept connection serves only a delivery
+    with the same policy and password; where certificate or password go by the name, with the same next hop and host.
 
     Files: protocol (the pure machine), stages, server, envelope (its words), handshake (STARTTLS and AUTH, pure),
     policy (levels and names of certificates, pure), security (contexts, tables of passwords), routing (order of
