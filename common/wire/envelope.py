@@ -4,12 +4,16 @@ Addresses are ``str`` (valid Unicode; bytes that are not UTF-8 never pass the do
 brackets; the empty string is the null sender.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tubepost.common.wire.base import Message
 
 Encoding = Literal["7bit", "8bit", "binary"]
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
+Time = Annotated[float, Field(ge=0, le=253_402_300_799)]
+"""Seconds since the epoch, to the end of the year 9999: all that a calendar has."""
 
 
 class Origin(Message):
@@ -33,8 +37,7 @@ class Envelope(Message):
     """The sender's side of the envelope."""
 
     sender: str
-    arrival_time: float
-    """Seconds since the epoch."""
+    arrival_time: Time
     encoding: Encoding = "7bit"
     smtputf8: bool = False
     ret: Literal["", "FULL", "HDRS"] = ""

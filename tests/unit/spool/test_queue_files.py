@@ -311,3 +311,16 @@ def test_a_preamble_that_is_written_in_pieces_is_whole(monkeypatch: pytest.Monke
         writer.finish(Envelope(sender="a@b", arrival_time=0), [Recipient(address="c@d")])
     with open_queue_file(str(path)) as found:
         assert found.recipient_count == 1
+
+
+@pytest.mark.parametrize("when", [b"1e300", b"-1.0", b"300000000000.0", b"1e999"])
+def test_a_time_that_no_calendar_has_is_damage(when: bytes) -> None:
+    # Users write files of maildrop, and mailq shows them to everybody.
+    data = file_of(Envelope(sender="a@b", arrival_time=12345.0), [Recipient(address="c@d")], [b"x\n"])
+    line = b'"arrival_time":12345.0'
+    assert line in data
+    strange = data.replace(line, b'"arrival_time":' + when.rjust(7))
+    total = b"%015d" % len(data)
+    assert data.count(total) == 1
+    with opened(strange.replace(total, b"%015d" % len(strange))) as fd, pytest.raises(Damaged):
+        read_queue_file(fd)
