@@ -5,7 +5,9 @@ Rules are given by directory or file; what no rule allows is refused by the kern
 """
 
 import ctypes
+import errno
 import os
+import stat
 import struct
 from collections.abc import Iterable
 
@@ -27,6 +29,9 @@ _FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _NET_BIND_TCP, _NET_CONNECT_TCP = 1 << 0, 1 << 1
 # Signals to processes outside, and connections to their abstract UNIX sockets.
 _SCOPES = 1 << 0 | 1 << 1
+
+# What is not there, or is for others, needs no rule.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG})
 
 _library = ctypes.CDLL(None, use_errno=True)
 
@@ -60,9 +65,9 @@ def restrict(
 ) -> int:
     """Confine this thread and all that it starts. Returns the kernel's version, 0 when nothing could be done.
 
-    ``write`` implies reading. Paths that do not exist are left out. ``connect``, ``bind``: TCP. Signals to others, and
-    their abstract UNIX sockets, are out of reach from version 6 on. Needs no_new_privs.
-    Raises OSError when the kernel has Landlock but refuses.
+    ``write`` implies reading. Paths that do not exist, or are out of our reach, are left out. ``connect``, ``bind``: TCP.
+    Signals to others, and their abstract UNIX sockets, are out of reach from version 6 on. Needs no_new_privs.
+    Raises OSError when the kernel has Landlock but refuses, or a path cannot be looked at.
     """
     abi = version()
     if abi == 0:
@@ -90,10 +95,13 @@ def restrict(
 def _add(ruleset: int, path: str, rights: int) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return
+        # Without it the program would serve, and be refused what is its own.
+        raise
     try:
-        if not os.path.isdir(path):
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
             rights &= _FILE_RIGHTS
         rule = struct.pack("=Qi", rights, fd)
         if _library.syscall(

@@ -1,5 +1,6 @@
 """Landlock, seccomp, privileges, identities, each in a forked child: the forbidden fails, what is needed works."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -75,6 +76,20 @@ def test_files_outside_the_rules_are_out_of_reach(tmp_path: Path) -> None:
 
 
 @needs_landlock
+@pytest.mark.parametrize(("number", "ends"), [(errno.EIO, True), (errno.EMFILE, True), (errno.ENOENT, False)])
+def test_a_path_that_cannot_be_looked_at_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, ends: bool
+) -> None:
+    """cleanup without its rule for incoming would serve, and take no mail for as long as it lives."""
+
+    def refuse(path: str, flags: int) -> int:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr("tubepost.common.system.landlock.os.open", refuse)
+    with pytest.raises(OSError) if ends else contextlib.nullcontext():
+        landlock._add(-1, str(tmp_path), 0)
+
+
 def test_a_program_without_network_cannot_connect(tmp_path: Path) -> None:
     import socket
 
