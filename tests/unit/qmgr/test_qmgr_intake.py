@@ -283,7 +283,7 @@ def test_a_message_whose_logs_cannot_be_looked_for_waits(tmp_path: Path, monkeyp
     async def work() -> None:
         hint = home.put("deferred")
         with monkeypatch.context() as patch:
-            patch.setattr(module.os, "stat", refuse)
+            patch.setattr("tubepost.services.qmgr.intake.os.stat", refuse)
             home.intake.open()
             await quiet()
         assert home.spool.find(hint.queue_id) == "deferred"
