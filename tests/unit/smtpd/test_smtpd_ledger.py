@@ -29,6 +29,6 @@ def test_a_footer_stands_on_its_own_lines_or_on_the_refusal_s() -> None:
         ((", call us", ["or not"]), b"550-5.7.1 no, call us\r\n550 5.7.1 or not\r\n"),
         (("", []), b"550 5.7.1 no\r\n"),
     ):
-        ledger.footer = lambda _reply, footer=footer: footer  # type: ignore[misc]
+        ledger.footer = lambda _reply, footer=footer: footer
         ledger.reply("550 5.7.1 no")
         assert ledger.take_output() == wire
