@@ -430,6 +430,8 @@ class Session(Connection):
     async def log_in(self, user: User) -> None:
         """Raises No when the mailbox cannot be opened, or the user has too many connections."""
         server = self.server
+        # The client has done what it had to: a mailbox can take longer to open than its login may take.
+        self.expect_by(server.config.imapd_timeout)
         # At the same time: opening is often a file's work, and counting another process's.
         entering = self.loop.create_task(server.logins.enter(user.name, self.peer.address))
         try:

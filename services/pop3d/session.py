@@ -307,14 +307,17 @@ class Session(Conversation):
             await self._open(answer)
 
     async def _open(self, success: auth.Success) -> None:
-        user = success.user
+        user, config = success.user, self.server.config
+        # The client has done what it had to: a maildrop can take longer to open than its login may take.
+        self.expect_by(config.pop3d_timeout)
         try:
             drop = await self._open_maildrop(user)
         except Refused as refused:
             self.machine.fail(str(refused), refused.code)
+            self.expect_by(config.pop3d_login_timeout)
             return
         self.user = user
-        self.expect_by(self.server.config.pop3d_timeout)
+        self.expect_by(config.pop3d_timeout)
         self.machine.logged_in(drop)
         secured = " TLS" if self.asker.tls else ""
         by = f" by {success.login}" if success.login else ""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tubepost.common.wire.auth import User
 from tubepost.common.mailbox.maildir.account import MaildirAccount
+from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tests.fakes.imap import Client, FakeImapd, play
 from tubepost.services.imapd import session as session_module
@@ -341,6 +343,25 @@ def test_a_connection_is_given_back_however_it_ends(tmp_path: Path, monkeypatch:
         await client.ok("login bob@example.test secret")
 
     play(tmp_path, scene, imapd_user_connection_limit="1")
+
+
+def test_opening_a_mailbox_is_none_of_the_time_for_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under stress that is ten seconds."""
+
+    async def scene(server: FakeImapd) -> None:
+        left: list[float] = []
+        really = server.mailboxes.open
+
+        async def open_mailbox(user: User) -> Mailbox:
+            left.append(client.session._deadline - client.session.loop.time())
+            return await really(user)
+
+        monkeypatch.setattr(server.mailboxes, "open", open_mailbox)
+        client = await server.connect()
+        await client.ok("login alice@example.test secret")
+        assert 1700 < left[0] <= 1800
+
+    play(tmp_path, scene, imapd_login_timeout="10s")
 
 
 def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
