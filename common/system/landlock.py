@@ -65,7 +65,7 @@ def restrict(
 ) -> int:
     """Confine this thread and all that it starts. Returns the kernel's version, 0 when nothing could be done.
 
-    ``write`` implies reading. Paths that do not exist, or are out of our reach, are left out. ``connect``, ``bind``: TCP.
+    ``write`` implies reading. Paths that do not exist, or are others', are left out. ``connect``, ``bind``: TCP.
     Signals to others, and their abstract UNIX sockets, are out of reach from version 6 on. Needs no_new_privs.
     Raises OSError when the kernel has Landlock but refuses, or a path cannot be looked at.
     """
