@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from tubepost.common.system import log
@@ -33,6 +33,9 @@ _THREADS = 16
 _OUR_TROUBLE = frozenset(
     {errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ETIMEDOUT}
 )
+# Lock files of ours that could not be removed, their inodes and times: nobody holds them. So many are remembered.
+_left: dict[str, tuple[int, int]] = {}
+_LEFT = 1000
 # For the reader of a FIFO, seconds.
 _PATIENCE = 10.0
 
@@ -194,12 +197,14 @@ def _dotlock(path: str, locking: Locking) -> bool:
             return True
         except FileExistsError:
             try:
-                age = time.time() - os.lstat(name).st_ctime
-                if age <= locking.stale:
+                status = os.lstat(name)
+                ours = _left.get(name) == (status.st_ino, status.st_ctime_ns)
+                if time.time() - status.st_ctime <= locking.stale and not ours:
                     raise Busy("4.2.0", f"unable to create lock file {name}: another program holds it") from None
                 os.unlink(name)
             except FileNotFoundError:
                 pass
+            _left.pop(name, None)
         except OSError:
             if locking.dotlock_optional:
                 return False
@@ -208,13 +213,18 @@ def _dotlock(path: str, locking: Locking) -> bool:
 
 
 def _unlock(name: str) -> None:
-    """A lock that stays is stale after a while; a message that is in the mailbox is not to be sent to it again."""
+    """A message that is in the mailbox is not to be sent to it again since this cannot be done."""
     try:
         os.unlink(name)
     except FileNotFoundError:
         pass  # another program took it for stale
     except OSError as error:
-        log.warning(f"cannot remove the lock file {name}: {error.strerror}; remove it, or it is taken for stale later")
+        log.warning(f"cannot remove the lock file {name}: {error.strerror}; for others it is stale after a while")
+        with suppress(OSError):
+            status = os.lstat(name)
+            _left[name] = status.st_ino, status.st_ctime_ns
+        if len(_left) > _LEFT:
+            _left.pop(next(iter(_left)), None)
 
 
 def _open(path: str, given_to: tuple[int, int] | None) -> int:

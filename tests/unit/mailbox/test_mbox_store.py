@@ -230,8 +230,16 @@ def test_a_lock_file_that_cannot_be_removed_undoes_no_delivery(
     def refuse(path: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
-    monkeypatch.setattr("tubepost.common.mailbox.mbox.os.unlink", refuse)
     monkeypatch.setattr("tubepost.common.system.log.warning", said.append)
-    _deliver(tmp_path / "box", content)
-    assert (tmp_path / "box").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("tubepost.common.mailbox.mbox.os.unlink", refuse)
+        _deliver(tmp_path / "box", content)
+    assert (tmp_path / "box").read_text() == ONE
     assert "Read-only file system" in said[0]
+    # It is ours: the next delivery need not wait until it is stale.
+    _deliver(tmp_path / "box", content)
+    assert (tmp_path / "box").read_text() == ONE * 2
+    # That of another program is another's, also under this name.
+    (tmp_path / "box.lock").touch()
+    with pytest.raises(Busy):
+        _deliver(tmp_path / "box", content)
