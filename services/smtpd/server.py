@@ -10,6 +10,7 @@ from typing import Literal
 
 from tubepost.common.mail import notice
 from tubepost.common.smtp import extensions
+from tubepost.common.wire import verify
 from tubepost.common.wire.cleanup import Deposit
 from tubepost.common.system import log
 from tubepost.common.tables import TableError
@@ -47,7 +48,7 @@ class Smtpd(stream.Service):
         self.settings = Settings(process.config.myhostname)
         self.withheld: tuple[frozenset[str], bool] = (frozenset(), False)
         self.receive_options: frozenset[str] = frozenset()
-        self.verify_sender = ""
+        self._prober = self._prober_start = ""
         self.counts_clients = False
         self._space_checked = 0.0
         self._space = True
@@ -119,8 +120,8 @@ class Smtpd(stream.Service):
             log.warning(f"smtpd_discard_ehlo_keywords: no such EHLO keyword: {name}")
         self.withheld = (keywords, silent)
         self.receive_options = frozenset(config.receive_override_options)
-        sender = config.address_verify_sender.lower()
-        self.verify_sender = sender if not sender or "@" in sender else f"{sender}@{config.myorigin.lower()}"
+        self._prober = verify.probe_sender(config.address_verify_sender, 0, 0, config.myorigin)
+        self._prober_start = self._prober.rpartition("@")[0].lower()
         self.counts_clients = bool(
             config.smtpd_client_connection_count_limit
             or config.smtpd_client_connection_rate_limit
@@ -163,6 +164,20 @@ class Smtpd(stream.Service):
             is_noop=self._is_noop if outside.noop_commands else None,
             is_forbidden=self._is_forbidden,
         )
+
+    def prober(self, address: str) -> str:
+        """The sender of our own probes (reject_unverified_recipient …) that this is one of, without its time; or "".
+
+        Who is asked by us may ask back, and must not be refused then: both would remember the other as no good.
+        """
+        if not self._prober or not address.lower().startswith(self._prober_start):
+            return ""
+        config = self.config
+        if verify.is_probe_sender(
+            address, config.address_verify_sender, config.address_verify_sender_ttl, time.time(), config.myorigin
+        ):
+            return self._prober
+        return ""
 
     def _filter_command(self, line: str) -> str | None:
         maps = self.outside.command_filter

@@ -6,6 +6,7 @@ The session is written as steps: it waits only where it must. The bytes are ``co
 import asyncio
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -287,6 +288,8 @@ class Session(Connection):
 
     def _mail_from(self, event: events.Mail) -> Steps[None]:
         evaluation, machine, outside = self.evaluation, self.machine, self.server.outside
+        if prober := self.server.prober(event.sender):
+            event = replace(event, sender=prober)
         evaluation.effects = Effects()
         evaluation.where = "MAIL"
         evaluation.sender = event.sender
@@ -324,7 +327,8 @@ class Session(Connection):
         evaluation, machine = self.evaluation, self.machine
         if self.counted_as and not (yield from self._may_name_recipient()):
             return
-        if event.address.lower() != self.server.verify_sender:
+        prober = self.server.prober(event.address)
+        if not prober:
             evaluation.where = "RCPT"
             evaluation.recipient = event.address
             evaluation.recipient_count = len(machine.recipients)
@@ -336,6 +340,8 @@ class Session(Connection):
                 evaluation.recipient = machine.recipients[0].address if machine.recipients else None
                 return
         machine.accept()
+        if prober:
+            machine.recipients[-1] = replace(event, address=prober)
 
     def _may_name_recipient(self) -> Steps[bool]:
         if not (yield from counting.exceeds(self, "recipient", self.config.smtpd_client_recipient_rate_limit)):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tubepost.common.wire.verify import probe_sender
+
 from tests.fakes.instance import PATIENCE, Instance
 
 STRANGER = "XCLIENT NAME=c.far.test ADDR=198.51.100.7 PORT=2525"
@@ -68,6 +70,7 @@ class Client:
         self.socket.close()
 
 
+MESSAGE = "Subject: x\r\n\r\nx\r\n."
 BEGIN = ("MAIL FROM:<x@far.test>", "RCPT TO:<alice@example.test>")
 
 
@@ -207,3 +210,20 @@ def test_no_mechanism_is_used_that_was_not_offered() -> None:
     with own, Client(own) as client:
         assert "AUTH" not in client.say("EHLO c")
         assert client.say(f"AUTH PLAIN {secret}").startswith("504 5.5.4")
+
+
+def test_senders_of_our_probes_are_recipients() -> None:
+    """Who is asked by us whether an address works asks back; the answer is yes, for the sender of this hour only."""
+    ttl = 3600.0
+    own = Instance(main={"address_verify_sender": "probe@example.test", "address_verify_sender_ttl": f"{ttl:.0f}s"})
+    now = time.time()
+    address = probe_sender("probe@example.test", ttl, now, "")
+    old = probe_sender("probe@example.test", ttl, now - 3 * ttl, "")
+    with own, Client(own) as client:
+        client.say("EHLO peer.test", "MAIL FROM:<>")
+        assert client.say(f"RCPT TO:<{address}>").startswith("250")
+        assert client.say(f"RCPT TO:<{old}>").startswith("550 5.1.1")
+        assert client.say("RCPT TO:<probe@example.test>").startswith("550 5.1.1")
+        # The time is no part of what mail to it is sent to.
+        assert client.say("DATA", MESSAGE).startswith("250")
+        own.log.wait("to=<probe@example.test>")
