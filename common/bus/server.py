@@ -461,11 +461,7 @@ class Server:
             log.warning(f"{what} from {peer.caller.program}: {error}")
             why = f"unavailable: {error}"
         else:
-            place = error.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
-            log.panic(f"{what} from {peer.caller.program}: {type(error).__name__}: {error}{where}")
+            log.panic(f"{what} from {peer.caller.program}: {log.describe(error)}")
             why = "unavailable: internal error, see the log"
         if kind != frames.TELL:
             self.send(peer, frames.FAILED, tag, why.encode("utf-8", "replace"))

@@ -21,7 +21,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from tubepost.common.wire.master import EXIT_BOOT, EXIT_CONFIG, STATUS_LIMIT, Birth, Status, decode_order
@@ -100,7 +100,7 @@ def run(
         limit = memory.Limit()
         narrow = confine(birth, config)
         limit.begin()
-        code = _loop(birth, config, register, make, prepared, limit, narrow)
+        code = _loop(_live(birth, config, register, make, prepared, limit, narrow))
     except ConfigError as error:
         _to_standard_error(birth)
         log.fatal(str(error))
@@ -203,15 +203,7 @@ def _alone(program: str) -> Birth:
     )
 
 
-def _loop(
-    birth: Birth,
-    config: Config,
-    register: Register | None,
-    make: "Callable[[Process], Loop]",
-    prepared: object,
-    limit: memory.Limit,
-    narrow: bool,
-) -> int:
+def _loop(life: Coroutine[Any, Any, int]) -> int:
     try:
         import uvloop
 
@@ -220,7 +212,7 @@ def _loop(
         runner = asyncio.run
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
     try:
-        return runner(_live(birth, config, register, make, prepared, limit, narrow))
+        return runner(life)
     finally:
         # It may have ended by an exception, and what is to be said about that needs no loop.
         log.use_loop(None)
@@ -236,7 +228,7 @@ async def _live(
     narrow: bool,
 ) -> int:
     running = asyncio.get_running_loop()
-    running.set_exception_handler(_uncaught)
+    running.set_exception_handler(uncaught)
     log.use_loop(running.call_soon, running.call_later)
     bus = Bus(running)
     process = Process(birth, config, bus, register)
@@ -251,11 +243,12 @@ async def _live(
     return code
 
 
-def _uncaught(running: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Of a callback, or a task that nobody awaited."""
-    if isinstance(context.get("exception"), MemoryError):
+def uncaught(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of a callback, or a task that nobody awaited. (asyncio's own way is standard error, which nobody may read.)"""
+    error = context.get("exception")
+    if isinstance(error, MemoryError):
         memory.end()
-    running.default_exception_handler(context)
+    log.panic(f"{context['message']}: {log.describe(error)}" if error is not None else context["message"])
 
 
 def _account_files() -> list[tuple[int, int]]:
@@ -414,7 +407,7 @@ class Life:
             try:
                 await self._loop.service.woken()
             except Exception as error:
-                log.panic(f"wake-up failed: {type(error).__name__}: {error}")
+                log.panic(f"wake-up failed: {log.describe(error)}")
             if not self._wake_again:
                 return
 

@@ -117,6 +117,15 @@ def clean(text: str) -> str:
     return text if len(text) <= _LINE_LIMIT else text[:_LINE_LIMIT] + "..."
 
 
+def describe(error: BaseException) -> str:
+    """``KeyError: 'x' at /path/module.py:17``: what should not have happened, and where."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
 def timestamp(now: float) -> str:
     """``Nov  4 18:10:19``, local time (RFC 3164 4.1.2, as Postfix's postlogd writes)."""
     second = int(now)

@@ -5,7 +5,6 @@ These use a UNIX socket in a temporary directory: ZeroMQ cannot be had without o
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,19 @@ from tubepost.common.wire.base import Done, Message, Refused
 from tubepost.common.bus import Bus, Forbidden, Refusal, Request, Server, Unavailable
 from tubepost.common.bus.frames import protocol_of
 
-
-def _listen(path: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(16)
-    listener.setblocking(False)
-    return listener
+from tests.fakes.bus import listen, until
 
 
 class Ends:
     def __init__(self) -> None:
         self.server_bus = Bus()
         self.bus = Bus()
-        self.knock = _listen("svc")
+        self.knock = listen("svc")
         self.servers: list[Server] = []
 
     def serve(self, handlers: Mapping[type[Message], Any], *, open_to_all: bool = True) -> Server:
         number = len(self.servers)
-        own = _listen(f"svc.{number}")
+        own = listen(f"svc.{number}")
         bus = self.server_bus if not number else Bus()
         server = Server(
             bus.context,
@@ -52,12 +45,6 @@ class Ends:
         own.close()
         self.servers.append(server)
         return server
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Turns of the loop until it is so; ``run`` bounds the time."""
-    while not true():  # noqa: ASYNC110 - what is waited for has no event of its own
-        await asyncio.sleep(0.001)
 
 
 def run(work: Callable[[Ends], Awaitable[None]], tmp_path: Path) -> None:

@@ -14,14 +14,10 @@ import zmq
 from tubepost.common.wire import rewrite, showq
 from tubepost.common.bus import Bus, Forbidden, Unavailable, frames, lane
 
+from tests.fakes.bus import until
+
 ASK = rewrite.Rewrite(context="local", address="a@b")
 ANSWER = frames.encode(rewrite.Rewritten(address="x@y"))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Turns of the loop until it is so; ``run`` bounds the time."""
-    while not true():  # noqa: ASYNC110 - what is waited for has no event of its own
-        await asyncio.sleep(0.001)
 
 
 class Hostile:

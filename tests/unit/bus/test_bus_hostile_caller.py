@@ -15,22 +15,10 @@ from tubepost.common.wire.base import Message
 from tubepost.common.bus import Bus, Request, Server, frames, server
 from tubepost.common.bus.frames import protocol_of
 
+from tests.fakes.bus import listen, until
+
 ASK = rewrite.Rewrite(context="local", address="a@b")
 QUESTION = frames.encode(ASK)
-
-
-def _listen(path: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(600)
-    listener.setblocking(False)
-    return listener
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Turns of the loop until it is so; ``run`` bounds the time."""
-    while not true():  # noqa: ASYNC110 - what is waited for has no event of its own
-        await asyncio.sleep(0.001)
 
 
 class Hostile:
@@ -39,7 +27,7 @@ class Hostile:
     def __init__(self, handler: Any) -> None:
         self.bus = Bus()
         self.honest = Bus()
-        knock, own = _listen("svc"), _listen("svc.0")
+        knock, own = listen("svc"), listen("svc.0")
         self.server = Server(
             self.bus.context,
             self.bus.loop,
