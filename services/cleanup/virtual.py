@@ -31,9 +31,10 @@ class Recipients:
         results = await expand(message, policy, address)
         if not results:
             return
-        if message.deposit.source == "verify":
-            # One answer a probe: several would overwrite each other, and the last one would speak for the alias.
-            del results[1:]
+        if message.deposit.source == "verify" and len(results) > 1:
+            # Such an alias can be delivered to (Postfix: the same). Answers of its members would overwrite each other.
+            message.discard = True
+            return
         if "SUCCESS" in recipient.notify and len(results) > 1:
             # RFC 3461 5.2.7.3 (b): the expansion is reported, and SUCCESS is asked for no more.
             message.expanded.append(

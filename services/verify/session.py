@@ -21,6 +21,7 @@ from tubepost.services.verify.protocol import (
     IN_PROGRESS,
     PROBE_TIME,
     Ages,
+    Status,
     after_outcome,
     after_probe,
     judge,
@@ -104,14 +105,16 @@ class Verify(request.Service):
 
     async def _update(self, request: Request[Update]) -> Done:
         message = request.message
-        self._pending.pop(message.address, None)
-        found = await self._store.get(message.address)
         # The status code says what the class says already; smtpd puts its own before the reason.
-        reason = dsn.split(message.reason)[1]
-        finding = after_outcome(found, message.status, reason, time.time(), self._ages)
-        if finding is not None:
-            await self._store.put(message.address, finding)
+        await self._learn(message.address, message.status, dsn.split(message.reason)[1])
         return Done()
+
+    async def _learn(self, address: str, status: Status, reason: str) -> None:
+        self._pending.pop(address, None)
+        found = await self._store.get(address)
+        finding = after_outcome(found, status, reason, time.time(), self._ages)
+        if finding is not None:
+            await self._store.put(address, finding)
 
     async def _probe(self, address: str) -> None:
         config = self.config
@@ -131,7 +134,7 @@ class Verify(request.Service):
         )
         content = b"Subject: address verification probe\n\n" + IN_PROGRESS.encode() + b"\n"
         try:
-            await self._cleanup.call(deposit, Deposited, payload=content)
+            done = await self._cleanup.call(deposit, Deposited, payload=content)
         except BusError as error:
             # Asked again it is tried again.
             log.warning(f"no probe for <{address}> could be sent: {error}")
@@ -142,3 +145,6 @@ class Verify(request.Service):
                     await self._store.put(address, type(found)(found.status, 0.0, found.updated, found.reason))
                 else:
                     await self._store.delete(address)
+            return
+        if done.discarded:
+            await self._learn(address, "ok", "aliased to multiple recipients")

@@ -12,7 +12,7 @@ MAIN = {
     "unverified_recipient_reject_code": "550",
     "address_verify_poll_count": "40",
     "address_verify_poll_delay": "1s",
-    "virtual_alias_maps": "inline:{ {closed@example.test=x@one.test} }",
+    "virtual_alias_maps": "inline:{ {closed@example.test=x@one.test} {list@example.test=x@one.test, alice@example.test} }",
     "transport_maps": "inline:{ {one.test=error:5.7.1 closed for good} }",
 }
 
@@ -36,6 +36,13 @@ def test_a_good_address_is_accepted_and_a_bad_one_refused_without_mail_being_del
         instance.log.wait(r"to=<alice@example.test>.*status=sent")
         assert instance.log.count("status=deliverable") == before
         assert list(instance.root.rglob("verify_cache.sqlite"))
+
+
+def test_an_alias_of_many_can_be_delivered_to_whatever_becomes_of_the_first() -> None:
+    with Instance(main=MAIN) as instance:
+        instance.send("list@example.test")
+        instance.log.wait(r"to=<alice@example.test>.*status=sent")
+        assert instance.log.count("status=(un)?deliverable") == 0, "its members are not asked (Postfix cleanup(8))"
 
 
 def test_findings_survive_a_restart(tmp_path: object) -> None:

@@ -205,9 +205,13 @@ def test_notify_success_is_answered_by_expansion_to_several(kit: Any) -> None:
     assert (single.recipients[0].notify, single.expanded) == (("SUCCESS",), [])
 
 
-def test_a_probe_has_one_recipient(kit: Any) -> None:
-    policy = kit.policy(virtual_alias_maps=kit.table({"l@x.example": ["a@x.example", "b@x.example"]}))
-    assert addresses(clean(kit, policy, Recipient(address="l@x.example"), source="verify")) == ["a@x.example"]
+def test_a_probe_of_an_alias_of_several_asks_nobody(kit: Any) -> None:
+    table = {"l@x.example": ["a@x.example", "b@x.example"], "one@x.example": ["a@x.example"]}
+    policy = kit.policy(virtual_alias_maps=kit.table(table))
+    several = clean(kit, policy, Recipient(address="l@x.example"), source="verify")
+    assert several.discard and several.recipients == [] and several.refusal() is None
+    one = clean(kit, policy, Recipient(address="one@x.example"), source="verify")
+    assert not one.discard and addresses(one) == ["a@x.example"]
 
 
 def test_copies(kit: Any) -> None:
