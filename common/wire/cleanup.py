@@ -53,6 +53,6 @@ class Deposited(Message):
     queue_id: str
     size: int
     discarded: bool = False
-    """True when a DISCARD action threw it away: the sender is told it went well. Of a probe (source verify): the address
-    stands for several, and none of them is asked.
+    """True when a DISCARD action threw it away: the sender is told it went well. Of a probe (source verify): the
+    address stands for several, and none of them is asked.
     """

@@ -12,7 +12,9 @@ MAIN = {
     "unverified_recipient_reject_code": "550",
     "address_verify_poll_count": "40",
     "address_verify_poll_delay": "1s",
-    "virtual_alias_maps": "inline:{ {closed@example.test=x@one.test} {list@example.test=x@one.test, alice@example.test} }",
+    "virtual_alias_maps": (
+        "inline:{ {closed@example.test=x@one.test} {list@example.test=x@one.test, alice@example.test} }"
+    ),
     "transport_maps": "inline:{ {one.test=error:5.7.1 closed for good} }",
 }
 
