@@ -187,7 +187,7 @@ class Delivery:
             }
         )
         try:
-            report = await self._tools.process.client(name).call(passed, Report)
+            report = await self._tools.process.client(name).call(passed, Report, deadline=self._config.daemon_timeout)
         except BusError as error:
             self.warn(f"transport {name}: {error}")
             return await self.settle(attributes, "4.3.0", "mail transport unavailable")

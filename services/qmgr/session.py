@@ -397,7 +397,8 @@ class QueueManager(request.Service):
             probe=message.probe,
         )
         self._under_way += 1
-        answer = self.process.client(transport.name).ask(job, Report)
+        # Far longer than other answers: a large message on a slow line, a command with a long time limit.
+        answer = self.process.client(transport.name).ask(job, Report, deadline=self.config.daemon_timeout)
         answer.add_done_callback(partial(self._delivered, transport, entry))
 
     def _delivered(self, transport: Transport, entry: Entry, answer: "asyncio.Future[Report]") -> None:

@@ -14,6 +14,7 @@ class Master(Settings):
     service_throttle_time = Time("60s", "Pause before a service that failed at its start is tried again.", low=1)
     master_service_disable = List("", "Services of master.cf that are not started: name/type, or a type such as inet.")
     ipc_timeout = Time("3600s", "Longest wait for an answer of another program.", low=1)
+    daemon_timeout = Time("18000s", "Longest that a delivery agent may take for a job before qmgr gives it up.", low=1)
     trigger_timeout = Time("10s", "Longest wait when pickup or qmgr is woken.", low=1)
     heartbeat_interval = Time("5s", "How often a program tells the master that it is alive.", low=1, postfix=False)
     heartbeat_timeout = Time("60s", "A program that was silent for this long is killed.", low=2, postfix=False)

@@ -114,3 +114,11 @@ def test_another_root_directory_and_folder_and_what_is_not_there() -> None:
     with _instance("directory=/no/such argv=/bin/true") as instance:
         instance.send("a@piped.test", sender="")
         instance.log.wait(r"to=<a@piped.test>, .*dsn=4.3.0, status=deferred \(.*/no/such")
+
+
+def test_a_delivery_may_take_longer_than_other_answers() -> None:
+    with _instance("argv=/bin/sleep 4", ipc_timeout="2s") as instance:
+        instance.send("slow@piped.test")
+        instance.log.wait(r"to=<slow@piped.test>.*status=(sent|deferred)")
+        assert instance.log.count("status=deferred") == 0
+        instance.log.wait(r"qmgr\[\d+\]: \w+: removed")
