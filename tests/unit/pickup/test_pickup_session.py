@@ -394,3 +394,16 @@ def test_two_of_them_at_a_reload_take_each_file_once(spool: Spool) -> None:
 
     assert len(asyncio.run(work()).cleanup.asked) == 20
     assert left() == []
+
+
+@pytest.mark.parametrize(("mode", "kept"), [(0o600, True), (0o400, False)])
+def test_what_was_accepted_once_is_not_thrown_away_for_damage(spool: Spool, mode: int, kept: bool) -> None:
+    name = post(spool, list(RECIPIENTS), mode=0o600)
+    path = spool.path("maildrop", name)
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data.replace(b'R{"address":"b@', b'?{"address":"b@'))
+    os.chmod(path, mode)
+    process = FakeProcess()
+    wake(process)
+    assert process.cleanup.asked == []
+    assert left() == ([name] if kept else [])
