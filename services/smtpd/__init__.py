@@ -40,7 +40,7 @@ FILES
                     xclient.py events.py settings.py hello.py authentication.py are its parts
     restrictions/   the restriction language
     session.py      one client: drives the machine, asks the others; connection.py its bytes and time limits
-    security.py     TLS and AUTH of a session; counting.py what anvil is asked
+    security.py     TLS and AUTH of a session; counting.py what anvil is asked; proxied.py XCLIENT
     server.py       what all sessions of a process share; outside.py what restrictions ask for; handover.py deposit.py
                     policy.py resolver.py
     standalone.py   one session on standard input and output; posting.py puts its messages into maildrop

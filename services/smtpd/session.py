@@ -20,7 +20,7 @@ from tubepost.common.tables.match import HostList
 from tubepost.common.skeleton.authentication import Exchange
 from tubepost.common.skeleton.stream import Peer
 
-from tubepost.services.smtpd import counting, events, security
+from tubepost.services.smtpd import counting, events, proxied, security
 from tubepost.services.smtpd.connection import Connection, Gone
 from tubepost.services.smtpd.deposit import Message, Refused
 from tubepost.services.smtpd.handover import deposit_of
@@ -32,7 +32,6 @@ from tubepost.services.smtpd.restrictions.dnslists import reply_values
 from tubepost.services.smtpd.restrictions.evaluation import Client, Effects, Evaluation, HangUp
 from tubepost.services.smtpd.steps import Steps
 from tubepost.services.smtpd.tables import AFTER_BDAT, AFTER_DATA, END_OF_MESSAGE
-from tubepost.services.smtpd.xclient import TEMPORARY, UNAVAILABLE
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -97,18 +96,18 @@ class Session(Connection):
         machine.client = client.identity
         log.info(f"connect from {machine.client}")
         try:
-            yield from self._know_client()
+            yield from self.know_client()
         except TableError as error:
             log.warning(str(error))
             machine.break_down()
             return
         yield from counting.connection(self)
         yield from security.wrap(self)
-        denied = yield from self._judge_client()
+        denied = yield from self.judge_client()
         if not machine.over:
             machine.greet(denied)
 
-    def _judge_client(self) -> Steps[str]:
+    def judge_client(self) -> Steps[str]:
         """smtpd_client_restrictions of a client that comes, by itself or by XCLIENT."""
         lists = self.server.outside.lists
         if self.machine.over or self.config.smtpd_delay_reject or not lists.client:
@@ -123,7 +122,7 @@ class Session(Connection):
         found: bool = yield hosts.match(client.name, client.address)
         return found
 
-    def _know_client(self) -> Steps[None]:
+    def know_client(self) -> Steps[None]:
         """What lists of clients say of this one. Raises TableError."""
         outside, machine = self.server.outside, self.machine
         if outside.xclient_hosts:
@@ -220,7 +219,7 @@ class Session(Connection):
             case events.Etrn():
                 yield from self._etrn(event)
             case events.Xclient():
-                yield from self._xclient(event)
+                yield from proxied.take_place(self, event)
             case events.Xforward():
                 self.forwarded.update(event.attributes)
                 self.machine.accept()
@@ -481,56 +480,9 @@ class Session(Connection):
             return
         self.machine.accept()
 
-    def _xclient(self, event: events.Xclient) -> Steps[None]:
-        client, machine = self.client, self.machine
-        found = event.attributes
-        if (name := found.get("NAME")) is not None:
-            client.name, client.name_status = _name_status(name)
-            if client.name_status == "ok":
-                client.reverse_name, client.reverse_status = client.name, "ok"
-        if (name := found.get("REVERSE_NAME")) is not None:
-            client.reverse_name, client.reverse_status = _name_status(name)
-        for attribute, field in (("ADDR", "address"), ("PORT", "port"), ("DESTADDR", "local_address")):
-            if attribute in found:
-                setattr(client, field, "unknown" if found[attribute] == UNAVAILABLE else found[attribute])
-        if "DESTPORT" in found:
-            client.local_port = "0" if found["DESTPORT"] == UNAVAILABLE else found["DESTPORT"]
-        login = found.get("LOGIN", UNAVAILABLE)
-        # Who logged in before was another client.
-        machine.user = client.user = "" if login == UNAVAILABLE else login
-        client.method = "XCLIENT" if client.user else ""
-        helo = found.get("HELO")
-        machine.client = client.identity
-        self.evaluation = Evaluation(self.server.outside, client)
-        try:
-            yield from self._know_client()
-        except TableError as error:
-            log.warning(str(error))
-            machine.break_down()
-            return
-        self.forget_mail()
-        self.evaluation.protocol = found.get("PROTO", "SMTP")
-        self.evaluation.where = machine.where
-        yield from counting.connection(self)
-        denied = yield from self._judge_client()
-        if machine.over:
-            return
-        if denied:
-            machine.deny(denied)
-            return
-        machine.accept()
-        if helo is not None:
-            machine.helo = self.evaluation.helo = "" if helo == UNAVAILABLE else helo
-
     def _rewrite_context(self) -> "Steps[Literal['local', 'remote']]":
         """local_header_rewrite_clients."""
         domain = self.forwarded.get("SOURCE")
         if domain is not None:
             return "local" if domain == "local" else "remote"
         return (yield from self.server.rewrite_context(self.client))
-
-
-def _name_status(name: str) -> tuple[str, str]:
-    if name == TEMPORARY:
-        return "unknown", "temp"
-    return ("unknown", "perm") if name == UNAVAILABLE else (name, "ok")
