@@ -40,8 +40,13 @@ def no_new_privileges() -> None:
 
 
 def keep_capabilities(kept: frozenset[int]) -> None:
-    """Root without its power: only these capabilities stay, for us and for what we start. Raises OSError."""
+    """Root without its power: only these capabilities stay, for us and for what we start, and no supplementary groups.
+
+    Raises OSError.
+    """
     _bound(kept)
+    if permitted() >> SETGID & 1:
+        os.setgroups(())
     _set_capabilities(kept)
 
 

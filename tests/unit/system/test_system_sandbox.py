@@ -271,3 +271,24 @@ def test_one_that_may_not_change_says_so() -> None:
             raise AssertionError("nothing was said")
 
     confined(work)
+
+
+@needs_root
+def test_root_in_name_is_in_none_of_the_groups_of_who_started_the_system() -> None:
+    def work() -> None:
+        os.setgroups((4, 27))
+        privileges.keep_capabilities(frozenset({privileges.CHOWN}))
+        assert os.getgroups() == []
+
+    confined(work)
+
+
+@needs_root
+def test_root_in_name_without_the_right_to_leave_groups_is_root_in_name_all_the_same() -> None:
+    def work() -> None:
+        # As in a container that was given few capabilities.
+        privileges.keep_capabilities(frozenset({privileges.CHOWN}))
+        privileges.keep_capabilities(frozenset())
+        assert privileges.permitted() == 0
+
+    confined(work)
