@@ -323,7 +323,7 @@ class Master:
         own_path = f"{service.path}.{self._token}" if service.kind == "unix" else ""
         if own_path:
             try:
-                mode = sockets.mode_of(service.program, self._owner)
+                mode = sockets.mode_of(service.program, self._owner, private=service.private)
                 listeners.append(sockets.open_path(own_path, self._owner, mode))
             except OSError as error:
                 ours.close()

@@ -136,16 +136,20 @@ def _port(where: object) -> int:
 
 def _open_unix(service: Service, owner: Owner) -> socket.socket:
     kind = socket.SOCK_DGRAM if service.kind == "unix-dgram" else socket.SOCK_STREAM
-    return open_path(service.path, owner, mode_of(service.program, owner), kind)
+    return open_path(service.path, owner, mode_of(service.program, owner, private=service.private), kind)
 
 
-def mode_of(program: str, owner: Owner) -> int:
+def mode_of(program: str, owner: Owner, *, private: bool = True) -> int:
     """Who may knock at a program's socket, by the table: the kernel refuses others before the program does."""
     callers = callers_of(program)
     if not callers or USER in callers:
         # Other mail servers, people's commands; the log takes anybody's lines. The directory decides, as in Postfix.
         return 0o666
-    shared = any(row_of(caller).account in ("protocol", "auth") for caller in callers)
+    accounts = {row_of(caller).account for caller in callers}
+    if not private and "mailboxes" in accounts:
+        # He is in no group of ours; the program refuses all others.
+        return 0o666
+    shared = not accounts.isdisjoint(("protocol", "auth"))
     return 0o660 if shared and owner.bus is not None else 0o600
 
 

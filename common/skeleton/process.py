@@ -13,10 +13,13 @@ from tubepost.common.config import Config
 
 def socket_path(config: Config, service: str) -> str:
     """Below the queue directory, unless ``service`` is such a path already. Which services are public is fixed, as in
-    Postfix: people's commands reach those.
+    Postfix: people's commands reach those. anvil is where it is found: Postfix's master.cf has it private, but then the
+    owner of mailboxes cannot reach it where he is another account.
     """
     if "/" in service:
         return service
+    if service == "anvil":
+        return f"public/{service}" if os.path.exists(f"public/{service}") else f"private/{service}"
     public = (
         config.cleanup_service_name,
         config.pickup_service_name,

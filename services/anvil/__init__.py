@@ -1,7 +1,7 @@
 """anvil - counts connections and rates of clients, and connections of users
 
 Summary
-    anvil  unix  -  -  n  -  1  anvil
+    anvil  unix  n  -  n  -  1  anvil
 
 Description
     Keeps, for each (service, client), how many connections are open now and how many connections, messages, recipients
@@ -22,7 +22,8 @@ Security
 
 Bugs
     Counts are of this instance alone. Those of clients start anew when anvil is restarted; those of users are there
-    again after each process's next login.
+    again after each process's next login. Private, as Postfix's master.cf has it, it is out of imapd's reach where the
+    mailboxes belong to another account than mail_owner's: imapd says so once, and each process counts for itself.
 
 See also
     Postfix anvil(8); Dovecot's anvil and mail_max_userip_connections.

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from tubepost.common.wire.programs import ALIASES, CALLS, PROGRAMS, USER, callers_of, row_of
-from tubepost.common.config import load
+from tubepost.common.config import Config, load
 from tubepost.common.skeleton import privileges
 from tubepost.common.skeleton.privileges import around, is_narrow, is_program
+from tubepost.common.skeleton.process import socket_path
 
 from tubepost.master import sockets
 
@@ -62,6 +63,18 @@ def test_passwords_belong_to_auth_and_mail_to_nobody_who_has_the_network() -> No
 def test_sockets_are_open_to_who_may_call(program: str, apart: int, together: int) -> None:
     assert sockets.mode_of(program, sockets.Owner(1, 2, 3)) == apart
     assert sockets.mode_of(program, sockets.Owner(1, 2, None)) == together
+
+
+def test_the_owner_of_mailboxes_reaches_anvil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where master.cf has it public. As Postfix's has it smtpd reaches it all the same."""
+    monkeypatch.chdir(tmp_path)
+    assert sockets.mode_of("anvil", sockets.Owner(1, 2, 3), private=False) == 0o666
+    assert sockets.mode_of("anvil", sockets.Owner(1, 2, 3), private=True) == 0o660
+    assert sockets.mode_of("bounce", sockets.Owner(1, 2, 3), private=False) == 0o600
+    assert socket_path(Config(), "anvil") == "private/anvil"
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public/anvil").touch()
+    assert socket_path(Config(), "anvil") == "public/anvil"
 
 
 def test_reading_goes_around_what_is_secret(tmp_path: Path) -> None:
