@@ -150,6 +150,9 @@ class Pickup(request.Service):
             log.info(f"{path}: uid {status.st_uid}: never finished, and nobody was told that it was accepted; removed")
             return self._remove(name, path)
         except Damaged as error:
+            if maildrop.is_requeued(status, self._owner):
+                log.warning(f"{path}: {error}; it was accepted once: left for a person to look at")
+                return False
             log.warning(f"{path}: uid {status.st_uid}: {error}; removed")
             return self._remove(name, path)
         except OSError as error:
