@@ -3,7 +3,7 @@
 import secrets
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography import x509
 
@@ -168,12 +168,14 @@ class Keeper:
 
     def context(self, policy: Policy) -> ssl.SSLContext:
         """Raises ValueError, CertificateError: a mistake in the configuration."""
+        # Names are compared by ``policy``, not by the library: a context, with its authorities, serves them all.
+        policy = replace(policy, matches=(), servername="", reuse=None, several=False)
         context = self._contexts.get(policy)
         if context is not None:
             return context
         config = self._config
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # Names are compared by ``policy``; the library checks the chain.
+        # The library checks the chain only.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED if policy.trusting else ssl.CERT_NONE
         # Who does not ask for a certificate from an authority may as well have none at all.

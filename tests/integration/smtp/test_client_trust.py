@@ -1,6 +1,7 @@
 """Whom the client trusts with what: kept connections, plain text where TLS failed, what comes before TLS."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 import uvloop
 
 from tubepost.common.wire.delivery import Report
+
+from tubepost.services.smtp import policy
 
 LOGIN = {
     "smtp_sasl_auth_enable": "yes",
@@ -161,3 +164,17 @@ def test_words_before_tls_in_wrapper_mode_are_not_heard(
     scene.run(work)
     assert len(heard) == 10
     assert not any(b"AUTH" in data or b"EHLO" in data for data in heard), heard
+
+
+def test_policies_that_differ_in_names_share_what_costs_memory(scene: Any) -> None:
+    """A context with its authorities is some hundred kilobytes; a table may have a line for each destination."""
+
+    async def work() -> None:
+        keeper = scene.client(smtp_tls_security_level="secure").agent._keeper
+        lines = [f"secure match=mx{n}.example servername=mx{n}.example" for n in range(20)]
+        contexts = {id(keeper.context(policy.parse(line, keeper.defaults))) for line in lines}
+        assert len(contexts) == 1
+        assert keeper.context(policy.parse("secure ciphers=high", keeper.defaults)).verify_mode == ssl.CERT_REQUIRED
+        assert keeper.context(policy.parse("encrypt", keeper.defaults)).verify_mode == ssl.CERT_NONE
+
+    scene.run(work)
