@@ -17,7 +17,8 @@ Description
     delay: a warning; success and verbose: what NOTIFY=SUCCESS and ``sendmail -v`` asked for.
 
     The texts are templates in the format of Postfix's bounce(5), built in or from bounce_template_file. A message
-    larger than bounce_size_limit, or with RET=HDRS, is returned as its header alone.
+    larger than bounce_size_limit, or with RET=HDRS, is returned as its header alone. A report that would be larger than
+    half of message_size_limit, or 4 MB, is sent in parts, each on some of the recipients.
 
 Standards
     RFC 3461 (NOTIFY, RET, ENVID, ORCPT): yes. RFC 3462 and 6522 (multipart/report): yes. RFC 3464 (delivery status):

@@ -13,7 +13,8 @@ DESCRIPTION
     - brings envelope addresses, and header addresses where the client is local or ``remote_header_rewrite_domain`` is
       set, into standard form (the rewrite service), then through sender_canonical_maps, recipient_canonical_maps,
       canonical_maps and masquerade_domains;
-    - expands recipients through ``virtual_alias_maps``; removes duplicates;
+    - expands recipients through ``virtual_alias_maps``; removes duplicates; with more addresses than
+      ``message_size_limit`` (at most 16 MiB) holds the message is refused;
     - adds always_bcc, sender_bcc_maps, recipient_bcc_maps and the BCC action's recipients;
     - looks headers and body lines up in header_checks, mime_header_checks, nested_header_checks and body_checks;
     - refuses mail with too many Received: headers or beyond the size limit;

@@ -15,7 +15,9 @@ Description
 
     What cleanup refuses for good goes back to the sender through bounce; what it cannot take now stays for the next
     time. A file that is not complete is being written, and stays (a day later it is removed). What is no
-    queue file, has no recipient, or has more than one name in the file system is removed with a line in the log.
+    queue file, has no recipient, or has more than one name in the file system is removed with a line in the log; a
+    damaged file that was in the queue before is left for a person. Recipients of more than 16 MiB go back to the
+    sender. A file is locked while it is in work: at a reload two of these programs see the same directory.
 
 Standards
     RFC 5321 4.4 (Received:): partly, there is no client to name.

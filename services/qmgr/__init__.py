@@ -17,6 +17,8 @@ Description
     where that is set on the line). Mail past maximal_queue_lifetime is tried once more and then returned; what
     ``postsuper -e`` marked is returned without a try. ``sendmail -bv`` and ``-v`` get a report of the first round.
 
+    What is delivered while postsuper puts the message on hold is marked there; reports wait until it comes back.
+
     Users may flush, or ask for a scan, when authorized_flush_users matches them.
 
 Standards
