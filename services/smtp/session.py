@@ -1,6 +1,7 @@
 """Drives deliveries: the connections that are kept, the tables, DNS; ``delivery`` decides whom to talk to."""
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -36,6 +37,9 @@ from tubepost.services.smtp.security import Handshake, Keeper, Need
 from tubepost.services.smtp.server import Server
 from tubepost.services.smtp.stages import Trouble
 from tubepost.services.smtp.transcript import Transcript
+
+# Of this host: they say nothing of the destination.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 class Smtp(worker.Agent):
@@ -198,6 +202,9 @@ class Smtp(worker.Agent):
             log.warning(f"{job.queue_id}: {error}")
             return Trouble("4.3.5", "Server configuration error", throttle=True)
         except OSError as error:
+            if error.errno in _SHORTAGES:
+                log.warning(f"{job.queue_id}: connect to {server.relay}: {net.error_text(error)}")
+                return Trouble("4.3.1", f"local resource shortage: {net.error_text(error)}")
             return Trouble("4.4.1", f"connect to {server.relay}: {net.error_text(error)}", throttle=True)
 
     async def _conversation(self, job: Job, target: Target, server: Server) -> Conversation:

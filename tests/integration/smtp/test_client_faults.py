@@ -1,6 +1,7 @@
 """What goes wrong in the middle of a delivery: nothing is said twice, nothing stays open, nothing escapes."""
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -83,6 +84,24 @@ def test_what_was_sent_stays_sent_whatever_comes_after_it(
         assert list(dict(sorted(found.items())).values())[:2] == [("sent", "2."), ("deferred", "4.")]
         assert peer.messages[0][1] == ["bob@example.net"]
         await until(lambda: not peer._tasks)
+
+    scene.run(work)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
+def test_a_shortage_here_is_not_the_destination_s(scene: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """It would be set aside, and its mail wait, long after the shortage is over."""
+
+    def short(*arguments: object) -> object:
+        raise OSError(number, os.strerror(number))
+
+    async def work() -> None:
+        peer = await scene.peer()
+        with monkeypatch.context() as patched:
+            patched.setattr("tubepost.common.net.connect.socket.socket", short)
+            report = await scene.client().deliver(peer.nexthop)
+        assert (report.statuses[0].status, report.statuses[0].dsn) == ("deferred", "4.3.1")
+        assert report.destination == "ok"
 
     scene.run(work)
 
