@@ -426,17 +426,22 @@ class Server:
         except Exception as error:
             self._crashed(peer, kind, tag, request, error)
             return
-        if kind != frames.TELL:
-            assert isinstance(reply, Message)
-            self.send(peer, frames.REPLY, tag, frames.encode(reply))
+        assert not isinstance(reply, Awaitable)
+        self._reply(peer, kind, tag, request, reply)
+
+    def _reply(self, peer: _Peer, kind: bytes, tag: bytes, request: "Request[Any]", reply: Message | None) -> None:
+        if kind == frames.TELL:
+            return
+        if reply is None:
+            # A hint, that was put as a question.
+            self._reject(peer, kind, tag, f"{type(request.message).__name__} is not answered")
+            return
+        self.send(peer, frames.REPLY, tag, frames.encode(reply))
 
     async def _answer(self, peer: _Peer, kind: bytes, tag: bytes, request: "Request[Any]", handler: Handler) -> None:
         request._begun = True
         try:
-            reply = await handler(request)  # type: ignore[misc]
-            if kind != frames.TELL:
-                assert isinstance(reply, Message)
-                self.send(peer, frames.REPLY, tag, frames.encode(reply))
+            self._reply(peer, kind, tag, request, await handler(request))  # type: ignore[misc]
         except asyncio.CancelledError:
             pass
         except Exception as error:

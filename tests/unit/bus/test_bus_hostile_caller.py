@@ -365,3 +365,26 @@ def test_one_process_has_so_many_connections(tmp_path: Path, monkeypatch: pytest
         await until(lambda: holding.asked == 6)
 
     run(work, holding.handler(), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "in a task"])
+def test_a_hint_that_is_put_as_a_question_is_refused(
+    late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the drill of a hostile imapd: an AssertionError out of the loop, each time."""
+    panics: list[str] = []
+    monkeypatch.setattr("tubepost.common.bus.server.log.panic", panics.append)
+
+    def hear(_: Request[rewrite.Rewrite]) -> None:
+        return None
+
+    async def hear_late(_: Request[rewrite.Rewrite]) -> None:
+        return None
+
+    async def work(hostile: Hostile) -> None:
+        for number in range(1, 30):
+            hostile.say(frames.CALL, number, QUESTION)
+            assert await hostile.hear() == frames.head(frames.FAILED, number) + b"Rewrite is not answered"
+
+    assert len(run(work, hear_late if late else hear, tmp_path, monkeypatch)) <= 1
+    assert not panics
