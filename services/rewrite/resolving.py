@@ -225,7 +225,8 @@ class Resolver:
     ) -> Steps[Resolved]:
         settings = self._settings
         at = tokens.last_index(recipient, "@")
-        text = f"{quote_local(tokens.internal(recipient[:at]))}@{domain}"
+        local = tokens.internal(recipient[:at])
+        text = f"{quote_local(local)}@{domain}"
         kind: AddressClass = (yield from self._class_of(domain)) if foreign else "local"
         yield from self._warn_of_doubles(domain, kind)
         nexthop = domain
@@ -266,8 +267,8 @@ class Resolver:
         moved = yield from self._find(settings.relocated_maps, text)
         if moved is not None:
             channel, nexthop = "error", f"5.1.6 User has moved to {moved}"
-        # Commands may take such an address for an option.
-        if text.startswith("-") and not settings.allow_min_user:
+        # Commands may take such an address for an option; they get it without quotes.
+        if local.startswith("-") and not settings.allow_min_user:
             raise Fault("bad_syntax", "recipient address must not start with '-'")
         return Resolved(
             transport=channel,

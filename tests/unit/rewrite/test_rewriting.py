@@ -143,7 +143,19 @@ def test_resolve(tmp_path: Path, address: str, transport: str, nexthop: str, rec
 
 @pytest.mark.parametrize(
     "address",
-    ["q@1.2.3.4", "q@", "-q@x.y", "q@a..b", "q@[1.2.3]", "q@[x", f"q@{'a' * 64}.b", "q@-a.b", "q@a b"],
+    [
+        "q@1.2.3.4",
+        "q@",
+        "-q@x.y",
+        '"-q r"@x.y',
+        '"-q"@x.y',
+        "q@a..b",
+        "q@[1.2.3]",
+        "q@[x",
+        f"q@{'a' * 64}.b",
+        "q@-a.b",
+        "q@a b",
+    ],
 )
 def test_bad_syntax(tmp_path: Path, address: str) -> None:
     found = resolve(protocol(tmp_path), address)
