@@ -13,7 +13,7 @@ class SmtpTls(Settings):
     )
     smtp_tls_policy_maps = Maps(
         "",
-        "Table of TLS levels by next hop, with match=, protocols=, ciphers=, exclude=, servername=, connection_reuse=",
+        "Table of TLS levels by next hop, with match=, protocols=, ciphers=, exclude=, servername=, connection_reuse=.",
     )
     smtp_tls_wrappermode = Boolean("no", "TLS begins with the connection, without STARTTLS (port 465).")
     smtp_tls_protocols = Text(">=TLSv1.2", "TLS protocols where TLS is optional.")
