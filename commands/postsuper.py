@@ -65,7 +65,7 @@ class Superintendent:
         # A message may move from one queue into another that was just looked at.
         for _ in range(_TRIES):
             for queue in queues:
-                if queue in _MESSAGE_QUEUES and self._spool.remove(queue, queue_id):
+                if queue in _MESSAGE_QUEUES and self._remove(queue, queue_id):
                     self._console.detail(f"removed file {self._spool.path(queue, queue_id)}")
                     self._drop_logs(queue_id)
                     return self._did("deleted", queue_id, "removed")
@@ -131,6 +131,13 @@ class Superintendent:
             self._console.info(f"{queue_id}: {words}")
         return True
 
+    def _remove(self, queue: str, queue_id: str) -> bool:
+        try:
+            return self._spool.remove(queue, queue_id)
+        except OSError as error:
+            self._console.warning(f"{self._spool.path(queue, queue_id)}: cannot be removed: {error.strerror}")
+            return False
+
     def _move(self, queue_id: str, source: str, target: str, *, touch: bool = False) -> bool:
         try:
             if not self._is_complete(source, queue_id):
@@ -140,6 +147,10 @@ class Superintendent:
                 os.utime(self._spool.path(source, queue_id))
             self._spool.move(queue_id, source, target)
         except FileNotFoundError:
+            return False
+        except OSError as error:
+            path = self._spool.path(source, queue_id)
+            self._console.warning(f"{path}: cannot be moved to {target}: {error.strerror}")
             return False
         self.touched.add(target)
         self._console.detail(

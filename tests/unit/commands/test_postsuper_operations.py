@@ -253,3 +253,19 @@ def test_the_queue_manager_reports_what_failed_before_its_message_was_queued_ane
     assert queue.where(queue_id) == ["maildrop", "bounce"]
     with open_queue_file(queue.spool.path("maildrop", queue_id)) as file:
         assert [done for _, done, _, _ in file.recipients()] == [True, True, False]
+
+
+def test_what_cannot_be_moved_is_told_and_the_rest_goes_on(queue: Queue) -> None:
+    # Everybody may make names in maildrop, and queue ids are no secret.
+    queue_id = queue.add("deferred")
+    os.mkdir(queue.spool.path("maildrop", queue_id))
+    assert not queue.chief.requeue(queue_id, MESSAGES)
+    assert os.path.exists(queue.spool.path("deferred", queue_id))
+    assert any("cannot be moved to maildrop" in line for line in queue.console.lines)
+
+
+def test_what_cannot_be_removed_is_told_and_the_rest_goes_on(queue: Queue) -> None:
+    name = new_queue_id()
+    os.mkdir(queue.spool.path("maildrop", name))
+    assert not queue.chief.delete(name, ("maildrop", *MESSAGES))
+    assert any("cannot be removed" in line for line in queue.console.lines)
