@@ -5,21 +5,29 @@ import itertools
 import os
 import poplib
 import pwd
+import shutil
+import signal
 import smtplib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.fakes.instance import Instance
+from tests.fakes.sink import Sink
 from tests.fault import traffic
-from tests.fault.invariants import Mark
+from tests.fault.invariants import Mark, in_mailboxes
 from tests.fault.shim import Shim
 
 BOXED, FILED, INCLUDED = "boxed@localhost", "filed@localhost", "included@localhost"
 """Aliases: to a Maildir, to an mbox file, to what stands in a list (alice)."""
+SENT, SENT_BY_LMTP = "x@sent.test", "frank@example.test"
+"""By smtp to a server of the tests, and by lmtp to lmtpd."""
 PIPED = "piped.test"
+HOUSED, FORWARDED, MBOXED = "games", "news", "uucp"
+"""Users of this system: with a Maildir at home, with a .forward to alice, with one to an mbox file at home."""
 VERIFIED = "dave@example.test"
 _numbers = itertools.count(1)
 
@@ -33,21 +41,36 @@ def furnish(instance: Instance) -> None:
     with open(instance.conf / "aliases", "a") as file:
         file.write(f"boxed: {mail}/boxed/\nfiled: {mail}/filed/cur/1.mbox\nincluded: :include:{lists}/people\n")
     instance.rebuild_aliases()
+    homes = instance.root / "homes"
+    # There the invariants look for marks.
+    homes.symlink_to(mail / "homes")
+    for user in (HOUSED, FORWARDED, MBOXED):
+        account = pwd.getpwnam(user)
+        home = mail / "homes" / user
+        (home / "cur").mkdir(parents=True)
+        if user != HOUSED:
+            target = "alice@example.test" if user == FORWARDED else f"{homes}/{user}/cur/1.mbox"
+            (home / ".forward").write_text(f"{target}\n")
+        for path in (home, *home.iterdir()):
+            os.chown(path, account.pw_uid, account.pw_gid)
     script = instance.root / "keep"
     # The folder's name is that of a Maildir's: there the invariants look for marks.
     script.write_text(f"#!/bin/sh\nexec cat >{mail}/piped/new/$$.piped\n")
     script.chmod(0o755)
-    for folder in ("boxed", "filed/cur", "piped/new"):
+    for folder in ("boxed", "filed/cur", "piped/new", "sent/new"):
         (mail / folder).mkdir(parents=True)
-    for path in (mail, *mail.rglob("*")):
+    for path in (path for path in (mail, *mail.rglob("*")) if "homes" not in path.parts):
         # default_privs of local, and the user= of pipe, who may not be the mail owner.
         account = pwd.getpwnam("daemon" if "piped" in path.parts else "nobody")
         os.chown(path, account.pw_uid, account.pw_gid)
     with open(instance.conf / "master.cf", "a") as file:
         file.write(f"piped unix - n n - - pipe flags= user=daemon argv={script}\n")
     with open(instance.conf / "transport", "a") as file:
-        file.write(f"{PIPED} piped:\n")
-    for table in ("routes", "access"):
+        file.write(f"{PIPED} piped:\n{SENT_BY_LMTP} lmtp:inet:127.0.0.1:{instance.ports['lmtp']}\n")
+        file.write(f"sent.test smtp:[127.0.0.1]:{_Server(mail / 'sent' / 'new').port}\n")
+    done = instance.command("tubepost", "user", "add", SENT_BY_LMTP, "--stdin", input="first\n")
+    assert done.returncode == 0, done.stderr
+    for table in ("routes", "access", "stands"):
         instance.write_table(table, f"{VERIFIED} reject_unverified_recipient\n" if table == "access" else "")
         done = instance.command("postmap", f"hash:{instance.conf}/{table}")
         assert done.returncode == 0, done.stderr
@@ -57,10 +80,23 @@ def furnish(instance: Instance) -> None:
             "smtpd_recipient_restrictions": "check_recipient_access hash:$config_directory/access",
             "address_verify_poll_delay": "1s",
             "recipient_delimiter": "+",
+            "home_mailbox": "Maildir/",
+            "virtual_alias_maps": "accounts:aliases, proxy:hash:$config_directory/stands",
             "address_verify_negative_refresh_time": "1s",
             "fast_flush_domains": traffic.DOWN,
         }
     )
+
+
+class _Server(Sink):
+    """Keeps what it is sent as a Maildir does: there the invariants look for marks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        super().__init__()
+
+    def _keep(self, sender: str, recipients: list[str], data: bytes) -> None:
+        (self._folder / f"{next(_numbers)}.sent").write_bytes(data)
 
 
 @dataclass
@@ -70,10 +106,15 @@ class Scene:
     accepted: set[Mark]
     seen: int = 0
     """Lines of the log before what is done now."""
+    last: Mark = ("", 0)
+    """Of the message that was made last."""
+    verify_again: float = 0.0
+    """When verify has tried its file again, on the monotonic clock."""
 
     def text(self, kind: str) -> tuple[Mark, str]:
         number = next(_numbers)
-        return (kind, number), f"Subject: {kind} {number}\n\nmark-{kind}-{number}-\n" + "x" * 70 + "\n" * 30 + "end\n"
+        self.last = kind, number
+        return self.last, f"Subject: {kind} {number}\n\nmark-{kind}-{number}-\n" + "x" * 70 + "\n" * 30 + "end\n"
 
     def note(self, mark: Mark, heard: str) -> str:
         if heard.startswith("2") or heard == "OK":
@@ -84,13 +125,13 @@ class Scene:
 # -- what people do; each returns what they heard: "250" and "OK" are yes --------------------------------------------
 
 
-def smtp(scene: Scene, recipients: list[str]) -> str:
+def smtp(scene: Scene, recipients: list[str], options: Sequence[str] = ()) -> str:
     mark, text = scene.text("smtp")
     with smtplib.SMTP("127.0.0.1", scene.instance.port, timeout=20) as client:
         client.ehlo()
         client.mail("bob@example.test")
         for recipient in recipients:
-            code, said = client.rcpt(recipient)
+            code, said = client.rcpt(recipient, options)
             if code != 250:
                 return f"{code} {said.decode()}"
         code, said = client.data(text)
@@ -99,6 +140,11 @@ def smtp(scene: Scene, recipients: list[str]) -> str:
 
 def send(scene: Scene) -> str:
     return smtp(scene, ["alice@example.test"])
+
+
+def send_extended(scene: Scene) -> str:
+    """To an address that nobody has looked up yet."""
+    return smtp(scene, [f"alice+{next(_numbers)}@example.test"])
 
 
 def send_many(scene: Scene) -> str:
@@ -126,8 +172,48 @@ def send_included(scene: Scene) -> str:
     return smtp(scene, [INCLUDED])
 
 
+def send_home(scene: Scene) -> str:
+    """To a user whose Maildir is in the home directory."""
+    return smtp(scene, [f"{HOUSED}@localhost"])
+
+
+def send_forwarded(scene: Scene) -> str:
+    return smtp(scene, [f"{FORWARDED}@localhost"])
+
+
+def send_home_mbox(scene: Scene) -> str:
+    return smtp(scene, [f"{MBOXED}@localhost"])
+
+
 def send_piped(scene: Scene) -> str:
     return smtp(scene, [f"x@{PIPED}"])
+
+
+def send_on(scene: Scene) -> str:
+    """By smtp to a server that takes it."""
+    return smtp(scene, [SENT])
+
+
+def send_by_lmtp(scene: Scene) -> str:
+    return smtp(scene, [SENT_BY_LMTP])
+
+
+def send_traced(scene: Scene) -> str:
+    """With a report of success (RFC 3461 4.1), which goes to bob."""
+    return smtp(scene, ["alice@example.test"], ("NOTIFY=SUCCESS",))
+
+
+def send_to_nobody_yet(scene: Scene) -> str:
+    """To a user without a mailbox: it is made."""
+    box = scene.instance.mail / "example.test/erin"
+    scene.accepted -= in_mailboxes(box).keys()
+    shutil.rmtree(box, ignore_errors=True)
+    return smtp(scene, ["erin@example.test"])
+
+
+def send_by_new_stands(scene: Scene) -> str:
+    """After a table was changed that proxymap answers for."""
+    return _after_touching(scene, "stands", lambda: send(scene))
 
 
 def send_verified(scene: Scene) -> str:
@@ -225,27 +311,35 @@ def _command(scene: Scene, name: str, *arguments: str, text: str = "") -> "subpr
     )
 
 
-def imap(scene: Scene, work: Callable[[imaplib.IMAP4], str]) -> str:
-    address = "carol@example.test"
+def imap(scene: Scene, work: Callable[[imaplib.IMAP4], str], address: str = "carol@example.test") -> str:
     with imaplib.IMAP4("127.0.0.1", scene.instance.ports["imap"], timeout=20) as client:
         try:
             client.login(address, scene.instance.credentials[address])
-            client.select("INBOX")
-            return work(client)
+            status, answer = client.select("INBOX")
+            return work(client) if status == "OK" else f"{status} {answer!r}"
         except imaplib.IMAP4.abort as error:
             return f"BYE {error}"
         except imaplib.IMAP4.error as error:
             return f"NO {error}"
 
 
-def append(scene: Scene) -> str:
+def append(scene: Scene, address: str = "carol@example.test") -> str:
     mark, text = scene.text("append")
 
     def work(client: imaplib.IMAP4) -> str:
         status, answer = client.append("INBOX", "", "", text.replace("\n", "\r\n").encode())
         return scene.note(mark, status if status == "OK" else f"{status} {answer!r}")
 
-    return imap(scene, work)
+    return imap(scene, work, address)
+
+
+def append_first(scene: Scene) -> str:
+    """To the mailbox of one who never had any: all of it is made."""
+    address = f"first{next(_numbers)}@example.test"
+    done = scene.instance.command("tubepost", "user", "add", address, "--stdin", input="first\n")
+    assert done.returncode == 0, done.stderr
+    scene.instance.credentials[address] = "first"
+    return append(scene, address)
 
 
 def copy(scene: Scene) -> str:
@@ -279,6 +373,73 @@ def make_folder(scene: Scene) -> str:
         return status if status == "OK" else f"{status} {answer!r}"
 
     return imap(scene, work)
+
+
+def expunge(scene: Scene) -> str:
+    """One that is put there first."""
+
+    def work(client: imaplib.IMAP4) -> str:
+        client.append("Spare", r"(\Deleted)", "", b"Subject: x\r\n\r\nx\r\n")
+        client.select("Spare")
+        status, answer = client.expunge()
+        return status if status == "OK" else f"{status} {answer!r}"
+
+    return imap(scene, work)
+
+
+def move(scene: Scene) -> str:
+    def work(client: imaplib.IMAP4) -> str:
+        client.append("Spare", "", "", b"Subject: x\r\n\r\nx\r\n")
+        client.select("Spare")
+        status, answer = client.uid("MOVE", "1:*", "Archive")
+        return status if status == "OK" else f"{status} {answer!r}"
+
+    return imap(scene, work)
+
+
+def rename_folder(scene: Scene) -> str:
+    def work(client: imaplib.IMAP4) -> str:
+        number = next(_numbers)
+        client.create(f"Old-{number}")
+        status, answer = client.rename(f"Old-{number}", f"New-{number}")
+        return status if status == "OK" else f"{status} {answer!r}"
+
+    return imap(scene, work)
+
+
+def delete_folder(scene: Scene) -> str:
+    def work(client: imaplib.IMAP4) -> str:
+        number = next(_numbers)
+        client.create(f"Gone-{number}")
+        status, answer = client.delete(f"Gone-{number}")
+        return status if status == "OK" else f"{status} {answer!r}"
+
+    return imap(scene, work)
+
+
+def subscribe(scene: Scene) -> str:
+    def work(client: imaplib.IMAP4) -> str:
+        # One that is another's each time: to subscribe to what is subscribed to changes nothing.
+        name = f"Subscribed-{next(_numbers)}"
+        client.create(name)
+        status, answer = client.subscribe(name)
+        return status if status == "OK" else f"{status} {answer!r}"
+
+    return imap(scene, work)
+
+
+def remove(scene: Scene) -> str:
+    """postsuper -d of mail that waits."""
+    heard = send_down(scene)
+    assert heard.startswith("250"), heard
+    queue_id = scene.instance.log.wait(rf" (\w+): to=<x@{traffic.DOWN}>.*status=deferred", start=scene.seen)[-1][1]
+    done = _command(scene, "postsuper", "-d", queue_id)
+    said = done.stderr
+    if done.returncode or "warning" in said or "error" in said or "fatal" in said:
+        return f"exit 1: {done.returncode} {said}"
+    # The sender knows; nobody waits for it any more.
+    scene.accepted.discard(max(scene.accepted, key=lambda mark: mark[1]))
+    return "OK"
 
 
 def login(scene: Scene) -> str:
@@ -347,3 +508,18 @@ def build_aliases(scene: Scene) -> str:
     after = scene.instance.command("postalias", "-q", "sales", f"hash:{scene.instance.conf}/aliases").stdout
     assert after == before, number
     return "OK" if done.returncode == 0 else f"exit {done.returncode}: {done.stderr}"
+
+
+def let_an_hour_pass(scene: Scene) -> None:
+    """Over logs of messages that are gone: the next bounce process removes them (STATES.md: S7)."""
+    before = time.time() - 7200
+    for path in (scene.instance.spool / "bounce").iterdir():
+        os.utime(path, (before, before))
+    for pid in scene.instance.pids("bounce"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def let_verify_try_again(scene: Scene) -> None:
+    """Its file, which it does without for ten seconds after a fault: there is one after this."""
+    time.sleep(max(scene.verify_again - time.monotonic(), 0))
+    scene.verify_again = time.monotonic() + 15

@@ -21,7 +21,7 @@ _MESSAGES = ("maildrop", "incoming", "active", "deferred", "hold")
 _LOGS = ("bounce", "defer", "trace")
 # common/mailbox/maildir: what may stand beside the messages of an account.
 _ACCOUNT_FILES = re.compile(
-    r"tubepost\.(db|db-wal|db-shm|uidvalidity|pop3)|subscriptions|dovecot-(keywords|uidlist)|maildirsize|maildirfolder"
+    r"tubepost\.(db|db-wal|db-shm|uidvalidity|pop3)|subscriptions|dovecot-(keywords|uidlist)|maildirsize|maildirfolder|\.forward"
     # A version that took nobody's place: the indexer removes it, as what is in tmp.
     r"|\..+\.[0-9a-f]{12}\.tmp"
 )

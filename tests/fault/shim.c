@@ -5,26 +5,34 @@
  * behind the descriptor, or as given) has the rule's text in it fails with the rule's error, waits, or is cut short.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { CREATE = 1, WRITE = 2, SYNC = 4, RENAME = 8, UNLINK = 16, MKDIR = 32, READ = 64, OPEN = 128, ACCEPT = 256 };
+enum {
+    CREATE = 1, WRITE = 2, SYNC = 4, RENAME = 8, UNLINK = 16, MKDIR = 32, READ = 64, OPEN = 128, ACCEPT = 256,
+    TRUNCATE = 512, MODE = 1024, LOCK = 2048, LIST = 4096, TIMES = 8192, BIND = 16384, MAP = 32768, STAT = 65536
+};
 
 struct rule {
-    int32_t active, calls, error, left, hits, delay_ms, shorten, pid;  /* pid: 0 for all processes */
+    int32_t active, calls, error, left, hits, delay_ms, shorten, pid, skip;  /* pid: 0 for all processes */
     char path[96];
 };
 
@@ -37,9 +45,11 @@ struct orders {
 };
 
 static volatile struct orders *orders;
+static char homes[128];
 
 __attribute__((constructor)) static void begin(void) {
-    const char *name = getenv("TEST_FAULTS");
+    const char *name = getenv("TEST_FAULTS"), *where = getenv("TEST_HOMES");
+    snprintf(homes, sizeof homes, "%s", where ? where : "");
     int fd = name ? open(name, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
@@ -71,6 +81,8 @@ static int judge(int call, int fd, const char *path) {
             path = path_of(fd, buffer, sizeof buffer);
         errno = before;
         if (rule->path[0] && !strstr(path, (const char *)rule->path))
+            continue;
+        if (rule->skip > 0 && __sync_fetch_and_sub(&rule->skip, 1) > 0)
             continue;
         if (rule->left >= 0 && __sync_fetch_and_sub(&rule->left, 1) <= 0) {
             rule->left = 0;
@@ -160,6 +172,139 @@ PWRITEV(pwritev64)
 ONE(fsync, int, int given, SYNC, given, NULL)
 ONE(fdatasync, int, int given, SYNC, given, NULL)
 ONE(syncfs, int, int given, SYNC, given, NULL)
+
+int sync_file_range(int fd, off_t from, off_t count, unsigned int flags) {
+    REAL(int, "sync_file_range", int, off_t, off_t, unsigned int);
+    /* What only begins the writing tells of no error. */
+    int wait = flags & (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER);
+    return wait && judge(SYNC, fd, NULL) < 0 ? -1 : real(fd, from, count, flags);
+}
+
+#define TRUNCATES(name)                                         \
+    int name(int fd, off_t size) {                              \
+        REAL(int, #name, int, off_t);                           \
+        return judge(TRUNCATE, fd, NULL) < 0 ? -1 : real(fd, size); \
+    }
+TRUNCATES(ftruncate)
+TRUNCATES(ftruncate64)
+
+int posix_fallocate(int fd, off_t from, off_t size) {
+    REAL(int, "posix_fallocate", int, off_t, off_t);
+    return judge(TRUNCATE, fd, NULL) < 0 ? errno : real(fd, from, size);
+}
+
+int chmod(const char *path, mode_t mode) {
+    REAL(int, "chmod", const char *, mode_t);
+    return judge(MODE, -1, path) < 0 ? -1 : real(path, mode);
+}
+
+int fchmod(int fd, mode_t mode) {
+    REAL(int, "fchmod", int, mode_t);
+    return judge(MODE, fd, NULL) < 0 ? -1 : real(fd, mode);
+}
+
+#define OWNS(name)                                              \
+    int name(const char *path, uid_t owner, gid_t group) {      \
+        REAL(int, #name, const char *, uid_t, gid_t);           \
+        return judge(MODE, -1, path) < 0 ? -1 : real(path, owner, group); \
+    }
+OWNS(chown)
+OWNS(lchown)
+
+int fchown(int fd, uid_t owner, gid_t group) {
+    REAL(int, "fchown", int, uid_t, gid_t);
+    return judge(MODE, fd, NULL) < 0 ? -1 : real(fd, owner, group);
+}
+
+int utimensat(int at, const char *path, const struct timespec times[2], int flags) {
+    REAL(int, "utimensat", int, const char *, const struct timespec *, int);
+    return judge(TIMES, at, path) < 0 ? -1 : real(at, path, times, flags);
+}
+
+int futimens(int fd, const struct timespec times[2]) {
+    REAL(int, "futimens", int, const struct timespec *);
+    return judge(TIMES, fd, NULL) < 0 ? -1 : real(fd, times);
+}
+
+int flock(int fd, int how) {
+    REAL(int, "flock", int, int);
+    return !(how & LOCK_UN) && judge(LOCK, fd, NULL) < 0 ? -1 : real(fd, how);
+}
+
+static int locks(int command) {
+    return command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW;
+}
+
+#define FCNTL(name)                                             \
+    int name(int fd, int command, ...) {                        \
+        va_list more;                                           \
+        va_start(more, command);                                \
+        void *given = va_arg(more, void *);                     \
+        va_end(more);                                           \
+        REAL(int, #name, int, int, ...);                        \
+        if (locks(command) && ((struct flock *)given)->l_type != F_UNLCK && judge(LOCK, fd, NULL) < 0) \
+            return -1;                                          \
+        return real(fd, command, given);                        \
+    }
+FCNTL(fcntl)
+FCNTL(fcntl64)
+
+DIR *opendir(const char *path) {
+    REAL(DIR *, "opendir", const char *);
+    return judge(LIST, -1, path) < 0 ? NULL : real(path);
+}
+
+#define READDIR(name, type)                                     \
+    struct type *name(DIR *folder) {                            \
+        REAL(struct type *, #name, DIR *);                      \
+        return judge(LIST, dirfd(folder), NULL) < 0 ? NULL : real(folder); \
+    }
+READDIR(readdir, dirent)
+READDIR(readdir64, dirent64)
+
+#define MAPS(name)                                              \
+    void *name(void *where, size_t size, int protection, int flags, int fd, off_t offset) { \
+        REAL(void *, #name, void *, size_t, int, int, int, off_t); \
+        if ((flags & MAP_SHARED) && fd >= 0 && judge(MAP, fd, NULL) < 0) \
+            return MAP_FAILED;                                  \
+        return real(where, size, protection, flags, fd, offset); \
+    }
+MAPS(mmap)
+MAPS(mmap64)
+
+int bind(int fd, const struct sockaddr *address, socklen_t length) {
+    REAL(int, "bind", int, const struct sockaddr *, socklen_t);
+    char path[sizeof(struct sockaddr_un) + 1] = "";
+    if (address->sa_family == AF_UNIX && length <= sizeof(struct sockaddr_un))
+        memcpy(path, ((const struct sockaddr_un *)address)->sun_path, length - offsetof(struct sockaddr_un, sun_path));
+    return path[0] && judge(BIND, -1, path) < 0 ? -1 : real(fd, address, length);
+}
+
+#define STATS(name, type)                                       \
+    int name(const char *path, struct type *found) {            \
+        REAL(int, #name, const char *, struct type *);          \
+        return judge(STAT, -1, path) < 0 ? -1 : real(path, found); \
+    }
+STATS(stat, stat)
+STATS(stat64, stat64)
+STATS(lstat, stat)
+STATS(lstat64, stat64)
+
+#define FSTATS(name, type)                                      \
+    int name(int fd, struct type *found) {                      \
+        REAL(int, #name, int, struct type *);                   \
+        return judge(STAT, fd, NULL) < 0 ? -1 : real(fd, found); \
+    }
+FSTATS(fstat, stat)
+FSTATS(fstat64, stat64)
+
+#define FSTATATS(name, type)                                    \
+    int name(int at, const char *path, struct type *found, int flags) { \
+        REAL(int, #name, int, const char *, struct type *, int); \
+        return judge(STAT, at, path) < 0 ? -1 : real(at, path, found, flags); \
+    }
+FSTATATS(fstatat, stat)
+FSTATATS(fstatat64, stat64)
 ONE(unlink, int, const char *given, UNLINK, -1, given)
 ONE(rmdir, int, const char *given, UNLINK, -1, given)
 
@@ -245,4 +390,17 @@ time_t time(time_t *found) {
     if (found)
         *found = now;
     return now;
+}
+
+/* A user who has a directory in TEST_HOMES is at home there. */
+int getpwnam_r(const char *name, struct passwd *account, char *buffer, size_t size, struct passwd **found) {
+    REAL(int, "getpwnam_r", const char *, struct passwd *, char *, size_t, struct passwd **);
+    static __thread char home[256];
+    int status = real(name, account, buffer, size, found);
+    if (status || !*found || !homes[0] || strchr(name, '/'))
+        return status;
+    snprintf(home, sizeof home, "%s/%s", homes, name);
+    if (access(home, F_OK) == 0)
+        account->pw_dir = home;
+    return status;
 }

@@ -34,9 +34,17 @@ CALLS = {
     "read": 64,
     "open": 128,
     "accept": 256,
+    "truncate": 512,
+    "mode": 1024,
+    "lock": 2048,
+    "list": 4096,
+    "times": 8192,
+    "bind": 16384,
+    "map": 32768,
+    "stat": 65536,
 }
 # struct rule and struct orders of shim.c
-_RULE = struct.Struct("=8i96s")
+_RULE = struct.Struct("=9i96s")
 _HEAD = struct.Struct("=qq")
 _RULES = 32
 _HITS = struct.calcsize("=4i")
@@ -108,6 +116,8 @@ class Shim:
                     os.environ[name] = value
 
     def start(self, instance: Instance) -> None:
+        """Users who have a directory in ``homes`` beside its queue are at home there."""
+        self.environment["TEST_HOMES"] = str(instance.root / "homes")
         with self.applied():
             instance.start()
 
@@ -126,9 +136,11 @@ class Shim:
         delay: float = 0,
         shorten: bool = False,
         pids: Sequence[int] = (0,),
+        after: int = 0,
     ) -> Iterator[Fault]:
         """``calls``: names of CALLS; ``path``: text in the file's path; ``count``: so many calls, -1 all; ``delay``:
-        seconds before each; ``shorten``: writes take half; ``pids``: only in these processes, 0 in all.
+        seconds before each; ``shorten``: writes take half; ``pids``: only in these processes, 0 in all;
+        ``after``: so many calls go well before.
         """
         places = (_HEAD.size + number * _RULE.size for number in range(_RULES))
         free = [offset for offset in places if not any(self._orders[offset : offset + 4])]
@@ -136,7 +148,7 @@ class Shim:
         mask = sum(CALLS[name] for name in calls.split())
         offsets = free[: len(pids)]
         for offset, pid in zip(offsets, pids, strict=True):
-            rule = _RULE.pack(0, mask, error, count, 0, int(delay * 1000), shorten, pid, path.encode())
+            rule = _RULE.pack(0, mask, error, count, 0, int(delay * 1000), shorten, pid, after, path.encode())
             self._orders[offset : offset + _RULE.size] = rule
             struct.pack_into("=i", self._orders, offset, 1)
         fault = Fault(self._orders, offsets)

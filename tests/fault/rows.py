@@ -1,0 +1,418 @@
+"""What test_faulty_disk.py tries: a row is a program, what it is made to do, and the calls that fail meanwhile.
+
+Compared with what strace sees of a system at work: every program that opens for writing, writes (write, writev,
+pwrite64), syncs (fsync, fdatasync, syncfs, sync_file_range), renames, links, removes, makes directories, truncates,
+locks or lists has its rows. What has none, and why:
+
+* sendfile, copy_file_range, splice, fallocate, pwritev: nobody calls them.
+* smtpd, smtp, lmtp, pipe, rewrite, proxymap, showq, anvil, notify, authclient, error, discard write no file: they read.
+* log has test_log_file.py; what programs do when they begin, and the master, have test_faulty_start.py.
+* SQLite's shared memory (-shm) and the register are stored to through mappings: their blocks are there before.
+* qmgr syncs nothing: a mark or a rename that a power cut undoes has the message delivered again (STATES.md).
+* bounce syncs no defer log, flush no list, verify no finding: they inform, and are made anew.
+"""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.fault.actions import (
+    Scene,
+    append,
+    append_first,
+    ask_etrn,
+    build_aliases,
+    build_table,
+    copy,
+    delete_folder,
+    expunge,
+    fetch,
+    flag,
+    hold,
+    let_an_hour_pass,
+    let_verify_try_again,
+    list_queue,
+    lmtp,
+    login,
+    make_folder,
+    move,
+    pop_delete,
+    pop_retrieve,
+    post,
+    remove,
+    rename_folder,
+    send,
+    send_bounce,
+    send_by_lmtp,
+    send_by_new_access,
+    send_by_new_routes,
+    send_by_new_stands,
+    send_down,
+    send_extended,
+    send_forwarded,
+    send_home,
+    send_home_mbox,
+    send_included,
+    send_local,
+    send_many,
+    send_mbox,
+    send_on,
+    send_piped,
+    send_to_nobody_yet,
+    send_traced,
+    send_verified,
+    set_password,
+    subscribe,
+)
+
+EVERY = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+OPENING = (*EVERY, errno.EMFILE)
+READING = (errno.EIO, errno.EMFILE)
+SYNCING = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
+
+
+YES, LATER = r"2\d\d |OK", r"4\d\d [\s\S]*4\.\d\.\d|452 "
+NO = r"NO |exit [1-9]"
+
+
+_LOCAL = r"local\[\d+\].*status=(deferred|bounced)"
+_VIRTUAL = r"virtual\[\d+\].*status=(deferred|bounced)"
+_IMAP = r"imapd\[\d+\]: (warning|error): "
+_UNINDEXED = r"indexer\[\d+\]: warning: .*not indexed now"
+_INDEXED = r"indexer\[\d+\]: .*/alice: indexed \d+ message"
+
+
+@dataclass(frozen=True)
+class Row:
+    program: str
+    does: Callable[[Scene], str]
+    calls: str
+    path: str
+    errors: tuple[int, ...]
+    # What is heard while it lasts, and what the log says.
+    heard: str
+    log: str = ""
+    own: bool = False
+    """In the program's own processes only: others make such calls as well."""
+    patience: float = 25.0
+    """Seconds until all is done."""
+    twice: bool = False
+    """It may be there twice: it was, and could not be known to be, when it was said to be deferred."""
+    before: Callable[[Scene], None] | None = None
+    afterwards: Callable[[Scene], None] | None = None
+    """What time does."""
+    then: str = ""
+    """What the log says when the disk is well again."""
+
+    def __str__(self) -> str:
+        return f"{self.program}-{self.calls}-{self.path.strip('/.').replace('/', '.')}-{self.does.__name__}"
+
+
+ROWS = (
+    Row("cleanup", send, "create", "incoming/", OPENING, LATER, r"cleanup\[\d+\].*queue file"),
+    Row("cleanup", send, "write", "incoming/", EVERY, LATER, r"cleanup\[\d+\].*queue file"),
+    Row("cleanup", send, "sync", "incoming/", SYNCING, LATER, r"cleanup\[\d+\].*queue file"),
+    Row("virtual", send, "create", "alice/tmp", OPENING, YES, r"virtual\[\d+\].*status=(deferred|bounced)"),
+    Row("virtual", send, "write", "alice/tmp", EVERY, YES, r"virtual\[\d+\].*status=(deferred|bounced)"),
+    Row("virtual", send, "sync", "alice/", SYNCING, YES, r"virtual\[\d+\].*status=(deferred|bounced)"),
+    Row("virtual", send, "rename", "alice/tmp", EVERY, YES, r"virtual\[\d+\].*status=(deferred|bounced)"),
+    Row("virtual", send, "open", "active/", READING, YES, r"virtual\[\d+\].*status=deferred"),
+    Row("virtual", send, "read", "active/", (errno.EIO,), YES, r"virtual\[\d+\].*status=deferred"),
+    Row("qmgr", send_many, "write", "active/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): "),
+    Row("qmgr", send, "rename", "incoming/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): "),
+    Row("qmgr", send, "unlink", "active/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): "),
+    Row("qmgr", send_down, "rename", "deferred/", EVERY, YES, r"qmgr\[\d+\]: (warning|error): .*deferred"),
+    Row("bounce", send_bounce, "create", "bounce/", OPENING, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
+    Row("bounce", send_bounce, "write", "bounce/", EVERY, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
+    Row("bounce", send_bounce, "sync", "bounce/", SYNCING, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
+    Row("bounce", send_down, "create", "defer/", OPENING, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
+    Row("pickup", post, "open", "maildrop/", (errno.EIO, errno.EMFILE), YES, r"pickup\[\d+\]: warning: "),
+    Row("pickup", post, "read", "maildrop/", (errno.EIO,), YES, r"pickup\[\d+\]: warning: "),
+    Row("sendmail", post, "create", "maildrop/", OPENING, NO),
+    Row("sendmail", post, "write", "maildrop/", EVERY, NO),
+    Row("sendmail", post, "sync", "maildrop", SYNCING, NO),
+    Row("lmtpd", lmtp, "create", "bob/tmp", OPENING, LATER, r"lmtpd\[\d+\].*status=(deferred|bounced)|lmtpd.*warning"),
+    Row("lmtpd", lmtp, "write", "bob/tmp", EVERY, LATER, r"lmtpd\[\d+\].*(status=|warning)"),
+    Row("lmtpd", lmtp, "sync", "bob/", SYNCING, LATER, r"lmtpd\[\d+\].*(status=|warning)"),
+    Row("lmtpd", lmtp, "rename", "bob/tmp", EVERY, LATER, r"lmtpd\[\d+\].*(status=|warning)"),
+    Row("imapd", append, "create", "carol/tmp", OPENING, NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", append, "write", "carol/tmp", EVERY, NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", append, "sync", "carol/", SYNCING, NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", append, "rename", "carol/tmp", EVERY, NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", append, "write", "carol/tubepost.db", EVERY, r"NO |BYE ", r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", copy, "rename create", "Archive/", EVERY, NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", flag, "write", "carol/tubepost.db", EVERY, r"NO |BYE ", r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", make_folder, "mkdir", "carol/", EVERY, NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("pop3d", pop_delete, "unlink", "erin/", EVERY, r"-ERR ", r"pop3d\[\d+\]: (warning|error): "),
+    Row("auth", login, "read", "passwords.db", (errno.EIO,), r"NO .*UNAVAILABLE", r"auth\[\d+\]: (warning|error): "),
+    Row("tubepost", set_password, "write", "passwords.db", EVERY, NO),
+    Row("tubepost", set_password, "sync", "passwords.db", SYNCING, NO),
+    Row("postmap", build_table, "write", "built", EVERY, NO),
+    Row("postmap", build_table, "sync", "built", SYNCING, NO),
+    Row("postmap", build_table, "rename", "built", EVERY, NO),
+    Row("postmap", build_table, "open", "/built", READING, NO),
+    Row("postalias", build_aliases, "write", "aliases.", EVERY, NO),
+    Row("postalias", build_aliases, "sync", "aliases.", SYNCING, NO),
+    Row("postalias", build_aliases, "rename", "aliases", EVERY, NO),
+    Row("postalias", build_aliases, "open", "/aliases", READING, NO),
+    Row("local", send_local, "create", "boxed/tmp", OPENING, YES, _LOCAL),
+    Row("local", send_local, "write", "boxed/tmp", EVERY, YES, _LOCAL),
+    Row("local", send_local, "sync", "boxed/", SYNCING, YES, _LOCAL),
+    Row("local", send_local, "rename", "boxed/tmp", EVERY, YES, _LOCAL),
+    Row("local", send_mbox, "create", "filed/cur", OPENING, YES, _LOCAL),
+    Row("local", send_mbox, "write", "filed/cur/1.mbox", EVERY, YES, _LOCAL),
+    Row("local", send_mbox, "sync", "filed/cur/1.mbox", SYNCING, YES, _LOCAL),
+    Row("local", send_local, "open", "active/", READING, YES, _LOCAL),
+    Row("local", send_local, "read", "active/", (errno.EIO,), YES, _LOCAL),
+    Row("local", send_included, "open", "lists/people", READING, YES, _LOCAL),
+    Row("local", send_included, "read", "lists/people", (errno.EIO,), YES, _LOCAL),
+    Row("pipe", send_piped, "open", "active/", READING, YES, r"pipe\[\d+\].*status=deferred"),
+    Row("smtp", send_down, "open", "active/", READING, YES, r"smtp\[\d+\].*status=deferred.*queue file"),
+    Row("flush", send_down, "create", "flush/", OPENING, YES, r"flush\[\d+\]: warning: .*cannot be listed"),
+    Row("flush", send_down, "write", "flush/", EVERY, YES, r"flush\[\d+\]: warning: .*cannot be listed"),
+    Row("flush", ask_etrn, "read", "flush/", (errno.EIO,), r"458 ", r"flush\[\d+\]: warning: .*cannot be flushed"),
+    Row(
+        "verify",
+        send_verified,
+        "write",
+        "verify_cache",
+        EVERY,
+        YES,
+        r"verify\[\d+\]: warning: ",
+        own=True,
+        before=let_verify_try_again,
+    ),
+    Row("indexer", send, "write", "alice/tubepost.db", EVERY, YES, _UNINDEXED, then=_INDEXED),
+    Row("indexer", send, "open", "alice/new", READING, YES, r"indexer\[\d+\]: warning: .*left out", own=True),
+    Row("indexer", send, "read", "alice/new", (errno.EIO,), YES, r"indexer\[\d+\]: warning: ", own=True),
+    Row("qmgr", send_down, "open", "deferred/", READING, YES, r"qmgr\[\d+\]: (warning|error): ", own=True),
+    Row(
+        "bounce",
+        send_bounce,
+        "open",
+        "bounce/",
+        READING,
+        YES,
+        r"(bounce|qmgr)\[\d+\]: (warning|error): ",
+        own=True,
+        patience=75,
+    ),
+    Row(
+        "bounce",
+        send_bounce,
+        "open",
+        "active/",
+        READING,
+        YES,
+        r"(bounce|qmgr)\[\d+\]: (warning|error): ",
+        own=True,
+        patience=75,
+    ),
+    Row("imapd", fetch, "open", "carol/", READING, NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("imapd", fetch, "read", "carol/", (errno.EIO,), NO, r"imapd\[\d+\]: (warning|error): "),
+    Row("pop3d", pop_retrieve, "open", "alice/", READING, r"-ERR ", r"pop3d\[\d+\]: (warning|error): "),
+    Row("showq", list_queue, "open", "deferred/", READING, NO, r"showq\[\d+\]: (warning|error): ", own=True),
+    Row("rewrite", send_by_new_routes, "open", "routes.db", READING, YES, r"rewrite\[\d+\]: warning: .*cannot open"),
+    Row("smtpd", send_by_new_access, "open", "access.db", READING, YES, r"smtpd\[\d+\]: warning: .*cannot open"),
+    Row("postsuper", hold, "rename", "deferred/", EVERY, NO),
+    Row("sendmail", post, "open", "main.cf", READING, NO),
+    Row("cleanup", send, "write", "incoming/", (errno.EFBIG,), LATER, r"cleanup\[\d+\].*queue file"),
+    Row(
+        "cleanup",
+        send_extended,
+        "lock read",
+        "accounts.db",
+        (errno.EIO,),
+        LATER,
+        r"cleanup\[\d+\]: (warning|error): ",
+        own=True,
+    ),
+    Row(
+        "virtual",
+        send_extended,
+        "lock read",
+        "accounts.db",
+        (errno.EIO,),
+        YES,
+        r"virtual\[\d+\].*status=deferred",
+        own=True,
+    ),
+    Row("virtual", send_to_nobody_yet, "mkdir", "erin", EVERY, YES, _VIRTUAL),
+    Row("virtual", send, "stat", "alice/", (errno.EIO,), YES, _VIRTUAL),
+    Row("lmtpd", lmtp, "stat", "bob/", (errno.EIO,), LATER, r"lmtpd\[\d+\].*(status=|warning)"),
+    Row("lmtp", send_by_lmtp, "open", "active/", READING, YES, r"lmtp\[\d+\].*status=deferred"),
+    Row("lmtp", send_by_lmtp, "read", "active/", (errno.EIO,), YES, r"lmtp\[\d+\].*status=deferred", own=True),
+    Row("smtp", send_on, "open", "active/", READING, YES, r"smtp\[\d+\].*status=deferred"),
+    Row("smtp", send_on, "read", "active/", (errno.EIO,), YES, r"smtp\[\d+\].*status=deferred", own=True),
+    Row("pipe", send_piped, "read", "active/", (errno.EIO,), YES, r"pipe\[\d+\].*status=deferred", own=True),
+    Row("qmgr", send_down, "list", "deferred", READING, YES, r"qmgr\[\d+\]: (warning|error): ", own=True),
+    Row("qmgr", send_many, "create", "active/", OPENING, YES, r"qmgr\[\d+\]: (warning|error): ", own=True),
+    Row("qmgr", send_down, "times", "", EVERY, YES, r"qmgr\[\d+\]: (warning|error): ", own=True),
+    Row("bounce", send_down, "write", "defer/", EVERY, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
+    Row("bounce", send_traced, "create", "trace/", OPENING, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
+    Row("bounce", send_traced, "write", "trace/", EVERY, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
+    Row("bounce", send_traced, "sync", "trace/", SYNCING, YES, r"(bounce|qmgr)\[\d+\]: (warning|error): "),
+    Row(
+        "bounce",
+        send_bounce,
+        "unlink",
+        "bounce/",
+        EVERY,
+        YES,
+        r"(bounce|qmgr)\[\d+\]: (warning|error): ",
+        patience=75,
+        afterwards=let_an_hour_pass,
+    ),
+    Row(
+        "bounce",
+        send_bounce,
+        "read",
+        "bounce/",
+        (errno.EIO,),
+        YES,
+        r"(bounce|qmgr)\[\d+\]: (warning|error): ",
+        own=True,
+        patience=75,
+    ),
+    Row("pickup", post, "unlink", "maildrop/", EVERY, YES, r"pickup\[\d+\]: warning: "),
+    Row("pickup", post, "list", "maildrop", READING, YES, r"pickup\[\d+\]: warning: "),
+    Row("sendmail", post, "mode", "maildrop/", EVERY, NO),
+    Row("imapd", append, "times", "carol/tmp", EVERY, NO, _IMAP),
+    Row("imapd", append_first, "sync", "tubepost.db", SYNCING, r"NO |BYE ", _IMAP),
+    Row("imapd", append_first, "create", "tubepost.db", OPENING, r"NO |BYE ", _IMAP),
+    Row("imapd", append, "lock", "carol/tubepost.db", (errno.EIO, errno.ENOLCK), r"NO |BYE ", _IMAP),
+    Row(
+        "imapd",
+        append_first,
+        "map truncate",
+        "tubepost.db-shm",
+        (errno.EIO, errno.ENOSPC, errno.ENOMEM),
+        r"NO |BYE ",
+        _IMAP,
+    ),
+    Row("imapd", append, "read", "carol/tubepost.db", (errno.EIO,), r"NO |BYE ", _IMAP),
+    Row("imapd", append_first, "list", "example.test/first", READING, r"NO |BYE ", _IMAP),
+    Row("imapd", fetch, "stat", "carol/cur", (errno.EIO,), r"NO |BYE ", _IMAP),
+    Row("imapd", flag, "rename", "carol/cur", EVERY, YES, _IMAP),
+    Row("imapd", expunge, "unlink", "carol/.Spare/cur", EVERY, r"NO ", _IMAP),
+    Row("imapd", move, "rename", ".Archive/cur", EVERY, r"NO ", _IMAP),
+    Row("imapd", move, "write", "carol/tubepost.db", EVERY, r"NO |BYE ", _IMAP),
+    Row("imapd", copy, "sync", "Archive/", SYNCING, NO, _IMAP),
+    Row("imapd", rename_folder, "rename", "carol/.Old", EVERY, NO, _IMAP),
+    Row("imapd", delete_folder, "rename unlink", "carol/.Gone", EVERY, NO, _IMAP),
+    Row("imapd", make_folder, "create", "maildirfolder", OPENING, NO, _IMAP),
+    Row("imapd", make_folder, "create write sync rename mode", "uidvalidity", EVERY, NO, _IMAP),
+    Row("imapd", subscribe, "create write", "carol/", EVERY, r"NO |BYE ", _IMAP),
+    Row("pop3d", pop_retrieve, "create", "alice/tubepost.pop3", OPENING, r"-ERR ", r"pop3d\[\d+\]: (warning|error): "),
+    Row(
+        "pop3d",
+        pop_retrieve,
+        "lock",
+        "alice/tubepost.pop3",
+        (errno.EIO, errno.ENOLCK),
+        r"-ERR ",
+        r"pop3d\[\d+\]: (warning|error): ",
+    ),
+    Row(
+        "pop3d", pop_retrieve, "read", "alice/cur", (errno.EIO,), r"-ERR ", r"pop3d\[\d+\]: (warning|error): ", own=True
+    ),
+    Row("pop3d", pop_retrieve, "list", "alice/new", READING, r"-ERR ", r"pop3d\[\d+\]: (warning|error): ", own=True),
+    Row(
+        "pop3d",
+        pop_retrieve,
+        "write",
+        "alice/tubepost.db",
+        EVERY,
+        r"-ERR ",
+        r"pop3d\[\d+\]: (warning|error): ",
+        own=True,
+    ),
+    Row(
+        "auth",
+        login,
+        "lock",
+        "passwords.db",
+        (errno.EIO, errno.ENOLCK),
+        r"NO .*UNAVAILABLE",
+        r"auth\[\d+\]: (warning|error): ",
+    ),
+    Row("tubepost", set_password, "create", "passwords.db", OPENING, NO),
+    Row("tubepost", set_password, "lock", "passwords.db", (errno.EIO, errno.ENOLCK), NO),
+    Row("postmap", build_table, "create", "built", OPENING, NO),
+    Row("postmap", build_table, "mode", "built", EVERY, NO),
+    Row("postalias", build_aliases, "create", "aliases.", OPENING, NO),
+    Row("local", send_mbox, "lock", "filed/cur/1.mbox", (errno.EIO, errno.ENOLCK), YES, _LOCAL),
+    Row("local", send_mbox, "unlink", "1.mbox.lock", EVERY, YES, r"local\[\d+\]: warning: .*lock"),
+    Row("local", send_local, "list stat", "boxed/", (errno.EIO,), YES, _LOCAL),
+    Row(
+        "flush",
+        send_down,
+        "lock",
+        "flush/",
+        (errno.EIO, errno.ENOLCK),
+        YES,
+        r"flush\[\d+\]: warning: .*cannot be listed",
+    ),
+    Row("flush", send_down, "times", "flush/", EVERY, YES, r"flush\[\d+\]: warning: .*cannot be listed"),
+    Row("flush", ask_etrn, "truncate", "flush/", EVERY, r"458 ", r"flush\[\d+\]: warning: .*cannot be flushed"),
+    Row(
+        "verify",
+        send_verified,
+        "lock read",
+        "verify_cache",
+        (errno.EIO,),
+        YES,
+        r"verify\[\d+\]: warning: ",
+        own=True,
+        before=let_verify_try_again,
+    ),
+    Row(
+        "indexer",
+        send,
+        "lock",
+        "alice/tubepost.db",
+        (errno.EIO, errno.ENOLCK),
+        YES,
+        _UNINDEXED,
+        own=True,
+        then=_INDEXED,
+    ),
+    Row("indexer", send, "list", "alice/new", READING, YES, r"indexer\[\d+\]: warning: ", own=True),
+    Row("indexer", send, "sync", "alice/tubepost.db", SYNCING, YES, _UNINDEXED, own=True, then=_INDEXED),
+    Row(
+        "rewrite",
+        send_by_new_routes,
+        "map",
+        "routes.db",
+        (errno.ENOMEM,),
+        YES,
+        r"rewrite\[\d+\]: warning: .*cannot map",
+    ),
+    Row("proxymap", send_by_new_stands, "open", "stands.db", READING, YES, r"proxymap\[\d+\]: warning: .*cannot open"),
+    Row(
+        "proxymap",
+        send_by_new_stands,
+        "map",
+        "stands.db",
+        (errno.ENOMEM,),
+        YES,
+        r"proxymap\[\d+\]: warning: .*cannot map",
+    ),
+    Row("showq", list_queue, "list", "deferred", READING, NO, r"showq\[\d+\]: (warning|error): ", own=True),
+    Row("showq", list_queue, "read", "deferred/", (errno.EIO,), NO, r"showq\[\d+\]: (warning|error): ", own=True),
+    Row("showq", list_queue, "open", "defer/", READING, YES, r"showq\[\d+\]: (warning|error): ", own=True),
+    Row("postsuper", remove, "unlink", "defer", EVERY, NO),
+    Row("postsuper", hold, "list", "deferred", READING, NO),
+    Row("local", send_home, "create", "games/Maildir", OPENING, YES, _LOCAL),
+    Row("local", send_home, "write", "games/Maildir", EVERY, YES, _LOCAL),
+    Row("local", send_home, "sync", "games/Maildir", SYNCING, YES, _LOCAL),
+    Row("local", send_home, "rename", "games/Maildir", EVERY, YES, _LOCAL),
+    Row("local", send_home, "stat", "homes/games", (errno.EIO,), YES, _LOCAL),
+    Row("local", send_forwarded, "open", "news/.forward", READING, YES, _LOCAL),
+    Row("local", send_forwarded, "read", "news/.forward", (errno.EIO,), YES, _LOCAL),
+    Row("local", send_forwarded, "stat", "news/.forward", (errno.EIO,), YES, _LOCAL),
+    Row("local", send_home_mbox, "create", "uucp/cur/1.mbox", OPENING, YES, _LOCAL),
+    Row("local", send_home_mbox, "write", "uucp/cur/1.mbox", EVERY, YES, _LOCAL),
+    Row("local", send_home_mbox, "sync", "uucp/cur/1.mbox", SYNCING, YES, _LOCAL),
+    Row("local", send_home_mbox, "lock", "uucp/cur/1.mbox", (errno.EIO, errno.ENOLCK), YES, _LOCAL),
+)
