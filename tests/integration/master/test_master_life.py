@@ -526,3 +526,13 @@ def test_a_reload_takes_the_log_to_another_file_and_loses_no_line() -> None:
             client.recv(512)
         until(lambda: "lost connection after CONNECT" in path.read_text(), "a line of the session")
         assert len(instance.pids("log")) == 1
+
+
+def test_a_service_may_listen_on_many_addresses() -> None:
+    port = free_port()
+    addresses = ", ".join(f"127.0.0.{number}" for number in range(1, 101))
+    with running({"inet_interfaces": addresses}, [f"{port} inet n - n - - smtpd"]) as instance:
+        for number in (1, 50, 100):
+            with socket.create_connection((f"127.0.0.{number}", port), PATIENCE) as client:
+                assert client.recv(512).startswith(b"220 ")
+        assert not instance.log.count("template process")
