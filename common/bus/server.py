@@ -48,7 +48,7 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 class _Peer:
     """One connection of a caller."""
 
-    __slots__ = ("caller", "held", "program", "requests", "routing", "running")
+    __slots__ = ("caller", "held", "program", "requests", "routing", "running", "told")
 
     def __init__(self, routing: bytes, caller: Caller) -> None:
         self.routing = routing
@@ -56,6 +56,8 @@ class _Peer:
         # Postfix's names of programs are the same rows of the table.
         self.program = ALIASES.get(caller.program, caller.program)
         self.requests: dict[bytes, Request[Any]] = {}
+        self.told: set[Request[Any]] = set()
+        """Hints under way, which have no number."""
         self.running = 0
         self.held = 0
         """Bytes of content that wait here."""
@@ -274,7 +276,7 @@ class Server:
         for routing, peer in tuple(self._peers.items()):
             if peer.caller.pid == caller.pid:
                 del self._peers[routing]
-                for request in tuple(peer.requests.values()):
+                for request in (*peer.requests.values(), *peer.told):
                     self._abandon(request)
         self.on_gone(caller)
         self.on_change()
@@ -412,7 +414,9 @@ class Server:
         if not is_async:
             self._answer_now(peer, kind, tag, request, handler)
             return
-        if kind != frames.TELL:
+        if kind == frames.TELL:
+            peer.told.add(request)
+        else:
             peer.requests[tag] = request
         self.running += 1
         peer.running += 1
@@ -451,6 +455,7 @@ class Server:
 
     def _over(self, request: "Request[Any]") -> None:
         peer = request._peer
+        peer.told.discard(request)
         if peer.requests.get(request.tag) is request:
             del peer.requests[request.tag]
         peer.running -= 1

@@ -60,8 +60,10 @@ class Notify(request.Service):
         try:
             while not self.process.stopping.is_set():
                 news = self.process.loop.create_task(subscriber.news.wait())
-                await asyncio.wait({news, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                news.cancel()
+                try:
+                    await asyncio.wait({news, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    news.cancel()  # also when we are cancelled, which ``wait`` does not pass on
                 hints, subscriber.pending = list(subscriber.pending), {}
                 subscriber.news.clear()
                 for hint in hints:

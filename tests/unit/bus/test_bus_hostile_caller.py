@@ -1,8 +1,10 @@
 """A caller that breaks every rule: it is refused, said to be so once, and nobody else notices."""
 
 import asyncio
+import gc
 import os
 import socket
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -388,3 +390,27 @@ def test_a_hint_that_is_put_as_a_question_is_refused(
 
     assert len(run(work, hear_late if late else hear, tmp_path, monkeypatch)) <= 1
     assert not panics
+
+
+def test_a_hint_that_never_ends_is_kept_until_its_caller_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that nobody holds is destroyed by the collector, in the middle of what it does."""
+    waiting: list[weakref.ref[asyncio.Task[None]]] = []
+
+    async def hold(_: Request[rewrite.Rewrite]) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(weakref.ref(asyncio.current_task()))  # type: ignore[arg-type]
+        await future
+
+    async def work(hostile: Hostile) -> None:
+        hostile.say(frames.TELL, 1, QUESTION)
+        await until(lambda: bool(waiting))
+        await asyncio.sleep(0)
+        gc.collect()
+        assert waiting[0]() is not None and hostile.server.running == 1
+        # Others of this process go on being served.
+        hostile.line.close()
+        hostile.dealer.close()
+        await until(lambda: hostile.server.running == 0)
+        hostile.line = socket.socket(socket.AF_UNIX)
+
+    run(work, hold, tmp_path, monkeypatch)
