@@ -3,10 +3,11 @@
 import time
 from collections.abc import Awaitable, Mapping
 
-from tubepost.common.wire.base import Message
+from tubepost.common.wire.base import Message, Refused
 from tubepost.common.wire.delivery import Job, RecipientStatus, Report
 from tubepost.common.wire.qmgr import QueuedRecipient
 from tubepost.common.system import log
+from tubepost.common.system.ids import is_queue_id
 from tubepost.common.bus import Handler, Request
 from tubepost.common.skeleton import request
 from tubepost.common.skeleton.deliveries import log_status
@@ -25,8 +26,11 @@ class Agent(request.Service):
     def handlers(self) -> Mapping[type[Message], Handler]:
         return {Job: self._deliver}
 
-    async def _deliver(self, request: "Request[Job]") -> Report:
+    async def _deliver(self, request: "Request[Job]") -> Report | Refused:
         job = request.message
+        if not is_queue_id(job.queue_id):
+            # Not even our queue manager's mistake: somebody speaks for it.
+            return Refused(reason=f"{job.queue_id[:100]!r} is not a queue id")
         try:
             report = await self.deliver(job)
         except Exception as error:

@@ -1,5 +1,6 @@
 """Opens approved tables and answers for them: the only file of this service that does I/O."""
 
+import time
 from collections.abc import Mapping
 
 from tubepost.common.wire.base import Message
@@ -12,6 +13,9 @@ from tubepost.common.skeleton.process import Process
 
 from tubepost.services.proxymap import protocol
 
+# From one time that a refusal is told to the next, seconds.
+_COMPLAINT_INTERVAL = 1.0
+
 
 class Proxymap(request.Service):
     """One process of proxymap or, by its service name, proxywrite."""
@@ -21,6 +25,7 @@ class Proxymap(request.Service):
         self._writes = "write" in process.name
         self._parameter = "proxy_write_maps" if self._writes else "proxy_read_maps"
         self._approved: frozenset[str] = frozenset()
+        self._next_complaint = 0.0
         # No proxy in it: a proxied table of a proxied table would ask this same service.
         self._environment = TableEnvironment(
             config_directory=process.birth.config_directory,
@@ -75,7 +80,11 @@ class Proxymap(request.Service):
     def _table(self, spec: str) -> Table | Refused:
         if spec not in self._approved:
             reason = protocol.refusal(spec, self._parameter)
-            log.warning(reason)
+            now = time.monotonic()
+            # One that asks for ever does not fill the log.
+            if now >= self._next_complaint:
+                self._next_complaint = now + _COMPLAINT_INTERVAL
+                log.warning(reason)
             return Refused(reason=reason)
         # The caller has folded the key as its parameter wants it.
         return open_table(spec, environment=self._environment, fold=False)
