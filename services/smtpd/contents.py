@@ -195,8 +195,4 @@ class Contents(Lines):
         self._data = None
         self._chunk = None
         self._lost = False
-        if len(self.history) > self.settings.history_flush_threshold:
-            if self.troubles:
-                self.notices.append((frozenset(self.troubles), self.history))
-            self.troubles.clear()
-            self.history = []
+        self.flush_history()

@@ -98,6 +98,14 @@ class Ledger:
         text += f" proto={self.protocol}"
         return f"{text} helo=<{self.helo}>" if self.helo else text
 
+    def flush_history(self) -> None:
+        """A transcript that grew long is told now, and forgotten: a session may go on for days."""
+        if len(self.history) > self.settings.history_flush_threshold:
+            if self.troubles:
+                self.notices.append((frozenset(self.troubles), self.history))
+            self.troubles.clear()
+            self.history = []
+
     def final_notice(self) -> tuple[frozenset[str], list[str]] | None:
         """The session's transcript with its troubles, when there were any."""
         if not self.history or not self.troubles:

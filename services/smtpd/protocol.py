@@ -239,6 +239,7 @@ class Machine(Contents):
             self.wrong("500 5.5.2 Error: bad UTF-8 syntax", "protocol")
             return
         if settings.keep_history:
+            self.flush_history()
             self.history.append(f"In:  {authentication.conceal(text)}")
         if settings.command_filter is not None:
             try:

@@ -169,6 +169,8 @@ class Session(Connection):
             event = machine.next_event()
             if machine.logs:
                 self._take_logs()
+            if machine.notices:
+                yield from self._tell_notices()
             if event is None:
                 self.write()
                 yield from self.more_input()
@@ -240,14 +242,17 @@ class Session(Connection):
         log.info(f"disconnect from {machine.client}{machine.statistics()}")
         if self.counted_as:
             self.server.anvil.tell(anvil.Disconnect(service=self.server.process.name, client=self.counted_as))
-        notices = machine.notices
         machine.troubles |= self.evaluation.troubles
         last = machine.final_notice()
         if last is not None:
-            notices.append(last)
+            machine.notices.append(last)
+        yield from self._tell_notices()
+        self.server.forget(self)
+
+    def _tell_notices(self) -> Steps[None]:
+        notices, self.machine.notices = self.machine.notices, []
         for troubles, transcript in notices:
             yield self.server.notify(self.client.identity, troubles, transcript, self._reason)
-        self.server.forget(self)
 
     def _log_end(self, reason: str) -> None:
         where = self.machine.where
