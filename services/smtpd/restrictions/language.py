@@ -145,7 +145,7 @@ def _with_argument(name: str, argument: str) -> Step:
         return Step(name, _WITH_TABLE[name], argument)
     if name == "check_policy_service" and ":" not in argument:
         return _broken(f"restriction {name} must be followed by transport:server")
-    if name == "sleep" and not argument.isdigit():
+    if name == "sleep" and not argument.isdecimal():
         return _broken(f"restriction {name} must be followed by number")
     if not argument:
         return _broken(f"restriction {name} requires domain name argument")

@@ -144,3 +144,8 @@ def test_a_greeting_in_brackets_is_an_address_literal(name: str, restriction: st
     assert reply == f"501 5.5.2 <{name}>: Helo command rejected: invalid ip address"
     for good in ("[IPv6:::1]", "[1.2.3.4]"):
         assert evaluate(World({}), relay=rules, helo=good)[0] == ""
+
+
+@pytest.mark.parametrize("argument", ["\u00b2", "-1", "1s"])
+def test_a_time_to_sleep_is_a_number(argument: str) -> None:
+    assert evaluate(World({}), relay=f"sleep {argument}, permit")[0] == "451 4.3.5 Server configuration error"
