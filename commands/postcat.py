@@ -235,7 +235,8 @@ def _open_queued(spool: Spool, queue_id: str) -> tuple[int, str]:
         for queue in _QUEUES:
             path = spool.path(queue, queue_id)
             try:
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), os.path.normpath(path)
+                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+                return os.open(path, flags), os.path.normpath(path)
             except FileNotFoundError:
                 continue
             except OSError as error:

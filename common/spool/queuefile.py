@@ -16,6 +16,7 @@ Nothing is ever appended.
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -183,7 +184,9 @@ class QueueFile:
 
 def open_queue_file(path: str, *, writable: bool = False) -> QueueFile:
     """Open and check. Raises FileNotFoundError and other OSErrors, Incomplete, Damaged."""
-    fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW)
+    # In maildrop everybody makes files: at a FIFO, opening would wait for somebody to write.
+    flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(path, flags)
     try:
         return read_queue_file(fd)
     except BaseException:
@@ -193,6 +196,9 @@ def open_queue_file(path: str, *, writable: bool = False) -> QueueFile:
 
 def read_queue_file(fd: int) -> QueueFile:
     """The same for a file that is open already; ``fd`` is the caller's when this raises."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise Damaged("not a regular file")
     head = os.pread(fd, PREAMBLE, 0)
     size = os.fstat(fd).st_size
     if len(head) < PREAMBLE or not head.strip(_UNWRITTEN):

@@ -30,7 +30,7 @@ class Source:
         self._small = length <= size_limit
         self._ascii: bool | None = None
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             self._head, self._body_start = self._read_head()
         except FileNotFoundError:
             return

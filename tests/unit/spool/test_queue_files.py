@@ -1,8 +1,9 @@
 """The queue file, format version 1: what was written is read, what was not written is never taken for mail."""
 
 import os
+import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -215,6 +216,19 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(Incomplete):
         open_queue_file(str(tmp_path / "file"))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_nobody_waits_at_what_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    # mkfifo in maildrop would have kept mailq for ever, of all users.
+    path = tmp_path / "strange"
+    make(path)
+    signal.alarm(5)
+    try:
+        with pytest.raises(Damaged):
+            open_queue_file(str(path))
+    finally:
+        signal.alarm(0)
 
 
 def test_a_file_of_version_1_stays_readable() -> None:
