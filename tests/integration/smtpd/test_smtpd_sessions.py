@@ -227,3 +227,19 @@ def test_senders_of_our_probes_are_recipients() -> None:
         # The time is no part of what mail to it is sent to.
         assert client.say("DATA", MESSAGE).startswith("250")
         own.log.wait("to=<probe@example.test>")
+
+
+def test_a_long_transcript_is_told_while_the_session_goes_on() -> None:
+    own = Instance(
+        main={
+            "notify_classes": "protocol",
+            "error_notice_recipient": "alice@example.test",
+            "smtpd_history_flush_threshold": "10",
+        }
+    )
+    with own, Client(own) as client:
+        client.say("EHLO c.test", "NONSENSE", *["HELP"] * 10)
+        own.log.wait("status=sent")
+        text = own.messages()[0].read_text()
+        assert "In:  NONSENSE" in text and "500 5.5.2 Error: command not recognized" in text
+        assert client.say(*BEGIN).startswith("250")
