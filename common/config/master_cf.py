@@ -111,6 +111,18 @@ def read(path: str) -> tuple[tuple[Entry, ...], tuple[Fault, ...]]:
     return parse_text(text, path)
 
 
+def services(directory: str) -> tuple[Entry, ...]:
+    """Of ``directory``/master.cf, for others than the master, who tells of wrong lines: they are left out here.
+
+    Raises ConfigError when the file cannot be read: nothing is to be taken for absent by that.
+    """
+    entries, faults = read(f"{directory}/master.cf")
+    for fault in faults:
+        if not fault.line and fault.severity == "error":
+            raise ConfigError(fault.reason, file=fault.file)
+    return entries
+
+
 def split_columns(line: str) -> tuple[str, ...]:
     """Up to eight columns of a logical line; the eighth is the rest of the line."""
     # Not split(None): that also parts words at Unicode spaces and at separators such as \x1c.

@@ -38,8 +38,7 @@ class Notify(request.Service):
     async def open(self) -> None:
         config = self.process.config
         name = config.indexer_service_name
-        services, _ = master_cf.read(f"{config.config_directory}/master.cf")
-        if any(entry.service == name for entry in services):
+        if any(entry.service == name for entry in master_cf.services(config.config_directory)):
             # It is told and not left to subscribe, so that it need not run while nothing happens.
             self._indexer = self.process.client(name)
 

@@ -12,10 +12,10 @@ def deliveries_at_once(config: Config, directory: str) -> Mapping[str, int]:
 
     In Postfix each takes a process, so maxproc in ``directory``/master.cf is the limit. Here a process takes many; an
     administrator who writes a maxproc still means deliveries. Who does mean processes sets client_limit beside it, with
-    -o, and gets as many deliveries in each. Faults in master.cf are the master's to tell.
+    -o, and gets as many deliveries in each. Raises ConfigError when the file cannot be read.
     """
     found: dict[str, int] = {}
-    for entry in master_cf.read(f"{directory}/master.cf")[0]:
+    for entry in master_cf.services(directory):
         if entry.type != "unix":
             continue
         try:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.wire.qmgr import QueuedRecipient
-from tubepost.common.config import load
+from tubepost.common.config import ConfigError, load
 
 from tubepost.services.qmgr.limits import deliveries_at_once, limits_of
 from tubepost.services.qmgr.message import ActiveMessage, ActiveQueue
@@ -24,6 +25,13 @@ bad unix - - n - 4 smtp -o client_limit=lots
 log unix-dgram n - n - 1 log
 wrong unix
 """
+
+
+def test_a_master_cf_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "main.cf").write_text("")
+    (tmp_path / "master.cf").mkdir()
+    with pytest.raises(ConfigError, match="cannot read it"):
+        deliveries_at_once(load(str(tmp_path)), str(tmp_path))
 
 
 def test_maxproc_is_what_an_administrator_means_by_it(tmp_path: Path) -> None:
