@@ -34,6 +34,8 @@ _AGENT_CAPABILITIES = _FILE_CAPABILITIES | {
 }
 # Whose account it is; of the others mail_owner's.
 _PARAMETERS = {"protocol": "protocol_owner", "auth": "auth_owner"}
+# Not there, or others'. With any other error the program ends: it would serve without what is its own.
+_CLOSED = (FileNotFoundError, NotADirectoryError, PermissionError)
 _UMASK = 0o077
 # New mail may be read by mail_owner's group, for smtp: who reads it is decided by the directory (config/layout.py).
 _UMASK_OF_MAIL = 0o027
@@ -237,7 +239,7 @@ def around(path: str, secret: Sequence[str]) -> Iterator[str]:
         return
     try:
         names = os.listdir(real)
-    except OSError:
+    except _CLOSED:
         return
     for name in names:
         if not os.path.islink(entry := os.path.join(real, name)):
@@ -266,11 +268,11 @@ def _readable(row: Program, narrow: bool, config: Config) -> list[str]:
 
 
 def _open_to_all(folder: str) -> list[str]:
-    """Files in it that any account may read."""
+    """Files in it that any account may read. Raises OSError."""
     try:
         with os.scandir(folder) as entries:
             return [entry.path for entry in entries if entry.is_file() and entry.stat().st_mode & stat.S_IROTH]
-    except OSError:
+    except _CLOSED:
         return []
 
 
