@@ -26,8 +26,9 @@ _INFO = 6
 # longer than a sender gathers its own (common/system/log.py).
 _ORDERING = 0.02
 _PLACE = log.PLACE_WIDTH
-# As much text is not held for the sake of order.
+# So many lines, or so many bytes of them, are not held for the sake of order.
 _HELD_LIMIT = 20_000
+_HELD_BYTES = 8_000_000
 # Bytes that wait in memory for a disk that takes none, and how often it is tried again, seconds.
 _BACKLOG_LIMIT = 1_000_000
 _RETRY = 1.0
@@ -48,18 +49,27 @@ class Order:
     def __init__(self) -> None:
         self._old: list[bytes] = []
         self._new: list[bytes] = []
+        self._old_bytes = self._new_bytes = 0
 
     def __len__(self) -> int:
         return len(self._old) + len(self._new)
 
+    @property
+    def is_full(self) -> bool:
+        """What waits is to be written, in its order or not."""
+        return len(self) > _HELD_LIMIT or self._old_bytes + self._new_bytes > _HELD_BYTES
+
     def add(self, data: bytes, now: float) -> None:
-        """One datagram. A line without a place (not from our programs) was said ``now``, seconds since the epoch."""
+        """One datagram. A line without a place (not from our programs) was said ``now``, seconds since the epoch.
+
+        Empty lines, which say nothing, are left out.
+        """
+        self._new_bytes += len(data)
         if _UNPRINTABLE.search(data):
             data = _UNPRINTABLE.sub(b"?", data)
-        lines = data.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        for line in lines:
+        for line in data.split(b"\n"):
+            if not line:
+                continue
             if not (line[:_PLACE].isdigit() and line[_PLACE : _PLACE + 1] == b" "):
                 line = b"%0*d %b" % (_PLACE, int(now * 1e6), line)
             self._new.append(line)
@@ -70,17 +80,20 @@ class Order:
         old, new = self._old, self._new
         if not old:
             self._old, self._new = new, old
+            self._old_bytes, self._new_bytes = self._new_bytes, 0
             return b""
         last = max(old)
         everything = old + new
         everything.sort()
         count = bisect.bisect_right(everything, last)
         self._old, self._new = everything[count:], []
+        self._old_bytes, self._new_bytes = sum(map(len, self._old)), 0
         return _text(everything[:count])
 
     def rest(self) -> bytes:
         everything = sorted(self._old + self._new)
         self._old, self._new = [], []
+        self._old_bytes = self._new_bytes = 0
         return _text(everything)
 
 
@@ -97,13 +110,13 @@ class Log(datagram.Service):
 
     def received(self, data: bytes) -> None:
         self._order.add(data, time.time())
+        if self._order.is_full:
+            self._write(self._order.turn())
 
     def drained(self) -> None:
         if self._closed:
             self._write(self._order.rest())
             return
-        if len(self._order) > _HELD_LIMIT:
-            self._write(self._order.turn())
         if not self._turning and (len(self._order) or self._sink.behind):
             self._turning = True
             self.process.loop.call_later(_ORDERING if len(self._order) else _RETRY, self._turn)

@@ -68,3 +68,23 @@ def test_whatever_a_stranger_sends_is_lines_of_text(data: bytes) -> None:
     written = order.rest()
     assert not {*written} & {*range(10), *range(11, 32), 127}
     assert written.endswith(b"\n") or not written
+
+
+def test_what_is_held_is_bounded_by_lines_and_by_bytes() -> None:
+    order = Order()
+    assert not order.is_full
+    order.add(b"\n" * 60_000, 0)
+    assert len(order) == 0
+    for number in range(1000):
+        order.add(line(number, "x" * 60_000), 0)
+        if order.is_full:
+            break
+    assert order.is_full and len(order) < 200
+    assert order.turn() == b"" and order.turn() and not order.is_full
+    for number in range(10):
+        order.add(b"x\n" * 30_000, number)
+        if order.is_full:
+            break
+    assert order.is_full and len(order) <= 30_000
+    order.rest()
+    assert not order.is_full
