@@ -17,7 +17,7 @@ from tubepost.common.mailbox.view import View
 from tubepost.common.mailbox.view import missing as find_missing
 from tubepost.common.skeleton.conversation import Gone
 
-from tubepost.services.imapd import limits, updates
+from tubepost.services.imapd import limits, results, updates
 from tubepost.services.imapd.attributes import Plan
 from tubepost.services.imapd.commands.table import Updates
 from tubepost.services.imapd.content import read_message
@@ -155,12 +155,8 @@ def _narrow(session: "Session", selected: Selected, request: Fetch, uids: Sequen
         changed = {row[0] for row in changes.changed}
         uids = [uid for uid in uids if uid in changed]
     if request.partial is not None:
-        # RFC 9394 3.3: from the first, or negative from the last.
-        low, high = request.partial
-        if low > 0:
-            uids = uids[low - 1 : high]
-        else:
-            uids = uids[max(0, len(uids) + high) : len(uids) + low + 1]
+        # RFC 9394 3.3
+        uids = results.part(uids, request.partial)
     return uids
 
 

@@ -1,0 +1,21 @@
+"""What stands at an edge: ranges beyond the end, names that are none, lines without end, mailboxes that were moved."""
+
+from pathlib import Path
+
+from tests.fakes.imap import FakeImapd, play
+
+
+def test_fetch_of_a_part_beyond_the_first_message(tmp_path: Path) -> None:
+    """RFC 9394 3.1, 3.3: a range that lies wholly outside is empty, also when it is counted from the end."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        for _ in range(3):
+            await alice.append("inbox")
+        await alice.ok("select inbox")
+        assert await alice.ok("uid fetch 1:* (uid) (partial -5:-10)") == []
+        assert await alice.ok("uid fetch 1:* (uid) (partial -4:-4)") == []
+        assert await alice.ok("uid fetch 1:* (uid) (partial -3:-10)") == ["* 1 FETCH (UID 1)"]
+        assert await alice.ok("uid fetch 1:* (uid) (partial 4:9)") == []
+
+    play(tmp_path, scene)
