@@ -398,7 +398,7 @@ ROWS = (
         YES,
         r"proxymap\[\d+\]: warning: .*cannot map",
     ),
-    Row("showq", list_queue, "list", "deferred", READING, NO, r"showq\[\d+\]: (warning|error): ", own=True),
+    Row("showq", list_queue, "list", "deferred", READING, NO, r"showq\[\d+\]: (warning|error): "),
     Row("showq", list_queue, "read", "deferred/", (errno.EIO,), NO, r"showq\[\d+\]: (warning|error): ", own=True),
     Row("showq", list_queue, "open", "defer/", READING, YES, r"showq\[\d+\]: (warning|error): ", own=True),
     Row("postsuper", remove, "unlink", "defer", EVERY, NO),

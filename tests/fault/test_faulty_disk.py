@@ -183,6 +183,9 @@ def _try(scene: Scene, row: Row, error: int) -> None:
     _prepare(scene, row)
     scene.seen = len(instance.log.lines)
     again = row.does(scene)
+    if _heard(r"NO .*UNAVAILABLE", again):
+        # The index is opened anew: who comes again finds it so.
+        again = row.does(scene)
     assert _heard(YES, again), f"after the fault: {again}"
     _clear(scene, row)
     copies = in_mailboxes(instance.mail)

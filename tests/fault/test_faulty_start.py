@@ -415,7 +415,7 @@ INITS = [
         ("sync", (errno.EIO, errno.ENOSPC)),
         ("rename", MAKING),
         ("mode", MAKING),
-        ("lock", LOCKING),
+        ("lock", (errno.EIO,)),  # ENOLCK is another's lock to SQLite, which is waited for
     )
     for error in errors
 ]
