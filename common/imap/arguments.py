@@ -167,6 +167,9 @@ def _resync(scanner: Scanner) -> Resync:
             scanner.space()
             uids = scanner.plain_set()
             scanner.expect(b")")
+            if not (numbers.is_ascending and uids.is_ascending):
+                # RFC 7162 7: known-sequence-set and known-uid-set are in ascending order. So each number is met once.
+                raise BadCommand("The sets of QRESYNC's match data are not in ascending order")
             if numbers.size() != uids.size():
                 raise BadCommand("The two sets of QRESYNC's match data differ in length")
             matching = (numbers, uids)

@@ -7,6 +7,7 @@ is bounded by the size of the command and of the answer, whatever ``1:4294967295
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from tubepost.common.imap.errors import BadCommand
@@ -109,6 +110,11 @@ class SequenceSet(NamedTuple):
     def has_star(self) -> bool:
         """Whether ``*`` occurs: forbidden in some places, such as QRESYNC's known UIDs."""
         return any(high == STAR for _low, high in self.ranges)
+
+    @property
+    def is_ascending(self) -> bool:
+        """Whether each member is written once, the smallest first."""
+        return all(before[1] < after[0] for before, after in pairwise(self.ranges))
 
     def size(self) -> int:
         """An upper bound of the members, ``*`` taken as the largest number that can be."""

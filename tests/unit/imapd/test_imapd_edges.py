@@ -19,3 +19,22 @@ def test_fetch_of_a_part_beyond_the_first_message(tmp_path: Path) -> None:
         assert await alice.ok("uid fetch 1:* (uid) (partial 4:9)") == []
 
     play(tmp_path, scene)
+
+
+def test_match_data_that_name_a_message_twice(tmp_path: Path) -> None:
+    """RFC 7162 7: both sets ascend. Repeated without end they would keep the server busy for minutes."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice", "qresync")
+        for _ in range(3):
+            await alice.append("inbox")
+        opened = " ".join(await alice.ok("select inbox"))
+        validity = opened.partition("[UIDVALIDITY ")[2].partition("]")[0]
+        for numbers, uids in (("1:2,1:2", "1:2"), ("1:2,1:2", "1:2,1:2"), ("3,1", "1,3"), ("1,3", "3,1")):
+            answer = await alice.no(f"select inbox (qresync ({validity} 1 1:3 ({numbers} {uids})))")
+            assert answer.startswith("BAD"), answer
+        # RFC 9051 6.3.2: what is BAD has changed nothing.
+        assert await alice.ok("fetch 1 uid") == ["* 1 FETCH (UID 1)"]
+        await alice.ok(f"select inbox (qresync ({validity} 1 1:3 (1,2:3 1:2,3)))")
+
+    play(tmp_path, scene)
