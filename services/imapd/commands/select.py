@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
 from tubepost.common.imap.arguments import Resync
-from tubepost.common.imap.errors import BadCommand
+from tubepost.common.imap.errors import BadCommand, BadName
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.write import compact, compact_ranges, mailbox
 
@@ -27,7 +27,12 @@ async def examine(session: "Session", command: Command) -> Ok:
 
 
 async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
-    request = arguments.select(session.scanner(command))
+    try:
+        request = arguments.select(session.scanner(command))
+    except BadName:
+        # RFC 9051 6.3.2: after a SELECT that fails (which this is, not a BAD one) no mailbox is selected.
+        _close(session)
+        raise
     if request.resync is not None and b"QRESYNC" not in session.enabled:
         # RFC 7162 3.2.5
         raise BadCommand("Enable QRESYNC first")
@@ -36,10 +41,7 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
         raise UidRequired("Only UIDs can be used now")
     if request.condstore:
         session.enabled.add(b"CONDSTORE")
-    if session.selected is not None:
-        session.unselect()
-        # RFC 9051 7.1: what comes now is of the new mailbox.
-        session.send(b"* OK [CLOSED] Previous mailbox closed\r\n")
+    _close(session)
     place = await places.find(session, request.mailbox, "r")
     try:
         folder = await place.mailbox.up_to_date(place.folder)
@@ -66,6 +68,13 @@ async def _open(session: "Session", command: Command, *, read_only: bool) -> Ok:
     session.server.watch_folder(session, selected)
     session.server.flush_soon(selected)
     return Ok("EXAMINE completed" if read_only else "SELECT completed", b"READ-ONLY" if read_only else b"READ-WRITE")
+
+
+def _close(session: "Session") -> None:
+    if session.selected is not None:
+        session.unselect()
+        # RFC 9051 7.1: what comes now is of the new mailbox.
+        session.send(b"* OK [CLOSED] Previous mailbox closed\r\n")
 
 
 def _describe(session: "Session", selected: Selected) -> None:

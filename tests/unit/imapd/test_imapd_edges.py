@@ -38,3 +38,17 @@ def test_match_data_that_name_a_message_twice(tmp_path: Path) -> None:
         await alice.ok(f"select inbox (qresync ({validity} 1 1:3 (1,2:3 1:2,3)))")
 
     play(tmp_path, scene)
+
+
+def test_select_of_what_is_no_name(tmp_path: Path) -> None:
+    """RFC 9051 6.3.2: a SELECT that is answered NO leaves no mailbox selected, for whatever reason."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        await alice.append("inbox")
+        await alice.ok("select inbox")
+        assert (await alice.do('select "&bad"'))[0].startswith("* OK [CLOSED]")
+        assert (await alice.no("fetch 1 uid")).startswith("BAD")
+        assert (await alice.no('examine "&bad"')).startswith("NO [CANNOT]")
+
+    play(tmp_path, scene)
