@@ -88,6 +88,15 @@ async def prepare(session: "Session", selected: Selected) -> None:
             _part(session, "The selected mailbox was deleted")
 
 
+async def check_rights(session: "Session", selected: Selected) -> None:
+    """The same, for a command that needs no more than that. Raises NoSuchFolder when the mailbox was deleted."""
+    try:
+        await selected.check_rights()
+    except NoSuchFolder:
+        await _follow(session, selected)
+        await selected.check_rights()
+
+
 def _part(session: "Session", text: str) -> NoReturn:
     """RFC 2180 3.3: of a selected mailbox that another client removed; the session cannot go on with it."""
     session.send(f"* BYE {text}\r\n".encode())

@@ -73,9 +73,13 @@ class Upload:
         selected = self._session.selected
         if not isinstance(request, Replace) or selected is None:
             return 0
-        async with selected.mailbox.lock:
-            uids = selected.resolve(request.number, event.verb.startswith(b"UID "))
-            return sum(row[0] for row in selected.folder.rows(("size",), uids[:1]))
+        try:
+            async with selected.mailbox.lock:
+                uids = selected.resolve(request.number, event.verb.startswith(b"UID "))
+                return sum(row[0] for row in selected.folder.rows(("size",), uids[:1]))
+        except NoSuchFolder:
+            # Renamed or removed meanwhile: that is told when the command is complete.
+            return 0
 
     def write(self, data: bytes) -> bool:
         """False: it failed, and the rest need not come."""

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from tubepost.common.imap import arguments
 from tubepost.common.imap.reader import Command
 
-from tubepost.services.imapd import limits
+from tubepost.common.mailbox.store import NoSuchFolder
+
+from tubepost.services.imapd import limits, updates
 from tubepost.services.imapd.replies import Ok
 
 if TYPE_CHECKING:
@@ -46,7 +48,12 @@ async def close(session: "Session", command: Command) -> Ok:
     arguments.nothing(session.scanner(command))
     selected = session.selected
     assert selected is not None
-    await selected.check_rights()
+    try:
+        await updates.check_rights(session, selected)
+    except NoSuchFolder:
+        # What another client has deleted is as closed as it can be.
+        session.unselect()
+        return Ok()
     if not selected.read_only and "e" in selected.rights:
         gone = await selected.mailbox.work(selected.folder.expunge)
         if gone:

@@ -52,3 +52,47 @@ def test_select_of_what_is_no_name(tmp_path: Path) -> None:
         assert (await alice.no('examine "&bad"')).startswith("NO [CANNOT]")
 
     play(tmp_path, scene)
+
+
+def test_close_of_a_mailbox_that_was_renamed(tmp_path: Path) -> None:
+    """RFC 2180 3.4: it stays selected under its new name, and CLOSE does there what it has to."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        await alice.ok("create box")
+        await alice.append("box")
+        await alice.ok("select box")
+        await alice.ok("store 1 +flags.silent \\Deleted")
+        await other.ok("rename box moved")
+        await alice.ok("close")
+        assert (await alice.no("fetch 1 uid")).startswith("BAD")
+        assert await other.ok("status moved (messages)") == ["* STATUS moved (MESSAGES 0)"]
+
+    play(tmp_path, scene)
+
+
+def test_close_of_a_mailbox_that_was_deleted(tmp_path: Path) -> None:
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        await alice.ok("create box")
+        await alice.ok("select box")
+        await other.ok("delete box")
+        assert await alice.ok("close") == []
+        assert (await alice.no("expunge")).startswith("BAD")
+
+    play(tmp_path, scene)
+
+
+def test_replace_in_a_mailbox_that_was_deleted(tmp_path: Path) -> None:
+    """The client is told of that, and not that the target (which is there) could be created."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        await alice.ok("create box")
+        await alice.append("box")
+        await alice.ok("select box")
+        await other.ok("delete box")
+        alice.write(b"t replace 1 inbox {3+}\r\nabc\r\n")
+        assert (await alice.line()).startswith(b"* BYE The selected mailbox was deleted")
+
+    play(tmp_path, scene)
