@@ -9,6 +9,8 @@ from tubepost.common.wire import auth, notify
 from tubepost.common.wire.auth import User
 from tubepost.common.system import log
 from tubepost.common.bus.errors import BusError, Refusal
+from tubepost.common.mailbox.interface import Folder
+from tubepost.common.mailbox.store import NoSuchFolder
 from tubepost.common.skeleton.authentication import Authenticator
 from tubepost.common.skeleton.conversation import Server
 from tubepost.common.skeleton.mailboxes import Mailbox, Mailboxes
@@ -187,8 +189,15 @@ class Imapd(Server[Session]):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_QUIET):
                         await self._closing.wait()
-                while await mailbox.work(folder.flush):
-                    pass
+                current: Folder | None = folder
+                while current is not None:
+                    try:
+                        while await mailbox.work(current.flush):
+                            pass
+                        break
+                    except NoSuchFolder:
+                        # It may have got another name meanwhile.
+                        current = await mailbox.quick(mailbox.account.renamed, current)
             except Exception as error:
                 log.warning(f"{mailbox.path}: {folder.name}: flags are not yet in the names of files: {error}")
             finally:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.imap import FakeImapd, play
 
 
@@ -96,3 +98,23 @@ def test_replace_in_a_mailbox_that_was_deleted(tmp_path: Path) -> None:
         assert (await alice.line()).startswith(b"* BYE The selected mailbox was deleted")
 
     play(tmp_path, scene)
+
+
+def test_flags_of_a_mailbox_that_is_renamed_or_deleted_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They come into the names of its files all the same, and nobody is told of a mailbox that is wanted no more."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        for name in ("box", "other"):
+            await alice.ok(f"create {name}")
+            await alice.append(name)
+            await alice.ok(f"select {name}")
+            await alice.ok("store 1 +flags.silent \\Flagged")
+        await other.ok("rename box moved")
+        await other.ok("delete other")
+
+    play(tmp_path, scene)
+    assert [path.name.endswith(":2,F") for path in tmp_path.glob("alice/.moved/*/*:2,*")] == [True]
+    assert "not yet in the names" not in capfd.readouterr().err
