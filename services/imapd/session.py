@@ -400,6 +400,16 @@ class Session(Connection):
         if self.selected is not None and self.selected.arrived:
             await tell_arrived(self, self.selected)
 
+    def line_of(self, event: Event) -> bytes:
+        """What the client said when it was asked for a line. Raises BadCommand, Gone."""
+        if isinstance(event, Bye):
+            # A line without an end: nothing that comes behind it can be told from it.
+            self.send(f"* BYE {event.text}\r\n".encode())
+            raise Gone
+        if not isinstance(event, Line):
+            raise BadCommand(event.text if isinstance(event, Bad) else "A line was asked for")
+        return event.data
+
     def hint(self, path: str, folder: str) -> None:
         """A folder of this account has changed."""
         if self.watching is not None and self.watching.hint(path, folder):

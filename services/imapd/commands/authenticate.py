@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
 from tubepost.common.imap.errors import BadCommand
-from tubepost.common.imap.reader import Bad, Bye, Command, Line
+from tubepost.common.imap.reader import Command
 
 from tubepost.common.wire import auth
 
@@ -37,15 +37,13 @@ async def authenticate(session: "Session", command: Command) -> Ok:
 
 
 async def _ask(session: "Session", challenge: bytes) -> bytes:
-    """Raises BadCommand when the client cancels or sends what is no base64."""
+    """Raises BadCommand when the client cancels or sends what is no base64, Gone."""
     session.reader.expect_line()
     session.send(b"+ " + binascii.b2a_base64(challenge, newline=False) + b"\r\n")
     session.flush()
     event = await session.next_event()
-    if isinstance(event, Bad | Bye):
-        raise BadCommand(event.text)
-    assert isinstance(event, Line)
-    answer = arguments.sasl_line(event.data)
+    assert event is not None
+    answer = arguments.sasl_line(session.line_of(event))
     if answer is None:
         raise BadCommand("Authentication cancelled")
     return answer

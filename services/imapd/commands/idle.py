@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tubepost.common.imap import arguments
 from tubepost.common.imap.errors import BadCommand
-from tubepost.common.imap.reader import Bad, Bye, Command, Line
+from tubepost.common.imap.reader import Command
 
 from tubepost.services.imapd.replies import Ok
 
@@ -32,9 +32,7 @@ async def idle(session: "Session", command: Command) -> Ok:
     finally:
         sign.stop()
         session.idling = False
-    if isinstance(event, Bad | Bye):
-        raise BadCommand(event.text)
-    if not isinstance(event, Line) or event.data.upper() != b"DONE":
+    if session.line_of(event).upper() != b"DONE":
         raise BadCommand("IDLE is ended by DONE")
     return Ok()
 

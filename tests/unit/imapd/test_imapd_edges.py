@@ -118,3 +118,19 @@ def test_flags_of_a_mailbox_that_is_renamed_or_deleted_at_once(
     play(tmp_path, scene)
     assert [path.name.endswith(":2,F") for path in tmp_path.glob("alice/.moved/*/*:2,*")] == [True]
     assert "not yet in the names" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["idle", "authenticate plain"])
+def test_a_line_without_end_is_the_end(tmp_path: Path, command: str) -> None:
+    """Where a line was asked for, one that is too long ends the session: it can hear nothing more."""
+
+    async def scene(server: FakeImapd) -> None:
+        client = await server.log_in("alice") if command == "idle" else await server.connect()
+        client.write(f"t {command}\r\n".encode())
+        assert (await client.line()).startswith(b"+")
+        client.write(b"x" * 70_000 + b"\r\nt2 noop\r\n")
+        assert await client.line() == b"* BYE Line too long"
+        with pytest.raises(EOFError):
+            await client.line()
+
+    play(tmp_path, scene)
