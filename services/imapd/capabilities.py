@@ -67,7 +67,9 @@ def capabilities(session: "Session") -> list[str]:
     found = list(_ALWAYS)
     if session.user is not None:
         found += _AFTER
-        found.append(f"APPENDLIMIT={session.server.config.imapd_append_limit}")
+        limit = session.server.config.imapd_append_limit
+        # RFC 7889 2: without a value it is STATUS that tells it, where it is NIL for none.
+        found.append(f"APPENDLIMIT={limit}" if limit else "APPENDLIMIT")
         found.append("UNAUTHENTICATE")
         if session.server.config.imapd_message_limit:
             found.append(f"MESSAGELIMIT={session.server.config.imapd_message_limit}")

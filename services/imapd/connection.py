@@ -41,9 +41,14 @@ class Connection(Conversation):
             self._unpack()
         else:
             self.reader.feed(data)
-        if self._packed or self.reader.waiting > self.ahead:
+        if self._packed or self.reader.waiting > self.ahead or self._behind > self.ahead:
             self.hold_input()
         self.wake_up()
+
+    @property
+    def _behind(self) -> int:
+        """Octets that came behind the end of the compressed data."""
+        return len(self._inflate.unused_data) if self._inflate is not None and self._inflate.eof else 0
 
     def _unpack_more(self) -> None:
         assert self._inflate is not None
@@ -82,7 +87,8 @@ class Connection(Conversation):
                 # What is there is not enough, however much it is (a literal that is kept in memory).
                 self._unpack_more()
                 continue
-            if self.closed or self.leaving:
+            if self.closed or self.leaving or self._behind > self.ahead:
+                # The last: without UNAUTHENTICATE nothing can come behind the end of the compressed data.
                 raise Gone
             if wakeable and self._woken:
                 return None

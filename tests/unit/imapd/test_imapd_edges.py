@@ -1,5 +1,6 @@
 """What stands at an edge: ranges beyond the end, names that are none, lines without end, mailboxes that were moved."""
 
+import zlib
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,36 @@ def test_a_line_without_end_is_the_end(tmp_path: Path, command: str) -> None:
             await client.line()
 
     play(tmp_path, scene)
+
+
+def test_what_comes_behind_the_end_of_the_compressed_data_is_bounded(tmp_path: Path) -> None:
+    """RFC 8437 4.1 is the one reason to end it; without UNAUTHENTICATE nobody would ever look at what follows."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        await alice.ok("compress deflate")
+        layer = zlib.compressobj(wbits=-15)
+        alice.write(layer.compress(b"t noop\r\n") + layer.flush(zlib.Z_FINISH))
+        sent = 0
+        while not (alice.transport.paused or alice.transport.closing):
+            alice.write(b"x" * 65536)
+            sent += 65536
+            assert sent < 1 << 20
+            await alice.quiet_turn()
+        for _ in range(20):
+            await alice.quiet_turn()
+        assert alice.transport.closing
+
+    play(tmp_path, scene)
+
+
+def test_no_limit_of_append_is_not_one_of_nothing(tmp_path: Path) -> None:
+    """RFC 7889 2: a value would be the limit of all mailboxes; without one STATUS tells that of each."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        words = (await alice.ok("capability"))[0].split()
+        assert [word for word in words if word.startswith("APPENDLIMIT")] == ["APPENDLIMIT"]
+        assert await alice.ok("status inbox (appendlimit)") == ["* STATUS INBOX (APPENDLIMIT NIL)"]
+
+    play(tmp_path, scene, imapd_append_limit="0")
