@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tubepost.common.system import log
 from tubepost.common.mailbox.maildir.migration import read_uidlist
-from tubepost.common.mailbox.maildir.names import email_id, flags_of, info_of, split_file
+from tubepost.common.mailbox.maildir.names import LETTERS, email_id, flags_of, info_of, split_file
 from tubepost.common.mailbox.store import NoSuchFolder
 
 if TYPE_CHECKING:
@@ -132,9 +132,9 @@ class _Scan:
                 "SELECT uid, file, info, flagset FROM message WHERE folder=? AND place=0", (folder.id,)
             )
         }
-        fresh = [(0, name) for name in in_new - known_new.keys()]
-        lost = {known_new[name][1]: known_new[name] for name in known_new.keys() - in_new}
-        look_cur = look_cur or bool(lost) or abs(row[1]) != cur_mtime
+        look_cur = look_cur or not in_new.issuperset(known_new) or abs(row[1]) != cur_mtime
+        in_cur: set[str] = set()
+        known_cur: dict[str, Any] = {}
         if look_cur:
             in_cur = _listing(f"{folder.path}/cur")
             known_cur = {
@@ -143,12 +143,15 @@ class _Scan:
                     "SELECT uid, file, info, flagset FROM message WHERE folder=? AND place=1", (folder.id,)
                 )
             }
-            fresh += [(1, name) for name in in_cur - known_cur.keys()]
-            lost |= {known_cur[name][1]: known_cur[name] for name in known_cur.keys() - in_cur}
             folder.verified = time.monotonic()
+            self._leave_out_moved(in_new, in_new - known_new.keys(), in_cur, in_cur - known_cur.keys())
+        fresh = [(0, name) for name in in_new - known_new.keys()] + [(1, name) for name in in_cur - known_cur.keys()]
+        lost = {known_new[name][1]: known_new[name] for name in known_new.keys() - in_new}
+        lost |= {known_cur[name][1]: known_cur[name] for name in known_cur.keys() - in_cur}
         fresh = self._renamed(fresh, lost)
         if lost:
-            self._remove(lost)
+            others = {f"new/{name}" for name in in_new & known_new.keys()}
+            self._remove(lost, others | {f"cur/{name}" for name in in_cur & known_cur.keys()})
         if fresh:
             self._add(fresh)
         if self._changed:
@@ -159,6 +162,21 @@ class _Scan:
             (self._noted(new_mtime, now), look_cur, self._noted(cur_mtime, now), folder.id),
         )
         return self._changed
+
+    def _leave_out_moved(self, in_new: set[str], fresh_new: set[str], in_cur: set[str], fresh_cur: set[str]) -> None:
+        """What another program renamed while the directories were read may have been seen twice, and is one message."""
+        wanted = {split_file(name)[0] for names in (fresh_new, fresh_cur) for name in names}
+        if not wanted:
+            return
+        seen: dict[str, list[tuple[str, set[str], str]]] = {}
+        for part, names in (("new", in_new), ("cur", in_cur)):
+            for name in names:
+                if (file := split_file(name)[0]) in wanted:
+                    seen.setdefault(file, []).append((part, names, name))
+        for places in seen.values():
+            for part, names, name in places if len(places) > 1 else ():
+                if not os.path.lexists(f"{self._folder.path}/{part}/{name}"):
+                    names.discard(name)
 
     def _noted(self, mtime: int, now: int) -> int:
         """Negative: it is to be looked at again, though it may not change."""
@@ -191,23 +209,36 @@ class _Scan:
             modseq = modseq or folder.next_modseq()
             self._connection.execute(
                 "UPDATE message SET place=?, info=?, flagset=?, modseq=CASE WHEN flagset!=? THEN ? ELSE modseq END,"
-                " dirty=CASE WHEN ? THEN 0 ELSE dirty END WHERE folder=? AND uid=?",
-                (place, info, after, after, modseq, self._tells(after, place, info), folder.id, uid),
+                " dirty=coalesce(?, dirty) WHERE folder=? AND uid=?",
+                (place, info, after, after, modseq, self._untold(after, place, info), folder.id, uid),
             )
             if after != flagset:
                 self._connection.execute("UPDATE folder SET modseq=? WHERE id=?", (modseq, folder.id))
             self._changed = True
         return remaining
 
-    def _tells(self, flagset: int, place: int, info: str) -> bool:
-        """Does the file's name say all that it can?"""
-        letters = {keyword: letter for letter, keyword in self._keywords().items()}
-        return bool(place) and info == info_of(self._folder.account.flagsets.flags(flagset), letters)
+    def _untold(self, flagset: int, place: int, info: str) -> bool | None:
+        """Is the file's name to say something else? None: it differs in what is not understood alone."""
+        keywords = self._keywords()
+        flags = self._folder.account.flagsets.flags(flagset)
+        wanted = info_of(flags, {keyword: letter for letter, keyword in keywords.items()})
+        if place and info == wanted:
+            return False
+        told = {letter for letter in info[3:] if letter in LETTERS or letter in keywords}
+        return told != set(wanted[3:]) or None
 
-    def _remove(self, lost: dict[str, Any]) -> None:
-        """A directory that others rename in while it is read may not show a file: look again before it counts."""
+    def _remove(self, lost: dict[str, Any], others: set[str]) -> None:
+        """A directory that others rename in while it is read may not show a file: look again before it counts.
+
+        ``others``: files of rows that are not lost, though the unique part of a name may be the same.
+        """
         folder = self._folder
-        there = {split_file(name)[0] for part in ("new", "cur") for name in _listing(f"{folder.path}/{part}")}
+        there = {
+            split_file(name)[0]
+            for part in ("new", "cur")
+            for name in _listing(f"{folder.path}/{part}")
+            if f"{part}/{name}" not in others
+        }
         gone = [known for file, known in lost.items() if file not in there]
         if len(gone) < len(lost):
             folder.verified = 0.0
