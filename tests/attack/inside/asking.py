@@ -1,6 +1,7 @@
-"""What code inside a program says to other programs: every message to every service, and floods."""
+"""What code inside a program says to other programs: every message to every service, floods, and what never ends."""
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -66,8 +67,10 @@ async def flood(process: Any, order: dict[str, Any]) -> dict[str, Any]:
     Answers when it has begun; the threads end by themselves.
     """
 
+    # One for all, and small stacks: they count against this program's own limit of memory.
+    context: zmq.Context[Any] = zmq.Context()
+
     def work(path: str) -> None:
-        context: zmq.Context[Any] = zmq.Context()
         dealer = context.socket(zmq.DEALER)
         dealer.linger = 0
         dealer.connect(f"ipc://{path}")
@@ -82,11 +85,96 @@ async def flood(process: Any, order: dict[str, Any]) -> dict[str, Any]:
                     dealer.send_multipart(parts, zmq.NOBLOCK)
                 except zmq.Again:
                     time.sleep(0.001)
+        dealer.close()
+
+    threading.stack_size(1 << 18)
+    threads = [threading.Thread(target=work, args=(path,), daemon=True) for path in order["paths"]]
+    for thread in threads:
+        thread.start()
+
+    def end() -> None:
+        for thread in threads:
+            thread.join()
         context.destroy(linger=0)
 
-    for path in order["paths"]:
-        threading.Thread(target=work, args=(path,), daemon=True).start()
+    threading.Thread(target=end, daemon=True).start()
     return {"outcome": "done"}
+
+
+# ZMTP 3.0 (RFC 23/ZMTP): a greeting with the mechanism NULL, and READY of a DEALER. ZeroMQ's own sockets hold back a
+# message until they are given its last part.
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+_MORE, _LONG, _COMMAND = 1, 2, 4
+_AT_ONCE = 1 << 20
+
+
+def _begin(path: str) -> socket.socket:
+    line = socket.socket(socket.AF_UNIX)
+    line.settimeout(_PATIENCE)
+    line.connect(path)
+    line.sendall(_GREETING)
+    heard = b""
+    while len(heard) < len(_GREETING):
+        if not (data := line.recv(len(_GREETING) - len(heard))):
+            raise ConnectionResetError("no greeting")
+        heard += data
+    line.sendall(bytes((_COMMAND, len(_READY))) + _READY)
+    # Its own READY: until then it takes nothing else.
+    if not line.recv(1000):
+        raise ConnectionResetError("not let in")
+    return line
+
+
+def part_of(size: int, flags: int = _MORE) -> bytes:
+    """One part of a message, of ``size`` octets; another follows it."""
+    if size < 256:
+        return bytes((flags, size)) + b"x" * size
+    return bytes((flags | _LONG,)) + size.to_bytes(8, "big") + b"x" * size
+
+
+async def pour(process: Any, order: dict[str, Any]) -> dict[str, Any]:
+    """One message of endless parts of ``size`` octets each to the worker at ``path``, until ``limit`` octets were sent.
+
+    Tells ``sent``, and whether the other side ended the connection.
+    """
+
+    def work() -> dict[str, Any]:
+        part = part_of(order["size"])
+        data = part * max(1, _AT_ONCE // len(part))
+        sent, ended = 0, False
+        with _begin(order["path"]) as line:
+            line.settimeout(_PATIENCE)
+            while sent < order["limit"] and not ended:
+                try:
+                    line.sendall(data)
+                    sent += len(data)
+                except OSError:
+                    ended = True
+        return {"outcome": "done", "sent": sent, "ended": ended}
+
+    return await asyncio.to_thread(work)
+
+
+async def shout(process: Any, order: dict[str, Any]) -> dict[str, Any]:
+    """``data`` as datagrams to the socket at ``path``, or (no path) statuses to the master, for ``seconds``."""
+
+    def work() -> dict[str, Any]:
+        data = order["data"].encode() * order["times"]
+        if order["path"]:
+            line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            line.connect(order["path"])
+        else:
+            line = socket.socket(fileno=os.dup(process.birth.control))
+        count, end = 0, time.monotonic() + order["seconds"]
+        with line:
+            line.setblocking(True)
+            while time.monotonic() < end:
+                line.send(data)
+                count += 1
+        return {"outcome": "done", "count": count}
+
+    return await asyncio.to_thread(work)
 
 
 async def hold_lines(process: Any, order: dict[str, Any]) -> dict[str, Any]:
@@ -114,4 +202,11 @@ async def release_lines(process: Any, order: dict[str, Any]) -> dict[str, Any]:
 
 
 _kept: dict[str, list[socket.socket]] = {}
-ORDERS = {"ask": ask, "flood": flood, "hold_lines": hold_lines, "release_lines": release_lines}
+ORDERS = {
+    "ask": ask,
+    "flood": flood,
+    "pour": pour,
+    "shout": shout,
+    "hold_lines": hold_lines,
+    "release_lines": release_lines,
+}

@@ -104,25 +104,24 @@ def change_owner(given: dict[str, Any]) -> object:
     return True
 
 
-@attempt
-def read_by_symlink(given: dict[str, Any]) -> object:
+def _by_link(make: Callable[[str, str], None], given: dict[str, Any]) -> object:
     """A link out of the directory that this program may write, followed."""
     link = os.path.join(given["own"], "attack.link")
-    os.symlink(given["path"], link)
+    make(given["path"], link)
     try:
         return read_file({"path": link})
     finally:
         os.unlink(link)
+
+
+@attempt
+def read_by_symlink(given: dict[str, Any]) -> object:
+    return _by_link(os.symlink, given)
 
 
 @attempt
 def read_by_hard_link(given: dict[str, Any]) -> object:
-    link = os.path.join(given["own"], "attack.link")
-    os.link(given["path"], link)
-    try:
-        return read_file({"path": link})
-    finally:
-        os.unlink(link)
+    return _by_link(os.link, given)
 
 
 @attempt

@@ -15,10 +15,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tubepost.common.wire.programs import PROGRAMS, USER, Program
+from tubepost.common.system import landlock, seccomp
 
 from tests.fakes.instance import PATIENCE, Instance
 
+# One instance, which the tests of this folder share, is not to be started by two workers of xdist.
+MEANS = [
+    pytest.mark.skipif(landlock.version() < 6 or not seccomp.is_known(), reason="this kernel lacks the means"),
+    pytest.mark.xdist_group("attack"),
+]
 ROOT = os.geteuid() == 0
 LAUNCHER = Path(__file__).with_name("hostile_master.py")
 SECRET = b"nobody else is to read this\n"
@@ -67,7 +75,8 @@ class Line:
 
 
 class Hostile:
-    def __init__(self) -> None:
+    def __init__(self, settings: dict[str, str] | None = None) -> None:
+        """``settings``: of main.cf, besides its own."""
         self.place = tempfile.mkdtemp(prefix="tp-a-", dir="/tmp")
         os.chmod(self.place, 0o755)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -84,6 +93,7 @@ class Hostile:
             "lmtpd_authorized_users": "static:all",
             "auth_failure_delay": "0",
             "hash_queue_depth": "1",
+            **(settings or {}),
         }
         if self.apart:
             protocol, mailboxes, auth, self.stranger = accounts[:4]

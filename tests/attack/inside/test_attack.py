@@ -5,11 +5,9 @@ by the program that is asked; and afterwards the program, and the mail system, g
 Landlock, seccomp and the bus are then tried alone.
 """
 
-import imaplib
 import os
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +15,11 @@ from typing import Any
 import pytest
 
 from tubepost.common.wire.programs import CALLS, PROGRAMS, Program
-from tubepost.common.system import landlock, seccomp
 
 from tests.attack.inside.attempts import ATTEMPTS
-from tests.attack.inside.hostile import PROGRAM_NAMES, QUEUES, ROOT, Hostile
-from tests.fakes.instance import PATIENCE
+from tests.attack.inside.hostile import MEANS, PROGRAM_NAMES, QUEUES, ROOT, Hostile
 
-pytestmark = [
-    pytest.mark.skipif(landlock.version() < 6 or not seccomp.is_known(), reason="this kernel lacks the means"),
-    pytest.mark.xdist_group("attack"),
-]
+pytestmark = MEANS
 
 # How the kernel says no. ENETUNREACH, EADDRNOTAVAIL, ECONNREFUSED: of an empty network namespace. EXDEV: Landlock's, of
 # a link or a rename across its rules.
@@ -37,15 +30,6 @@ THROUGH = {
     "execute": {"ENOENT", "EFAULT"},
     "execute_memory": {"ENOEXEC", "EFAULT"},
 }
-
-
-@pytest.fixture(scope="module")
-def hostile() -> Iterator[Hostile]:
-    made = Hostile()
-    try:
-        yield made.start()
-    finally:
-        made.close()
 
 
 @dataclass(frozen=True)
@@ -414,75 +398,3 @@ def test_no_program_holds_a_file_of_others(hostile: Hostile) -> None:
                 flags = int(re.search(r"flags:\s*(\d+)", file.read())[1], 8)  # type: ignore[index]
             register = below[-1] == "register" and flags & os.O_ACCMODE == os.O_RDONLY
             assert row.anywhere or queue_lock or register or allowed.get(below[0]), (program, target)
-
-
-# -- the drill -------------------------------------------------------------------------------------------------------
-
-
-def _submit(hostile: Hostile, number: int) -> None:
-    import smtplib
-    import ssl
-
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with smtplib.SMTP("127.0.0.1", hostile.instance.ports["submission"], timeout=PATIENCE) as client:
-        client.starttls(context=context)
-        client.login("alice@example.test", hostile.instance.credentials["alice@example.test"])
-        client.sendmail("alice@example.test", ["bob@example.test"], f"Subject: drill {number}\n\nx\n")
-
-
-def test_with_a_hostile_smtpd_others_are_served(hostile: Hostile) -> None:
-    """Arbitrary code in smtpd floods every service that it may call; mail of others comes and goes meanwhile."""
-    line = hostile.line("smtpd")
-    callees = sorted(PROGRAMS["smtpd"].calls)
-    said, paths = [], []
-    for callee in callees:
-        hostile.line(callee)
-        paths += [str(path) for path in hostile.workers_of(callee)]
-        for message in PROGRAMS["smtpd"].calls[callee]:
-            wire = next(name.decode() for name in CALLS[callee] if name.endswith(b" " + message.__name__.encode()))
-            said.append(wire + '\n{"attack":1}')
-    said += ['rewrite/1 Rewrite\n{"context":"local","address":"a@b"}', "cleanup/1 Nonsense\n{}", "x" * 10_000]
-    before = len(hostile.instance.log.lines)
-    _submit(hostile, 0)
-    hostile.instance.log.wait(r"to=<bob@example.test>.*status=sent", start=before)
-    before = len(hostile.instance.log.lines)
-    assert line.order("flood", paths=paths, said=said, payload=2000, seconds=4.0)["outcome"] == "done"
-    threads = [threading.Thread(target=_submit, args=(hostile, number)) for number in range(1, 6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-    hostile.instance.log.wait(r"to=<bob@example.test>.*status=sent", count=5, start=before)
-    for callee in callees:
-        assert hostile.line(callee).order("nothing")["outcome"] == "done", callee
-    refusals = [text for text in hostile.instance.log.lines[before:] if f"(process {line.pid}, " in text]
-    assert len(refusals) <= 4 * len(paths), len(refusals)
-
-
-def test_a_program_that_holds_many_connections_keeps_nobody_out(hostile: Hostile) -> None:
-    line = hostile.line("smtpd")
-    paths = [str(hostile.socket_of(callee)) for callee in ("rewrite", "cleanup", "auth", "anvil")]
-    held = line.order("hold_lines", paths=paths, count=300)
-    assert held["outcome"] == "done" and held["count"] > 600
-    before = len(hostile.instance.log.lines)
-    try:
-        _submit(hostile, 10)
-        hostile.instance.log.wait(r"to=<bob@example.test>.*status=sent", start=before)
-    finally:
-        line.order("release_lines")
-
-
-def test_after_all_of_it_the_system_is_whole(hostile: Hostile) -> None:
-    before = len(hostile.instance.log.lines)
-    hostile.instance.send(["alice@example.test"], "Subject: the last\n\nbye\n")
-    hostile.instance.log.wait(r"to=<alice@example.test>.*status=sent", start=before)
-    client = imaplib.IMAP4("127.0.0.1", hostile.instance.ports["imap"], timeout=PATIENCE)
-    client.login("alice@example.test", hostile.instance.credentials["alice@example.test"])
-    assert client.select()[0] == "OK"
-    found = client.search(None, 'SUBJECT "the last"')
-    client.logout()
-    assert found[0] == "OK" and found[1][0]
-    assert hostile.is_whole()
-    assert not hostile.instance.log.count("panic:|Traceback")
