@@ -169,8 +169,9 @@ class Folder:
         rows = self.database.connection.execute("SELECT name FROM keyword WHERE folder=? ORDER BY name", (self.id,))
         return [name for (name,) in rows]
 
-    def rows(self, columns: Sequence[str], uids: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-        """These columns of these messages (uid first is wise), ascending; those that are gone are missing.
+    def rows(self, columns: Sequence[str], uids: Sequence[int], octets: int = 0) -> Iterator[tuple[Any, ...]]:
+        """These columns of these messages (uid first is wise), ascending; those that are gone are missing. ``octets``:
+        no more when texts have taken so many, which may be seen by the last row alone; 0: all.
 
         Message columns: uid flagset modseq content size internal saved, and place, file, info for ``read``; all others
         are of the summary, and are NULL until ``complete`` made it.
@@ -180,8 +181,22 @@ class Folder:
         joined = not _MESSAGE_COLUMNS.issuperset(columns)
         source = "message m JOIN content c ON c.id=m.content" if joined else "message m"
         sql = f"SELECT {names} FROM {source} WHERE m.folder=? AND "
+        left = octets
         for where, values in self.conditions("m.uid", uids):
-            yield from self.database.connection.execute(f"{sql}{where} ORDER BY m.uid", (self.id, *values)).fetchall()
+            cursor = self.database.connection.execute(f"{sql}{where} ORDER BY m.uid", (self.id, *values))
+            if not octets:
+                yield from cursor.fetchall()
+                continue
+            some = []
+            for row in cursor:
+                some.append(row)
+                left -= sum([len(value) for value in row if type(value) is bytes or type(value) is str])
+                if left <= 0:
+                    break
+            cursor.close()
+            yield from some
+            if left <= 0:
+                return
 
     def conditions(self, column: str, uids: Sequence[int]) -> Iterator[tuple[str, tuple[int, ...]]]:
         """SQL conditions that together name ascending UIDs."""
@@ -396,7 +411,8 @@ class Folder:
 
     def learn_keywords(self) -> dict[str, str]:
         """Letter to keyword, as Dovecot's file tells; noted in the index. Within a transaction."""
-        found = read_keywords(self.path)
+        used = set(self.letters().values())
+        found = {letter: name for letter, name in read_keywords(self.path).items() if letter not in used}
         self.database.connection.executemany(
             "INSERT OR IGNORE INTO keyword (folder, name, letter) VALUES (?,?,?)",
             [(self.id, self.account.flagsets.spell(name), letter) for letter, name in found.items()],
@@ -408,16 +424,17 @@ class Folder:
         wanted = [flag for flag in flags if not flag.startswith("\\") and flag != "$Forwarded"]
         if not wanted:
             return
-        rows = self.database.connection.execute(
-            "SELECT name, letter FROM keyword WHERE folder=?", (self.id,)
-        ).fetchall()
+        ask, spell = "SELECT name, letter FROM keyword WHERE folder=?", self.account.flagsets.spell
+        known = {name.lower() for name, _ in self.database.connection.execute(ask, (self.id,))}
+        if known.issuperset(flag.lower() for flag in wanted):
+            return
+        # Other programs may have given letters since.
+        self.learn_keywords()
+        rows = self.database.connection.execute(ask, (self.id,)).fetchall()
         known = {name.lower() for name, _ in rows}
         used = {letter for _, letter in rows}
-        spell = self.account.flagsets.spell
         fresh = list({flag.lower(): spell(flag) for flag in reversed(wanted) if flag.lower() not in known}.values())
         fresh.reverse()
-        if not fresh:
-            return
         free = [letter for letter in KEYWORD_LETTERS if letter not in used]
         for flag in fresh:
             letter = free.pop(0) if free else ""

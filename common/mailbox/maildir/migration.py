@@ -8,12 +8,16 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from tubepost.common.imap.parse import KEYWORD_LIMIT
+
 from tubepost.common.mailbox.maildir.names import KEYWORD_LETTERS, decode_part
 from tubepost.common.mailbox.values import SEPARATOR
 
 _HEADER = re.compile(r"3((?: [A-Z]\S*)*)\s*")
 # str.isdigit knows digits that int does not, and int refuses numbers of thousands of digits.
 _NUMBER = re.compile(r"[0-9]{1,10}")
+# RFC 9051 9: an atom; sets of flags are kept with spaces between them.
+_KEYWORD = re.compile(rf'[^\x00-\x20\x7f-\U0010ffff(){{%*"\\\]]{{1,{KEYWORD_LIMIT}}}')
 _LARGEST_UID = 0xFFFFFFFE
 # More than any real list: 200,000 messages make about 20 MB.
 _LARGEST_FILE = 256 * 1024 * 1024
@@ -72,7 +76,7 @@ def read_keywords(directory: str) -> dict[str, str]:
     found = {}
     for line in (_read(f"{directory}/dovecot-keywords") or "").splitlines():
         number, _, name = line.partition(" ")
-        if _NUMBER.fullmatch(number) and int(number) < len(KEYWORD_LETTERS) and name and not name.startswith("\\"):
+        if _NUMBER.fullmatch(number) and int(number) < len(KEYWORD_LETTERS) and _KEYWORD.fullmatch(name):
             found[KEYWORD_LETTERS[int(number)]] = name
     return found
 

@@ -148,7 +148,7 @@ class _Scan:
         fresh = [(0, name) for name in in_new - known_new.keys()] + [(1, name) for name in in_cur - known_cur.keys()]
         lost = {known_new[name][1]: known_new[name] for name in known_new.keys() - in_new}
         lost |= {known_cur[name][1]: known_cur[name] for name in known_cur.keys() - in_cur}
-        fresh = self._renamed(fresh, lost)
+        fresh = self._renamed(self._writable(fresh), lost)
         if lost:
             others = {f"new/{name}" for name in in_new & known_new.keys()}
             self._remove(lost, others | {f"cur/{name}" for name in in_cur & known_cur.keys()})
@@ -177,6 +177,29 @@ class _Scan:
             for part, names, name in places if len(places) > 1 else ():
                 if not os.path.lexists(f"{self._folder.path}/{part}/{name}"):
                     names.discard(name)
+
+    def _writable(self, fresh: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """The index has text: a file whose name is none (bytes that are not UTF-8) gets another name."""
+        found = []
+        for place, name in fresh:
+            legal = name
+            if not name.isascii():
+                file, info = (part.encode("utf-8", "surrogateescape") for part in split_file(name))
+                legal = file.decode("utf-8", "backslashreplace") + info.decode("utf-8", "ignore")
+            if legal != name:
+                directory = f"{self._folder.path}/{'cur' if place else 'new'}"
+                try:
+                    if os.path.lexists(f"{directory}/{legal}"):
+                        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                    os.rename(f"{directory}/{name}", f"{directory}/{legal}")
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    log.warning(f"{directory}: a file whose name is not UTF-8 cannot be {legal}: {error.strerror}")
+                    continue
+                log.info(f"{directory}: a file whose name was not UTF-8 is now {legal}")
+            found.append((place, legal))
+        return found
 
     def _noted(self, mtime: int, now: int) -> int:
         """Negative: it is to be looked at again, though it may not change."""
@@ -418,7 +441,6 @@ def flush(folder: "Folder", limit: int = _FLUSH) -> int:
         letters = folder.letters()
         sets = folder.account.flagsets
         updates = []
-        renamed_new = False
         for uid, flagset, place, file, info in rows:
             wanted = info_of(sets.flags(flagset), letters)
             if wanted != info or not place:
@@ -428,7 +450,11 @@ def flush(folder: "Folder", limit: int = _FLUSH) -> int:
                     # Renamed or removed by another program: the next scan sees what it did.
                     folder.verified = 0.0
                     continue
-                renamed_new |= not place
+                except OSError as error:
+                    if error.errno != errno.ENAMETOOLONG:
+                        raise
+                    # Its flags stand in the index alone.
+                    continue
             updates.append((wanted, folder.id, uid))
         connection.executemany("UPDATE message SET place=1, info=?, dirty=0 WHERE folder=? AND uid=?", updates)
         if len(updates) < len(rows):
