@@ -29,6 +29,9 @@ from tubepost.common.mailbox.values import SEPARATOR, BadName, FolderInfo, Usage
 
 # Beside the index, and outlives it: the highest UIDVALIDITY that was given out.
 _HIGHEST = "tubepost.uidvalidity"
+_REBUILT = "rebuilt"
+# Whatever other programs gave out: it must leave room for more (RFC 9051 2.3.1.1: 32 bits).
+_NO_MORE = 0xFFF00000
 
 
 class MaildirAccount:
@@ -73,6 +76,8 @@ class MaildirAccount:
         """The first time, or after the index was lost."""
         with self.database.transaction():
             if self.database.one("SELECT 1 FROM folder WHERE name='INBOX'") is None:
+                if os.path.lexists(f"{self.root}/{_HIGHEST}"):
+                    self._set_value(_REBUILT, 1)
                 self._insert_folder("INBOX")
                 self.database.connection.executemany(
                     "INSERT OR IGNORE INTO subscription (name) VALUES (?)",
@@ -430,8 +435,7 @@ class MaildirAccount:
         now = time.time()
         # RFC 9051 2.3.1.1: greater than that of any folder that had this name before, also in an index that was lost.
         uidvalidity = max(int(now), (self._value("uidvalidity") or 0) + 1, self._highest_uidvalidity() + 1)
-        self._set_value("uidvalidity", uidvalidity)
-        write_file(f"{self.root}/{_HIGHEST}", b"%d\n" % uidvalidity, 0o600)
+        self.note_uidvalidity(uidvalidity)
         row = self.database.one(
             "INSERT INTO folder (name, mailboxid, uidvalidity, modseq, special) VALUES (?,?,?,?,?) RETURNING id",
             name,
@@ -442,6 +446,17 @@ class MaildirAccount:
         )
         return int(row[0])
 
+    def note_uidvalidity(self, given: int) -> None:
+        """One that was given to a folder; within a transaction. Raises OSError."""
+        if (self._value("uidvalidity") or 0) < given < _NO_MORE:
+            self._set_value("uidvalidity", given)
+            write_file(f"{self.root}/{_HIGHEST}", b"%d\n" % given, 0o600)
+
+    @property
+    def is_rebuilt(self) -> bool:
+        """Was there an index before this one? What UIDs it gave out, Dovecot's list does not know."""
+        return bool(self._value(_REBUILT))
+
     def _highest_uidvalidity(self) -> int:
         """That was ever given out here; 0 when that is not known."""
         try:
@@ -449,8 +464,7 @@ class MaildirAccount:
                 text = file.read(32).strip()
         except FileNotFoundError:
             return 0
-        # Whatever somebody wrote there: it must leave room for more.
-        return int(text) if text.isdigit() and int(text) < 0xFFF00000 else 0
+        return int(text) if text.isdigit() and int(text) < _NO_MORE else 0
 
     def _forget_folder(self, number: int) -> None:
         execute = self.database.connection.execute

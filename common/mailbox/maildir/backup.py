@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 # Beside the directories of messages: what other programs know of a folder, or of the account.
 _BESIDE = frozenset(
-    ("dovecot-keywords", "dovecot-uidlist", "maildirfolder", "subscriptions", "courierimapsubscribed", "maildirsize")
+    (
+        "dovecot-keywords",
+        "dovecot-uidlist",
+        "maildirfolder",
+        "subscriptions",
+        "courierimapsubscribed",
+        "maildirsize",
+        "tubepost.uidvalidity",
+    )
 )
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

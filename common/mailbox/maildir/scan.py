@@ -121,7 +121,7 @@ class _Scan:
         if row is None or row[3] != folder.name:
             # Under another name: what stands in this directory now may be the files of another folder.
             raise NoSuchFolder(folder.name)
-        if row[2] == 1:
+        if row[2] == 1 and not folder.account.is_rebuilt:
             self._adopt_uidlist()
         new_mtime = os.stat(f"{folder.path}/new").st_mtime_ns
         cur_mtime = os.stat(f"{folder.path}/cur").st_mtime_ns
@@ -329,6 +329,7 @@ class _Scan:
         if known is None or folder.database.one("SELECT 1 FROM message WHERE folder=?", folder.id) is not None:
             return
         self._uids = known.uids
+        folder.account.note_uidvalidity(known.uidvalidity)
         self._connection.execute(
             "UPDATE folder SET uidvalidity=?, uidnext=?, recent=? WHERE id=?",
             (known.uidvalidity, known.uidnext, known.uidnext, folder.id),
