@@ -169,8 +169,9 @@ class Folder(Protocol):
     def deleted_size(self) -> int:
         """Octets of the messages with \\Deleted (RFC 9208 5.2)."""
 
-    def rows(self, columns: Sequence[str], uids: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-        """These columns of these messages, ascending; those that are gone are missing.
+    def rows(self, columns: Sequence[str], uids: Sequence[int], octets: int = 0) -> Iterator[tuple[Any, ...]]:
+        """These columns of these messages, ascending; those that are gone are missing. ``octets``: no more when texts
+        have taken so many, which may be seen by the last row alone; 0: all.
 
         Columns: uid flagset modseq content size internal saved, ``LOCATION`` for ``read``; all others are of the
         summary, and are None until ``complete`` made it.

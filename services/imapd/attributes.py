@@ -1,6 +1,7 @@
 """How a FETCH is answered: which columns of the index it takes, whether files, and the line of one message."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,22 +97,31 @@ class Plan:
         self.downgraded: set[int] = set()
         """UIDs of messages that were not told as they are."""
 
+    @property
+    def width(self) -> int:
+        """Attributes of each message."""
+        return len(self._attributes)
+
     def file_of(self, row: Row) -> tuple[int, int, str, str]:
         """Size, place, file and info, for ``read_message``."""
         return row[2], row[3], row[4], row[5]
 
-    async def read(self, uids: Sequence[int]) -> list[Row]:
-        """The rows of these messages; summaries are made where they are missing."""
+    async def read(self, uids: Sequence[int], octets: int) -> tuple[list[Row], int]:
+        """The rows of these messages; summaries are made where they are missing. And of how many of the messages these
+        are: of fewer when their texts take more than so many octets (0: whatever they take), yet at least of one."""
         mailbox, folder = self._selected.mailbox, self._selected.folder
+        octets = octets if self._lazy else 0
         async with mailbox.lock:
-            rows: list[Row] = list(folder.rows(self._columns, uids))
+            rows: list[Row] = list(folder.rows(self._columns, uids, octets))
         if self._lazy and any(row[index] is None for row in rows for index in self._lazy):
             await mailbox.work(folder.complete, uids)
             async with mailbox.lock:
-                rows = list(folder.rows(self._columns, uids))
+                rows = list(folder.rows(self._columns, uids, octets))
+        # What comes behind the last of them is looked at the next time, be it there or not.
+        count = bisect_right(uids, rows[-1][0]) if octets and rows else len(uids)
         if self._ascii and (self._shown or self._headers):
             rows = await self._without_utf8(rows)
-        return rows
+        return rows, count
 
     async def _without_utf8(self, rows: list[Row]) -> list[Row]:
         if self._headers:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Messages a turn of the loop: of the index, and of files.
 _ROWS = 500
+# Attributes a turn, and octets of the index that are in memory at a time.
+_ATTRIBUTES = 5000
+_OCTETS = 4 << 20
 _FLAGS = 10_000
 _FILES = 32
 # Pieces of one message.
@@ -92,17 +95,18 @@ async def _send(
     session: "Session", selected: Selected, plan: Plan, uids: Sequence[int], *, backwards: bool = False
 ) -> int:
     """A response for each message; returns how many of them are no more. ``backwards``: the highest UID first."""
-    step = _FILES if plan.files else _ROWS
+    step = _FILES if plan.files else max(1, min(_ROWS, _ATTRIBUTES // plan.width))
     missing = 0
     # RFC 9051 6.4.5: FLAGS in the same response as the body have \Seen, and are not told again (but for MODSEQ).
     told = plan.marks and plan.tells_flags and (plan.tells_modseq or b"CONDSTORE" not in session.enabled)
-    starts = range(0, len(uids), step)
-    for start in reversed(starts) if backwards else starts:
-        some = uids[start : start + step]
+    place = len(uids) if backwards else 0
+    while place if backwards else place < len(uids):
+        some = uids[max(0, place - _FILES) : place] if backwards else uids[place : place + step]
         if plan.marks and not selected.read_only and "s" in selected.rights:
             await _mark_seen(session, selected, some)
-        rows = await plan.read(some)
-        missing += len(some) - len(rows)
+        rows, count = await plan.read(some, 0 if backwards else _OCTETS)
+        missing += count - len(rows)
+        place += -count if backwards else count
         if plan.tells_flags:
             async with selected.mailbox.lock:
                 updates.tell_keywords(session, selected)
@@ -112,6 +116,8 @@ async def _send(
                 session.send(plan.line(number, row))
                 if told:
                     selected.view.flag(row[0], row[1])
+                if session.is_crowded:
+                    await session.drain_out()
                 continue
             try:
                 await _send_content(session, selected, plan, number, row)
@@ -123,7 +129,7 @@ async def _send(
             else:
                 if told:
                     selected.view.flag(row[0], row[1])
-        if len(uids) > step:
+        if len(uids) > count:
             await session.drain_out()
             await asyncio.sleep(0)
     if plan.downgraded and not plan.uid_only:

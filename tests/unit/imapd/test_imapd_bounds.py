@@ -1,10 +1,12 @@
 """What a client may make the server keep in memory, and what happens while other processes write."""
 
 import asyncio
+import itertools
 import os
 import sqlite3
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,54 @@ def test_a_message_that_is_wanted_many_times_over(tmp_path: Path) -> None:
         answer = await alice.lines("a")
         assert answer[-1].startswith("a OK") and len(answer) == 2
         assert answer[0].count("{400000}") == 64 and len(answer[0]) > 64 * 400000
+
+    play(tmp_path, scene)
+
+
+def test_what_the_index_tells_of_many_messages_is_bounded(tmp_path: Path) -> None:
+    """A message of 45 KiB can have a structure of 1 MiB: not all of them are read at once, nor sent unasked."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        parts = "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + "--b\r\n\r\n" * 9000
+        for _ in range(30):
+            await alice.append("inbox", parts)
+        await alice.ok("select inbox")
+        size = len((await alice.ok("fetch 1 (body bodystructure)"))[0])
+        assert size > 1_000_000
+        alice.session.pause_writing()
+        tracemalloc.start()
+        try:
+            alice.write(b"a fetch 1:30 (uid body bodystructure)\r\n")
+            assert await settled(alice) < 3 * size
+            assert tracemalloc.get_traced_memory()[1] < 16_000_000
+        finally:
+            tracemalloc.stop()
+        alice.session.resume_writing()
+        answer = await alice.lines("a")
+        assert [line.split()[1:5] for line in answer[:-1]] == [[str(n), "FETCH", "(UID", str(n)] for n in range(1, 31)]
+        assert answer[-1] == "a OK FETCH completed"
+
+    play(tmp_path, scene)
+
+
+def test_one_header_that_is_wanted_many_times_over(tmp_path: Path) -> None:
+    """Of many messages: others get their turn meanwhile, and no more is made than the client takes."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice, other = await server.log_in("alice"), await server.log_in("alice")
+        for _ in range(50):
+            await alice.append("inbox", f"Subject: {'x' * 900}\r\n\r\n")
+        await alice.ok("select inbox")
+        names = ("".join(letters) for letters in itertools.product(*zip("subject", "SUBJECT", strict=True)))
+        wanted = " ".join(f"BODY.PEEK[HEADER.FIELDS ({name})]" for name in names)
+        alice.session.pause_writing()
+        alice.write(f"a fetch 1:50 ({wanted})\r\n".encode())
+        await other.ok("noop")
+        assert await settled(alice) < 1_000_000
+        alice.session.resume_writing()
+        answer = await alice.lines("a")
+        assert len(answer) == 51 and all(line.count("x" * 900) == 128 for line in answer[:-1])
 
     play(tmp_path, scene)
 
