@@ -4,10 +4,12 @@ Every call blocks, most for less than a millisecond; what may take longer (a sca
 puts into a thread. An account is for one thread at a time. Several processes may have the same account open.
 """
 
+import errno
 import os
 import secrets
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,6 +25,7 @@ from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.maildir.migration import read_subscriptions
 from tubepost.common.mailbox.maildir.names import directory_of, folder_of
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
+from tubepost.common.mailbox.maildir.reading import open_file
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder
 from tubepost.common.mailbox.trouble import is_corrupt
 from tubepost.common.mailbox.values import SEPARATOR, BadName, FolderInfo, Usage
@@ -460,9 +463,11 @@ class MaildirAccount:
     def _highest_uidvalidity(self) -> int:
         """That was ever given out here; 0 when that is not known."""
         try:
-            with open(f"{self.root}/{_HIGHEST}", "rb") as file:
+            with open(open_file(f"{self.root}/{_HIGHEST}"), "rb") as file:
                 text = file.read(32).strip()
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise
             return 0
         return int(text) if text.isdigit() and int(text) < _NO_MORE else 0
 
@@ -489,16 +494,29 @@ class MaildirAccount:
             rows = connection.execute("SELECT name, id FROM folder").fetchall()
             known = dict(rows)
             there = {"INBOX"}
-            for entry in os.scandir(self.root):
-                name = folder_of(entry.name)
-                if name is not None and entry.is_dir() and os.path.isdir(f"{entry.path}/cur"):
-                    there.add(name)
+            unknown: set[str] = set()
+            for directory in os.listdir(self.root):
+                if (name := folder_of(directory)) is None:
+                    continue
+                try:
+                    if stat.S_ISDIR(os.stat(f"{self.root}/{directory}/cur").st_mode):
+                        there.add(name)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except OSError as error:
+                    # A bad disk, or not ours: that is no reason to forget the UIDs and rights of a folder.
+                    if name in known:
+                        log.warning(
+                            f"{self.root}/{directory}: cannot be looked at: {error.strerror}; it stays in the index"
+                        )
+                        unknown.add(name)
             for name in sorted(there - known.keys()):
                 self._insert_folder(name)
-            for name in known.keys() - there:
+            for name in known.keys() - there - unknown:
                 self._forget_folder(known[name])
             # A time that is not yet past may come again with another change.
-            self._set_value("root_mtime", mtime if time.time_ns() - mtime > 20_000_000 else 0)
+            settled = time.time_ns() - mtime > 20_000_000 and not unknown
+            self._set_value("root_mtime", mtime if settled else 0)
         self.generation += 1
 
 

@@ -13,6 +13,7 @@ from tubepost.common.mailbox.maildir.drafts import Draft
 from tubepost.common.mailbox.maildir.migration import read_keywords
 from tubepost.common.mailbox.maildir.names import KEYWORD_LETTERS, directory_of
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
+from tubepost.common.mailbox.maildir.reading import open_file
 from tubepost.common.mailbox.maildir.search import Evaluation
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 from tubepost.common.mailbox.values import Changes, Context, Indexed, Status, Stored
@@ -243,7 +244,7 @@ class Folder:
             if row is None:
                 break
             try:
-                return os.open(self.file(*row), os.O_RDONLY | os.O_CLOEXEC)
+                return open_file(self.file(*row))
             except FileNotFoundError:
                 # Renamed by another program, or by another process between the two lines above.
                 self.verified = 0.0
@@ -258,7 +259,7 @@ class Folder:
         Raises NoSuchMessage, OSError.
         """
         try:
-            fd = os.open(self.file(*location), os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_file(self.file(*location))
         except FileNotFoundError:
             fd = self.open(uid)
         try:
@@ -281,7 +282,7 @@ class Folder:
     @as_owner
     def open_handle(self, path: str) -> int:
         """Raises FileNotFoundError where the file has another name now, OSError."""
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_file(path)
 
     def file(self, place: int, file: str, info: str) -> str:
         return f"{self.path}/{'cur' if place else 'new'}/{file}{info}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tubepost.common.imap.parse import KEYWORD_LIMIT
 
 from tubepost.common.mailbox.maildir.names import KEYWORD_LETTERS, decode_part
+from tubepost.common.mailbox.maildir.reading import open_file
 from tubepost.common.mailbox.values import SEPARATOR
 
 _HEADER = re.compile(r"3((?: [A-Z]\S*)*)\s*")
@@ -34,7 +35,7 @@ class UidList:
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
+        with open(open_file(path), "rb") as file:
             if os.fstat(file.fileno()).st_size > _LARGEST_FILE:
                 return None
             return file.read().decode("utf-8", "surrogateescape")
