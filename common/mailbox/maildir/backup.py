@@ -86,8 +86,14 @@ class Backup:
         self._messages = 0
         wanted = [""]
         wanted += [name for name in self._list_root() if folder_of(name) is not None and self._is_folder(name)]
-        for directory in wanted:
-            self._copy_folder(top, directory)
+        for directory in list(wanted):
+            try:
+                self._copy_folder(top, directory)
+            except FileNotFoundError:
+                # Removed or renamed by a session since the list was made.
+                if not directory or self._is_folder(directory):
+                    raise
+                wanted.remove(directory)
         for name in os.listdir(top):
             if folder_of(name) is not None and name not in wanted:
                 self._gone += _remove_folder(top, name)
@@ -99,7 +105,7 @@ class Backup:
     @as_owner
     def _is_folder(self, name: str) -> bool:
         path = f"{self._account.root}/{name}"
-        return stat.S_ISDIR(os.lstat(path).st_mode) and os.path.isdir(f"{path}/cur")
+        return not os.path.islink(path) and os.path.isdir(f"{path}/cur")
 
     @as_owner
     def _open(self, path: str) -> int:

@@ -125,7 +125,7 @@ def copy(folder: "Folder", uids: Sequence[int], target: "Folder") -> tuple[list[
                 number, suffix = flags_of[flagset]
                 path = target.file(1, name, suffix)
                 try:
-                    _link(folder.file(place, file, info), path)
+                    _link(folder.file(place, file, info), path, target, name)
                 except FileNotFoundError:
                     # Renamed or removed by another program; the caller looks again.
                     raise NoSuchMessage(f"UID {uid} of {folder.name}") from None
@@ -244,19 +244,26 @@ def _unlink_renamed(folder: "Folder", files: set[str]) -> None:
                     pass
 
 
-def _link(source: str, target: str) -> None:
+def _link(source: str, path: str, target: "Folder", name: str) -> None:
     try:
-        os.link(source, target)
+        os.link(source, path)
     except FileNotFoundError:
         raise
     except OSError:
-        # Another file system, or one that has no links or no more for this file.
-        shutil.copy2(source, target)
-        fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+        # Another file system, or one that has no links or no more for this file. A piece of it is no message.
+        scan.make_missing(target.path)
+        temporary = f"{target.path}/tmp/{name}"
         try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            shutil.copy2(source, temporary)
+            fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+        except BaseException:
+            _take_back([temporary])
+            raise
 
 
 def _new_content(connection: Any, folder: "Folder", content: int) -> int:
