@@ -29,7 +29,7 @@ def get_metadata(scanner: Scanner) -> GetMetadata:
         scanner.skip(b"(")
         options = _metadata_options(scanner)
         scanner.space()
-    entries = metadata_entries(scanner)
+    entries = metadata_entries(scanner, above=options[1] != 0)
     scanner.end()
     return GetMetadata(name, entries, *options)
 

@@ -307,13 +307,14 @@ def _list_returns(scanner: Scanner, found: List) -> List:
     return found._replace(returns=frozenset(words), status=items, metadata=entries, extended=True)
 
 
-def metadata_entries(scanner: Scanner) -> tuple[str, ...]:
-    """One entry name, or several in parentheses (RFC 5464 4.2)."""
+def metadata_entries(scanner: Scanner, *, above: bool = False) -> tuple[str, ...]:
+    """One entry name, or several in parentheses (RFC 5464 4.2). ``above``: what is below them is wanted too, so
+    /private and /shared are names as well."""
     if not scanner.skip(b"("):
-        return (scanner.entry(),)
-    found = [scanner.entry()]
+        return (scanner.entry(above=above),)
+    found = [scanner.entry(above=above)]
     while scanner.skip(b" "):
-        found.append(scanner.entry())
+        found.append(scanner.entry(above=above))
     scanner.expect(b")")
     return tuple(dict.fromkeys(found))
 

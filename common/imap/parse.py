@@ -317,9 +317,11 @@ class Scanner:
         data = self._literal()
         return Message(len(data), bool(match[1]), data)
 
-    def entry(self) -> str:
-        """A METADATA entry name in lower case (RFC 5464 4.1): /private/… or /shared/…"""
+    def entry(self, *, above: bool = False) -> str:
+        """A METADATA entry name in lower case (RFC 5464 4.1): /private/… or /shared/…; ``above``: these alone too."""
         raw = self.astring()
+        if above and raw.lower() in (b"/private", b"/shared"):
+            return raw.decode("ascii").lower()
         if _ENTRY.fullmatch(raw) is None or not raw.isascii():
             raise BadCommand("Not an entry name: it begins with /private/ or /shared/ and has no * % or empty level")
         return raw.decode("ascii").lower()

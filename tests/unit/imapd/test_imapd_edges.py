@@ -168,3 +168,18 @@ def test_no_limit_of_append_is_not_one_of_nothing(tmp_path: Path) -> None:
         assert await alice.ok("status inbox (appendlimit)") == ["* STATUS INBOX (APPENDLIMIT NIL)"]
 
     play(tmp_path, scene, imapd_append_limit="0")
+
+
+def test_all_annotations_of_a_kind(tmp_path: Path) -> None:
+    """RFC 5464 4.2.2: /private and /shared are no entries, but all are below them."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        await alice.ok('setmetadata inbox (/private/comment "x" /private/vendor/a/b "y")')
+        found = await alice.ok("getmetadata (depth infinity) inbox (/private /shared)")
+        assert found == ['* METADATA INBOX (/private/comment "x" /private/vendor/a/b "y")']
+        assert await alice.ok("getmetadata (depth 1) inbox /private") == ['* METADATA INBOX (/private/comment "x")']
+        assert (await alice.no("getmetadata inbox /private")).startswith("BAD")
+        assert (await alice.no('setmetadata inbox (/private "x")')).startswith("BAD")
+
+    play(tmp_path, scene)
