@@ -18,6 +18,7 @@ from tubepost.common.skeleton.mailboxes import Mailbox
 
 from tubepost.services.imapd import relevance
 from tubepost.services.imapd.relevance import Loosened
+from tubepost.services.imapd.replies import UidRequired
 from tubepost.services.imapd.selected import Selected
 
 if TYPE_CHECKING:
@@ -30,12 +31,6 @@ _PATIENCE = 10.0
 # Messages whose rows are read, and whose summaries are made, at a time.
 _ROWS = 5000
 _SUMMARIES = 100
-
-
-class UidRequired(BadCommand):
-    """RFC 9586 3.3: message numbers after ENABLE UIDONLY."""
-
-    code = b"UIDREQUIRED"
 
 
 class Reporter:
@@ -148,7 +143,7 @@ def check(session: "Session", key: Key, options: "frozenset[bytes] | None", *, u
         # RFC 6203 4: MUST NOT be used without it.
         raise BadCommand("RELEVANCY is for FUZZY searches")
     if b"UIDONLY" in session.enabled and (not uid or has(key, _is_number)):
-        raise UidRequired("Message numbers are not in use after ENABLE UIDONLY")
+        raise UidRequired("Only UIDs can be used now")
 
 
 def has(key: Key, test: Callable[[Key], bool]) -> bool:
