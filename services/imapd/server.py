@@ -32,6 +32,8 @@ _FOR_EVER = float(1 << 40)
 # Other users that were asked for, and the seconds for which that is remembered.
 _KNOWN = 1000
 _LIFETIME = 30.0
+# Characters of the name of a user (RFC 5321 4.5.3.1: 320 octets of an address).
+_LONGEST = 320
 
 
 class Listener(Protocol):
@@ -91,6 +93,9 @@ class Imapd(Server[Session]):
 
     async def user(self, name: str) -> User | None:
         """Another user, by the name or address that a client gives; None: there is none, or it cannot be told now."""
+        if len(name) > _LONGEST or not name.isprintable():
+            # No such user can log in, and what a client says is kept in no greater length.
+            return None
         now = self.process.loop.time()
         found = self._known.get(name)
         if found is not None and found[0] > now:

@@ -2,8 +2,11 @@
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tubepost.common.wire import auth
 
 from tests.fakes.imap import FakeImapd, play
 
@@ -181,5 +184,29 @@ def test_all_annotations_of_a_kind(tmp_path: Path) -> None:
         assert await alice.ok("getmetadata (depth 1) inbox /private") == ['* METADATA INBOX (/private/comment "x")']
         assert (await alice.no("getmetadata inbox /private")).startswith("BAD")
         assert (await alice.no('setmetadata inbox (/private "x")')).startswith("BAD")
+
+    play(tmp_path, scene)
+
+
+def test_nobody_is_asked_for_what_is_no_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are remembered by name: a hundred thousand octets of it are not."""
+
+    async def scene(server: FakeImapd) -> None:
+        alice = await server.log_in("alice")
+        asked: list[str] = []
+        call = type(server._notify).call
+
+        async def listen(bus: Any, message: auth.Lookup, *rest: Any) -> auth.User:
+            asked.append(message.name)
+            found: auth.User = await call(bus, message, *rest)
+            return found
+
+        monkeypatch.setattr(type(server._notify), "call", listen)
+        for name in ("nobody", "x" * 100_000):
+            name = f"user/{name}/y"
+            answer = await alice.no(f"status {{{len(name)}+}}\r\n{name} (messages)")
+            assert answer.startswith("NO [NONEXISTENT]")
+        await alice.no('append inbox catenate (url "imap://a%00b@mail/inbox/;uid=1")')
+        assert asked == ["nobody"]
 
     play(tmp_path, scene)
