@@ -137,17 +137,25 @@ class Database:
         except sqlite3.DatabaseError as error:
             if not is_corrupt(error):
                 raise Unusable(f"cannot open the index {self.path}: {error}") from error
-            self.set_aside(error)
+            # Another process may have done so since, and have a new one there.
+            if not self.replaced:
+                self.set_aside(error)
         try:
             return self._try_open()
         except sqlite3.Error as error:
             raise Unusable(f"cannot open the index {self.path}: {error}") from error
 
     def _try_open(self) -> sqlite3.Connection:
+        before = _identity(self.path)
         connection = sqlite3.connect(
             self.path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
+            self.identity = _identity(self.path)
+            if before not in (None, self.identity):
+                # Put aside meanwhile by another process: what is open may be either.
+                connection.close()
+                return self._try_open()
             execute = connection.execute
             version = execute("PRAGMA user_version").fetchone()[0]
             if version != VERSION:
@@ -156,8 +164,6 @@ class Database:
             execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
             execute("PRAGMA temp_store=MEMORY")
-            found = os.stat(self.path)
-            self.identity = (found.st_dev, found.st_ino)
         except BaseException:
             connection.close()
             raise
@@ -197,11 +203,7 @@ class Database:
         """
         if self.closed:
             return True
-        try:
-            found = os.stat(self.path)
-        except FileNotFoundError:
-            return True
-        return (found.st_dev, found.st_ino) != self.identity
+        return self.identity is None or _identity(self.path) != self.identity
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -260,6 +262,15 @@ class Database:
     def close(self) -> None:
         self.closed = True
         self.connection.close()
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What file it is; None when there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _statements() -> Iterator[str]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,4 +147,55 @@ def test_one_that_is_damaged_when_it_is_prepared_is_put_aside(tmp_path: Path, mo
     account = MaildirAccount(str(root))
     assert account.database.rebuilt
     assert len(list(root.glob("tubepost.db.corrupt.*"))) == 1
+    account.close()
+
+
+def test_what_another_process_made_since_it_was_found_corrupt_is_not_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "box"
+    (root / "cur").mkdir(parents=True)
+    (root / "tubepost.db").write_bytes(b"no index" * 1000)
+    first: list[MaildirAccount] = []
+    opened = Database._try_open
+
+    def opens(database: Database) -> sqlite3.Connection:
+        try:
+            return opened(database)
+        except sqlite3.DatabaseError:
+            if not first:
+                monkeypatch.undo()
+                first.append(MaildirAccount(str(root)))
+            raise
+
+    monkeypatch.setattr(Database, "_try_open", opens)
+    second = MaildirAccount(str(root))
+    assert not first[0].database.replaced
+    assert second.folder("INBOX").mailboxid == first[0].folder("INBOX").mailboxid
+    assert len(list(root.glob("tubepost.db.corrupt.*"))) == 1
+    first[0].close()
+    second.close()
+
+
+def test_an_index_that_was_put_aside_while_it_was_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "box"
+    MaildirAccount(str(root)).close()
+    connect = sqlite3.connect
+    made: list[sqlite3.Connection] = []
+
+    def connects(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        made.append(connect(*arguments, **named))
+        if len(made) == 1:
+            monkeypatch.undo()
+            _replace(root)
+        return made[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connects)
+    account = MaildirAccount(str(root))
+    opened = {os.path.realpath(found.path) for found in os.scandir("/proc/self/fd")}
+    # With the log of the new one, which SQLite knows by its name, it would be mixed.
+    assert f"{root}/tubepost.db" in opened
+    assert f"{root}/tubepost.db.corrupt.1" not in opened
     account.close()
