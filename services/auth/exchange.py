@@ -19,6 +19,7 @@ from tubepost.common.sasl.steps import (
 from tubepost.common.wire import auth
 from tubepost.common.wire.auth import Begin, Cause, Failure, Success, User
 from tubepost.common.system import log
+from tubepost.common.accounts.names import fold_name
 
 from tubepost.services.auth.backends.base import Account, Context, Unavailable, Verdict
 from tubepost.services.auth.chain import Chain
@@ -142,7 +143,8 @@ class Exchange:
             if isinstance(step, Accepted):
                 ended = await self._accepted(step)
                 if isinstance(ended, Success):
-                    court.penalties.succeeded(self._begin.client, self._tried[0], court.clock())
+                    for who in (self._tried[0], name) if ended.login else (self._tried[0],):
+                        court.penalties.succeeded(self._begin.client, who, court.clock())
                 return ended
             if step.cause == "protocol":
                 return self._failed("protocol", step.text)
@@ -156,9 +158,13 @@ class Exchange:
             court.penalties.release(hold)
 
     def _name(self, step: Step) -> str:
+        """Whom a failure of this step is counted against."""
         if isinstance(step, VerifyPassword):
             name = self._court.chain.name_of(step.login)
             self._tried = (name, step.password)
+            if master := self._actors(step.login, step.authzid)[1]:
+                # It is the master's password that is guessed, whoever else is named.
+                return f"master {fold_name(master)}"
         elif isinstance(step, NeedKeys):
             self._tried = (self._court.chain.name_of(step.login), "")
         elif isinstance(step, VerifyToken):

@@ -224,6 +224,17 @@ def test_wrong_passwords_wait_longer_each_time_and_right_ones_never(fixture: Fix
     assert len(fixture.waited) == 4
 
 
+def test_who_guesses_a_masters_password_waits_whomever_he_names(fixture: Fixture) -> None:
+    for number in range(3):
+        fixture.plain(f"user{number}@example.test*Admin", f"wrong{number}", client=f"192.0.2.{number}")
+    fixture.plain("admin", "wrong", authzid="alice@example.test", client="198.51.100.1")
+    assert fixture.waited == [2, 4, 8, 15]
+    assert isinstance(fixture.plain("alice@example.test*admin", "pw-admin", client="203.0.113.1"), Success)
+    # Who got in from there before is not kept waiting by what others try elsewhere.
+    fixture.plain("alice@example.test*admin", "mistyped", client="203.0.113.1")
+    assert fixture.waited[4:] == [2]
+
+
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256"])
 @pytest.mark.parametrize(
     ("login", "password", "right"),
