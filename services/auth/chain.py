@@ -1,6 +1,6 @@
 """The backends in order: who knows this user, and is this the password?"""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from tubepost.common.system import log
@@ -24,11 +24,19 @@ class Chain:
 
     @property
     def has_scram(self) -> bool:
-        return any(backend.has_scram for backend in self.backends)
+        return any(backend.has_scram for backend in self._that_are_asked())
 
     @property
     def has_clear(self) -> bool:
-        return any(backend.has_clear for backend in self.backends)
+        return any(backend.has_clear for backend in self._that_are_asked())
+
+    def _that_are_asked(self) -> Iterator[Backend]:
+        """Those that know passwords, until one that passes no user on."""
+        for backend in self.backends:
+            if backend.has_passwords:
+                yield backend
+                if not backend.has_users:
+                    return
 
     def name_of(self, login: str) -> str:
         """The account that a client means: folded, with auth_default_domain where it has no domain."""
@@ -65,12 +73,16 @@ class Chain:
         return False
 
     async def keys(self, name: str, scheme: str) -> str | None:
-        """Raises Unavailable."""
-        for backend in self.backends:
+        """Of the backend that has the last word on the password, as in ``verify``: what one after it knows of the user
+        lets nobody in. Raises Unavailable.
+        """
+        for backend in self._that_are_asked():
             if backend.has_clear if scheme == "PLAIN" else backend.has_scram:
                 found = await backend.keys(name, scheme)
                 if found is not None:
                     return found
+            if backend is not self.backends[-1] and await backend.has_last_word(name):
+                return None
         return None
 
     async def user(self, name: str) -> Account | None:

@@ -23,6 +23,8 @@ _SCHEME = re.compile(r"\{([A-Za-z0-9-]+)(?:\.(HEX|B64|BASE64))?\}", re.IGNORECAS
 _ARGON = PasswordHasher()
 # Work that a stored hash may ask for: nobody's database is to stop the service.
 _MOST_ITERATIONS = 10_000_000
+# crypt(3) takes no longer ones (CRYPT_MAX_PASSPHRASE_SIZE, with the final NUL), so no hash is of one.
+_CRYPT_LIMIT = 511
 
 
 class UnknownScheme(Exception):
@@ -159,6 +161,8 @@ _crypt_lock = threading.Lock()
 def _crypt(stored: str, password: str) -> bool:
     # "*" and "!" are a locked account's: no password is right.
     if not stored or stored[0] in "*!" or "\0" in stored or "\0" in password:
+        return False
+    if len(_bytes(password)) > _CRYPT_LIMIT:
         return False
     if _library is None:
         raise UnknownScheme("the library libcrypt, which checks such a hash, is not installed")

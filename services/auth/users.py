@@ -45,7 +45,7 @@ class Users:
         name = account.name
         mailbox = account.mailbox
         if not mailbox:
-            if not is_safe(name.replace("@", "")):
+            if not all(is_safe(part) for part in name.split("@")):
                 raise Unavailable(f"{name!r} cannot be the name of a mailbox")
             mailbox = expand(self._mailbox, name)
         if not mailbox.startswith("/"):

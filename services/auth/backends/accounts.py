@@ -10,6 +10,7 @@ from typing import TypeVar
 from tubepost.common.system import log
 from tubepost.common.accounts import AccountsError, ApplicationPassword, Directory, Passwords, StoredPassword, User
 from tubepost.common.accounts import directory as directory_file
+from tubepost.common.accounts import passwords as passwords_file
 from tubepost.common.config import Config
 
 from tubepost.services.auth import schemes
@@ -35,6 +36,7 @@ class AccountsBackend(Backend):
         self._directory: Directory | None = None
         self._passwords: Passwords | None = None
         self._identity: tuple[int, int] = (0, 0)
+        self._identity_of_passwords: tuple[int, int] | None = None
         self._told_missing = False
 
     async def open(self) -> None:
@@ -58,11 +60,15 @@ class AccountsBackend(Backend):
     # -- in the thread -----------------------------------------------------------------------------------------------
 
     def _open_passwords(self) -> Passwords:
-        if self._passwords is not None and not os.path.exists(self._passwords.path):
+        path = os.path.join(self._secrets, passwords_file.FILE)
+        found = _identity(path)
+        if self._passwords is not None and found != self._identity_of_passwords:
+            # Put back from a copy: what the old file says counts no more.
             self._passwords.close()
             self._passwords = None
         if self._passwords is None:
             self._passwords = Passwords(self._secrets)
+            self._identity_of_passwords = found or _identity(path)
         return self._passwords
 
     def _open_directory(self) -> Directory | None:
@@ -114,7 +120,11 @@ class AccountsBackend(Backend):
             return UNKNOWN
         account = account_of(user)
         for other in others:
-            if not schemes.check(other.hash, password):
+            try:
+                if not schemes.check(other.hash, password):
+                    continue
+            except schemes.UnknownScheme as error:
+                log.error(f'the application password "{other.label}" of {user.name} cannot be checked: {error}')
                 continue
             if other.scopes and context.scope not in other.scopes:
                 return Result(Verdict.SCOPE, note=f'application password "{other.label}"')
@@ -162,6 +172,15 @@ class AccountsBackend(Backend):
             await self._run(self.heal)
         except Unavailable as error:
             log.warning(str(error))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """None: there is no such file, or it cannot be looked at."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_dev
 
 
 def account_of(user: User) -> Account:

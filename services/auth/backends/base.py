@@ -97,3 +97,7 @@ class Backend:
     async def user(self, name: str) -> Account | None:
         """Raises Unavailable."""
         return None
+
+    async def has_last_word(self, name: str) -> bool:
+        """Would ``verify`` say anything but UNKNOWN of this user? Raises Unavailable."""
+        return not self.has_users or await self.user(name) is not None

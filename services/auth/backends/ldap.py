@@ -83,6 +83,8 @@ class Ldap(Backend):
             authentication=ldap3.SIMPLE if dn else ldap3.ANONYMOUS,
             receive_timeout=self._timeout,
             raise_exceptions=False,
+            # A referral would take bind_dn's password, or a user's, to wherever the directory says.
+            auto_referrals=False,
         )
         connection.open()
         if self._start_tls:
@@ -97,6 +99,8 @@ class Ldap(Backend):
         return connection
 
     def _search(self, name: str) -> Entry | None:
+        if not _is_plain(name):
+            return None
         # RFC 4515 3: what comes from a client is text in a filter, never a part of it.
         question = expand_filter(self._filter, name)
         for last in (False, True):
@@ -168,6 +172,7 @@ class Ldap(Backend):
             right = bool(password) and await self._run(self._try, entry.dn, password)
             return Result(Verdict.RIGHT, entry.account, whole=True) if right else WRONG
         if not entry.password:
+            await self._hasher.check(None, password)
             return WRONG
         verdict = await check_hash(self._hasher, with_scheme(entry.password), password, name)
         return Result(verdict, entry.account, whole=True)
@@ -189,6 +194,13 @@ def expand_filter(text: str, name: str) -> str:
     parts = [escape_filter_chars(part) for part in name.rpartition("@")[::2]]
     safe = f"{parts[0]}@{parts[1]}" if "@" in name else escape_filter_chars(name)
     return expand(text, safe)
+
+
+def _is_plain(name: str) -> bool:
+    """A directory looks past blanks at the ends, and how many there are within (RFC 4518 2.6.1): what has such is
+    another account here and the same one there, so it is none.
+    """
+    return all(" ".join(part.split()) == part for part in name.rpartition("@")[::2])
 
 
 def with_scheme(stored: str) -> str:

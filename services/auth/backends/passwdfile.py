@@ -32,7 +32,6 @@ class Entry:
     account: Account
     password: str
     networks: tuple[str, ...] = ()
-    login: bool = True
 
 
 def parse_line(line: str) -> Entry | None:
@@ -57,14 +56,16 @@ def parse_line(line: str) -> Entry | None:
         _id(own.get("gid") or gid),
         bytes_,
         messages,
+        enabled="nologin" not in extra,
     )
     if "nopassword" in extra:
         raise ValueError("nopassword lets everybody in: it is not supported")
     if password and not password.startswith(_CRYPT_LIKE):
         # Dovecot's default scheme of a passwd-file.
         password = f"{{CRYPT}}{password}"
-    networks = tuple(item for item in extra.get("allow_nets", "").split(",") if item)
-    return Entry(account, password, networks, "nologin" not in extra)
+    # Said and empty: from nowhere.
+    networks = tuple(extra["allow_nets"].split(",")) if "allow_nets" in extra else ()
+    return Entry(account, password, networks)
 
 
 def _id(text: str) -> int:
@@ -146,13 +147,13 @@ class PasswdFile(Backend):
         verdict = await check_hash(self._hasher, entry.password, password, name)
         if verdict is Verdict.RIGHT and not _allowed(entry.networks, context.client):
             return Result(Verdict.WRONG, note=f"not from {context.client}: allow_nets")
-        if verdict is Verdict.RIGHT and not entry.login:
+        if verdict is Verdict.RIGHT and not entry.account.enabled:
             return Result(Verdict.DISABLED)
         return Result(verdict, entry.account)
 
     async def keys(self, name: str, scheme: str) -> str | None:
         entry = self._read().get(name)
-        if entry is None or entry.networks or not entry.login:
+        if entry is None or entry.networks or not entry.account.enabled:
             return None
         if scheme == "PLAIN":
             return schemes.clear_text(entry.password)
@@ -166,11 +167,13 @@ class PasswdFile(Backend):
 def _allowed(networks: tuple[str, ...], client: str) -> bool:
     if not networks:
         return True
-    if not client or "local" in networks:
-        return not client and "local" in networks
+    if not client:
+        return "local" in networks
     try:
         address = ipaddress.ip_address(client)
-        return any(address in ipaddress.ip_network(item, strict=False) for item in networks if item != "local")
+        return any(
+            address in ipaddress.ip_network(item, strict=False) for item in networks if item not in ("", "local")
+        )
     except ValueError:
         return False
 

@@ -216,6 +216,9 @@ class PostgreSql(Backend):
         row = await self._row(self._user_query, name)
         return account_of(name, row) if row is not None else None
 
+    async def has_last_word(self, name: str) -> bool:
+        return await self._row(self._password_query, name) is not None
+
 
 async def _fetch(connection: Connection, query: bytes, values: dict[str, str], deadline: float) -> list[Row]:
     """At most two rows. When the deadline has passed the server is told so, and if that does not help, left.
