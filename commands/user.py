@@ -1,9 +1,12 @@
 """tubepost user: the people who have a mailbox here, and their passwords."""
 
 import os
+import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -32,6 +35,8 @@ from tubepost.commands.accounts import (
     print_size,
 )
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_KIND = re.compile(r"\{([A-Za-z0-9.-]+)\}|\$([A-Za-z0-9-]+)\$")
 _STDIN = click.option("--stdin", is_flag=True, help="Read the password from standard input.")
 _RANDOM = click.option("--random", is_flag=True, help="Make a random password and print it.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -89,30 +94,59 @@ def add(
             if stored is not None:
                 passwords.set_password(made.name, stored, time.time())
         if uid >= 0:
-            make_home(os.path.join(config.virtual_mailbox_base, made.mailbox), uid, gid)
+            make_home(config.virtual_mailbox_base, made.mailbox, uid, gid)
         click.echo(f"{made.name}: added, mailbox {made.mailbox}")
 
 
-def make_home(path: str, uid: int, gid: int) -> None:
-    """The mailbox's directory, of an owner who may make nothing beside those of others. As root only; else left to be
-    made by who may.
+def make_home(base: str, mailbox: str, uid: int, gid: int) -> None:
+    """The mailbox's directory below ``base``, of an owner who may make nothing beside those of others. As root only;
+    else left to be made by who may.
     """
     if os.geteuid() != 0:
         return
-    path = path.rstrip("/")
-    above = os.path.dirname(path)
+    path = os.path.join(base, mailbox).rstrip("/")
+    above, _, name = mailbox.rstrip("/").rpartition("/")
     try:
-        if not os.path.isdir(above):
-            # As the owner of the other mailboxes would make it.
-            base = os.stat(os.path.dirname(above))
-            os.mkdir(above)
-            os.chown(above, base.st_uid, base.st_gid)
-        # To be passed through, not to be looked into.
-        os.chmod(above, os.stat(above).st_mode & 0o7777 | 0o011)  # noqa: S103
-        os.makedirs(path, 0o700, exist_ok=True)
-        os.chown(path, uid, gid)
+        with _descend(base, above, make=True) as parent:
+            # To be passed through, not to be looked into.
+            os.fchmod(parent, os.fstat(parent).st_mode & 0o7777 | 0o011)
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent)
+            fd = os.open(name, _DIRECTORY, dir_fd=parent)
+            try:
+                os.fchown(fd, uid, gid)
+            finally:
+                os.close(fd)
     except OSError as error:
         click.echo(f"cannot make {path}: {error.strerror}; make it, owned by {uid}:{gid}", err=True)
+
+
+@contextmanager
+def _descend(base: str, path: str, *, make: bool = False) -> Iterator[int]:
+    """A descriptor of a directory below ``base``, to which no link leads: what lies there belongs to others than root.
+
+    ``make``: missing ones, to be passed through, as the owner of the one above would make them. Raises OSError.
+    """
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in filter(None, path.split("/")):
+            made = False
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=fd)
+                    made = True
+            below = os.open(name, _DIRECTORY, dir_fd=fd)
+            above, fd = fd, below
+            try:
+                if made:
+                    found = os.fstat(above)
+                    os.fchown(fd, found.st_uid, found.st_gid)
+                    os.fchmod(fd, 0o711)
+            finally:
+                os.close(above)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @user.command()
@@ -189,7 +223,9 @@ def show(directory: str, name: str, as_json: bool) -> None:
 def _kinds(stored: StoredPassword | None) -> list[str]:
     if stored is None:
         return []
-    scheme = stored.hash[1:].partition("}" if stored.hash.startswith("{") else "$")[0]
+    # DES's hash has no mark: nothing of it is to be shown.
+    match = _KIND.match(stored.hash)
+    scheme = (match[1] or match[2]) if match else "crypt"
     return [
         scheme,
         *(["SCRAM-SHA-1"] if stored.scram_sha_1 else []),
@@ -264,7 +300,10 @@ def delete(directory: str, name: str, remove_mail: bool, yes: bool) -> None:
                 click.echo(f"tubepost: the alias {item.name} still goes to {found.name}", err=True)
         kept = f"; its mail is kept in {path}"
         if remove_mail:
-            shutil.rmtree(path, ignore_errors=False) if os.path.isdir(path) else None
+            if os.path.isdir(path):
+                above, _, last = found.mailbox.rstrip("/").rpartition("/")
+                with _descend(config.virtual_mailbox_base, above) as parent:
+                    shutil.rmtree(last, dir_fd=parent)
             kept = "; its mail is removed"
         click.echo(f"{found.name}: deleted{kept if os.path.isdir(path) or remove_mail else ''}")
 

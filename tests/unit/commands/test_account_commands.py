@@ -1,6 +1,7 @@
 """tubepost user, domain and alias, without a running system."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,42 @@ def test_mistakes_are_told_in_one_line(operator: Operator) -> None:
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
     assert print_size(2 << 30) == "2G"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+@pytest.mark.parametrize("where", ["example.test/dora", "example.test"])
+def test_nothing_is_given_away_through_a_link(operator: Operator, tmp_path: Path, where: str) -> None:
+    precious = tmp_path / "precious"
+    (precious / "dora").mkdir(0o700, parents=True)
+    precious.chmod(0o700)
+    link = operator.mail / where
+    link.parent.mkdir(exist_ok=True)
+    if link.is_dir():
+        link.rmdir()
+    link.symlink_to(precious)
+    said = operator("user", "add", "dora@example.test", "--random", "--uid", "4711", "--gid", "4711")
+    assert "cannot make" in said
+    for path in (precious, precious / "dora"):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (os.geteuid(), 0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_a_user_with_ids_of_his_own_has_a_directory_of_his_own(operator: Operator) -> None:
+    words = ("--random", "--uid", "4711", "--gid", "4712", "--mailbox", "deep/er/dora")
+    operator("user", "add", "dora@example.test", *words)
+    made = operator.mail / "deep" / "er" / "dora"
+    assert (made.stat().st_uid, made.stat().st_gid, made.stat().st_mode & 0o777) == (4711, 4712, 0o700)
+    for above in (made.parent, made.parent.parent):
+        assert above.stat().st_uid == operator.mail.stat().st_uid
+        assert above.stat().st_mode & 0o011 == 0o011
+    operator("user", "delete", "dora@example.test", "--yes", "--remove-mail")
+    assert not made.exists()
+    assert made.parent.exists()
+
+
+@pytest.mark.parametrize("stored", ["rqXexS6ZhobKA", "$1$salt$qJH7.N4xYta3aEG/dfqo/0", "{PLAIN}rqXexS6Z", "rqXexS6Z}"])
+def test_no_kind_of_stored_password_is_shown(operator: Operator, stored: str) -> None:
+    operator("user", "passwd", "alice@example.test", "--hashed", stdin=f"{stored}\n")
+    for words in ((), ("--json",)):
+        said = operator("user", "show", "alice@example.test", *words)
+        assert not any(part in said for part in ("qXexS6Z", "qJH7"))
