@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from tubepost.common.system import log
 from tubepost.common.accounts import AccountsError, Directory, Passwords
 from tubepost.common.config import Config, ConfigError, load
 from tubepost.common.config.owners import make_directories, owner_of
@@ -22,7 +23,8 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 def fail(text: str, status: int = EX_DATAERR) -> NoReturn:
-    click.echo(f"tubepost: {text}", err=True)
+    # It may have words of another server, or a name that somebody chose.
+    click.echo(f"tubepost: {log.clean(text)}", err=True)
     raise click.exceptions.Exit(status)
 
 

@@ -266,7 +266,7 @@ class System:
 
 
 def warn(text: str) -> None:
-    click.echo(f"tubepost: {text}", err=True)
+    click.echo(f"tubepost: {log.clean(text)}", err=True)
 
 
 def matching(account: Account, patterns: Sequence[str]) -> list[FolderInfo]:
