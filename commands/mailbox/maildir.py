@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from tubepost.common.system import log
 from tubepost.common.system.atomic import write_file
 from tubepost.common.mailbox.interface import Draft
 from tubepost.common.mailbox.maildir.delivery import make_maildir, unique_name
@@ -18,10 +19,9 @@ from tubepost.common.mailbox.maildir.names import (
 )
 from tubepost.common.mailbox.maildir.scan import measure
 
-from tubepost.commands.mailbox.intake import Item, SourceFolder, message_id_at, write_from
+from tubepost.commands.mailbox.intake import Item, SourceFolder, message_id_at, open_source, write_from
 
 _DIGITS = re.compile(r"([0-9]{1,18})")
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def is_maildir(path: str) -> bool:
@@ -33,6 +33,7 @@ class MaildirSource:
 
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/") or "/"
+        self._owner = os.lstat(self._root).st_uid
         self._paths: dict[int, str] = {}
 
     def close(self) -> None:
@@ -70,8 +71,14 @@ class MaildirSource:
             measured = measure(path)
             if measured is None:
                 continue
-            with _Opened(path) as fd:
-                message_id = message_id_at(fd)
+            try:
+                with _Opened(path, self._owner) as fd:
+                    message_id = message_id_at(fd)
+            except FileNotFoundError:
+                continue
+            except PermissionError as error:
+                log.warning(f"{path}: left out: {error.strerror}")
+                continue
             self._paths[number] = path
             found.append(Item(number, message_id, *measured, tuple(flags_of(split_file(name)[1], letters))))
         return found
@@ -82,7 +89,7 @@ class MaildirSource:
         """``folder``: the one whose ``items`` were asked for last."""
         for item in items:
             try:
-                opened = _Opened(self._paths[item.handle])
+                opened = _Opened(self._paths[item.handle], self._owner)
             except FileNotFoundError:
                 continue
             with opened as fd:
@@ -96,8 +103,8 @@ class MaildirSource:
 
 
 class _Opened:
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, _READ)
+    def __init__(self, path: str, owner: int) -> None:
+        self._fd = open_source(path, owner)
 
     def __enter__(self) -> int:
         return self._fd

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from tubepost.common.mail.structure import header_block
 from tubepost.common.mailbox.interface import Draft
 
-from tubepost.commands.mailbox.intake import HEADER, Item, SourceFolder, message_id_of
+from tubepost.commands.mailbox.intake import HEADER, Item, SourceFolder, message_id_of, open_source
 
 _FROM = re.compile(
     rb"From (?P<sender>[^\r\n]*?) ++(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?P<month>[A-Z][a-z][a-z]) +(?P<day>[0-9]{1,2})"
@@ -62,11 +62,11 @@ class Found(NamedTuple):
 
 
 class MboxFile:
-    """One file, to be read. Raises OSError."""
+    """One file, to be read. ``owner``: of the source. Raises OSError."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, owner: int) -> None:
         self.path = path
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_source(path, owner)
         try:
             self.data: bytes | mmap.mmap = b""
             if os.fstat(fd).st_size:
@@ -285,6 +285,7 @@ class MboxSource:
 
     def __init__(self, path: str) -> None:
         self._files: dict[str, str] = {}
+        self._owner = os.lstat(path.rstrip("/") or "/").st_uid
         if os.path.isdir(path):
             for base, folders, files in os.walk(path):
                 folders.sort()
@@ -306,7 +307,7 @@ class MboxSource:
     def _file(self, name: str) -> MboxFile:
         if self._open is None or self._open[0] != name:
             self.close()
-            self._open = (name, MboxFile(self._files[name]))
+            self._open = (name, MboxFile(self._files[name], self._owner))
         return self._open[1]
 
     def folders(self) -> list[SourceFolder]:

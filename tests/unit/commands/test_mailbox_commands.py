@@ -297,3 +297,35 @@ def test_a_maildir_by_its_path(operator: Operator) -> None:
     path = str(operator.mail / "alice")
     assert operator("search", path, "all") == f"{path}\tINBOX\t1\n"
     operator("search", str(operator.mail), "all", status=67)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read what belongs to others")
+def test_what_a_source_points_at_and_is_not_its_owners_is_not_brought(operator: Operator, tmp_path: Path) -> None:
+    mallory, victim = tmp_path / "mallory", tmp_path / "victim"
+    for root in (mallory, victim):
+        for place in ("cur", "new", "tmp"):
+            (root / place).mkdir(parents=True)
+    (mallory / "cur" / "1").write_text(letter(1))
+    (victim / "cur" / "2").write_text(letter(2, "a secret"))
+    (victim / "mbox").write_text("From x Mon Jan  1 10:00:00 2024\n" + letter(3, "another secret"))
+    (mallory / ".Links").symlink_to(victim)
+    (mallory / "boxes").mkdir()
+    (mallory / "boxes" / "links.mbox").symlink_to(victim / "mbox")
+    (mallory / "one").symlink_to(victim / "mbox")
+    for uid, root in ((4711, mallory), (4712, victim)):
+        for path in (root, *root.rglob("*")):
+            os.chown(path, uid, uid, follow_symlinks=False)
+    operator("import", ALICE, str(mallory))
+    operator("import", BOB, str(mallory / "boxes"), status=69)
+    operator("import", BOB, str(mallory / "one"), status=69)
+    assert [row["subject"] for row in operator.json("fetch", ALICE, "all")] == ["letter 1"]
+    assert operator.json("fetch", BOB, "all") == []
+    # Root's own link is meant so.
+    os.chown(mallory / "one", 0, 0, follow_symlinks=False)
+    operator("import", BOB, str(mallory / "one"))
+    assert [row["subject"] for row in operator.json("fetch", BOB, "all")] == ["another secret"]
+
+
+def test_a_pipe_is_no_mbox_and_nobody_waits_at_it(operator: Operator, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mbox")
+    assert "no file" in operator("import", ALICE, str(tmp_path / "pipe.mbox"), status=69)

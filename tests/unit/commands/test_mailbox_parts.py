@@ -26,7 +26,7 @@ from tubepost.commands.mailbox.query import parse
 
 
 def read(path: Path) -> list[tuple[bytes, int, tuple[str, ...]]]:
-    file = mbox.MboxFile(str(path))
+    file = mbox.MboxFile(str(path), 0)
     try:
         return [
             (b"".join(file.content(start, stop, counted)), date, mbox.flags_of(file.header(start, stop)))
