@@ -15,6 +15,8 @@ LINE_LIMIT = 16_384
 """Bytes, as Dovecot's own."""
 _ESCAPES = {"0": "\0", "1": "\1", "t": "\t", "r": "\r", "n": "\n", "l": "\n"}
 _ESCAPED = re.compile("\x01(.?)", re.DOTALL)
+# Postfix says "unknown" where XCLIENT told it of none.
+_ADDRESS = re.compile(r"[0-9A-Za-z.:%_-]{0,100}")
 _SPECIAL = str.maketrans({"\0": "\x010", "\1": "\x011", "\t": "\x01t", "\r": "\x01r", "\n": "\x01n"})
 # What a client should know of a mechanism: Postfix leaves out those with properties that it was told to avoid.
 _PROPERTIES = {
@@ -104,6 +106,9 @@ def _auth(number: int, mechanism: str, rest: list[str]) -> Auth:
             initial = _decode("\t".join(rest[place:]).partition("=")[2])
             break
         parameters[name] = unescape(value)
+        if name in ("rip", "lip") and not _ADDRESS.fullmatch(parameters[name]):
+            # Failures are counted by it, and it goes on to other servers.
+            raise ProtocolError(f"{name} is not an address")
     return Auth(number, mechanism.upper(), parameters, initial)
 
 

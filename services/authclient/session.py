@@ -111,7 +111,7 @@ class Connection(Channel):
         if isinstance(command, protocol.Auth):
             if command.number in self._exchanges or command.number in self._settled:
                 raise protocol.ProtocolError("a request has the number of one that is under way")
-            if len(self._exchanges) >= _REQUESTS:
+            if len(self._exchanges) + len(self._settled) >= _REQUESTS:
                 self.write(protocol.fail(command.number, "temporary"))
                 return
             number = self._exchanges[command.number] = self._service.number()

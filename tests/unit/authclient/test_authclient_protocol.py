@@ -75,3 +75,12 @@ def test_no_line_does_more_than_end_the_connection(line: bytes) -> None:
         protocol.parse(line)
     except ProtocolError:
         pass
+
+
+@pytest.mark.parametrize("value", [b"192.0.2.1\x01tuser=bob", b"192.0.2.1\x01nx", b"1" * 101, b"a b"])
+@pytest.mark.parametrize("name", [b"rip", b"lip"])
+def test_an_address_with_more_in_it_is_none(name: bytes, value: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        protocol.parse(b"AUTH\t1\tPLAIN\t" + name + b"=" + value + b"\tresp=")
+    for fine in (b"192.0.2.1", b"2001:db8::1", b"fe80::1%eth0", b"unknown", b""):
+        assert isinstance(protocol.parse(b"AUTH\t1\tPLAIN\t" + name + b"=" + fine + b"\tresp="), Auth)
