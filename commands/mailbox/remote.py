@@ -33,6 +33,8 @@ _CONNECT_PATIENCE = 30.0
 _RECEIVE = 1 << 18
 # Messages whose facts are asked for at once.
 _FACTS = 1000
+# Octets of all responses to one command, but for messages, which go to the disk as they come.
+_RESPONSES_LIMIT = 64 << 20
 _ITEMS = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
 # RFC 6154: what the store can take over. Folders that are views of others are left out: their mail is elsewhere.
 _USES = {name.lower(): name for name in (b"\\Archive", b"\\Drafts", b"\\Junk", b"\\Sent", b"\\Trash")}
@@ -149,8 +151,12 @@ class Remote:
     def run(self, *pieces: bytes, answer: Callable[[bytes], bytes] | None = None) -> list[Untagged]:
         """The untagged responses to a command."""
         found = []
+        octets = 0
         for event in self.stream(*pieces, answer=answer):
             if isinstance(event, Response):
+                octets += len(event.data)
+                if octets > _RESPONSES_LIMIT:
+                    raise RemoteError(f"{self._address.host} answers without end")
                 with self._faults():
                     found.append(client.parse_untagged(event.data))
         return found
