@@ -20,15 +20,11 @@ _SWAKS_HAS_TLS = subprocess.run(["perl", "-MNet::SSLeay", "-e1"], stderr=subproc
 
 
 @pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tls") / "peer.pem"
+def pem(open_path: Path) -> Path:
+    path = open_path / "peer.pem"
     key, certificate = selfsigned.make([_NAME, "*.hosts.peer.test"], ["127.0.0.1"])
     path.write_bytes(key + certificate)
     (path.parent / "ca.pem").write_bytes(certificate)
-    path.parent.chmod(0o755)
-    for parent in path.parents:
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
     (path.parent / "ca.pem").chmod(0o644)
     return path
 

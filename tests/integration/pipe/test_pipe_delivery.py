@@ -3,7 +3,6 @@
 import grp
 import os
 import pwd
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,24 +30,19 @@ def _instance(service: str, **main: str) -> Instance:
     return instance
 
 
-def test_words_and_flags() -> None:
+def test_words_and_flags(open_path: Path) -> None:
     script = (
         "flags=DFORhu>.B null_sender=nobody argv=/bin/sh -c "
         '{ (pwd; printf "[%s]\\\\n" "$$@"; cat) > OUT } sh -s $sender ${recipient} ${user}/${extension}/$(domain) '
         "$nexthop $size ${client_address} $$"
     )
-    folder = Path(tempfile.mkdtemp(prefix="tp-out-"))
-    os.chmod(folder, 0o777)
-    try:
-        with _instance(script.replace("OUT", f"{folder}/out")) as instance:
-            instance.send("Some.One+Ext@Piped.Test", content="Subject: x\n\nFrom me\n.dot\n")
-            instance.log.wait(
-                r"pipe\[\d+\]: \w+: to=<Some.One\+Ext@Piped.Test>, relay=cmd, .* dsn=2.0.0, "
-                r"status=sent \(delivered via cmd service\)"
-            )
-            text = (folder / "out").read_text()
-    finally:
-        shutil.rmtree(folder)
+    with _instance(script.replace("OUT", f"{open_path}/out")) as instance:
+        instance.send("Some.One+Ext@Piped.Test", content="Subject: x\n\nFrom me\n.dot\n")
+        instance.log.wait(
+            r"pipe\[\d+\]: \w+: to=<Some.One\+Ext@Piped.Test>, relay=cmd, .* dsn=2.0.0, "
+            r"status=sent \(delivered via cmd service\)"
+        )
+        text = (open_path / "out").read_text()
     lines = text.split("\n")
     assert lines[0] == str(instance.spool)
     assert lines[1:9] == [

@@ -27,12 +27,9 @@ def piped(limit: str, script: str, main: dict[str, str] | None = None) -> Instan
     return instance
 
 
-def test_maxproc_limits_the_deliveries_of_a_transport(tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o777)
-    for parent in (tmp_path, *tmp_path.parents[:-2]):
-        os.chmod(parent, parent.stat().st_mode | 0o011)
+def test_maxproc_limits_the_deliveries_of_a_transport(open_path: Path) -> None:
     # Each command counts those that run beside it.
-    script = f"mkdir {tmp_path}/$$$$; ls {tmp_path} | wc -l; sleep 0.05; rmdir {tmp_path}/$$$$"
+    script = f"mkdir {open_path}/$$$$; ls {open_path} | wc -l; sleep 0.05; rmdir {open_path}/$$$$"
     with piped("3", script) as instance:
         instance.send([f"r{number}@list.test" for number in range(40)], sender="")
         lines = instance.log.wait(r"delivered via cmd service \((\d+)\)", 40)
