@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,25 +13,12 @@ from tubepost.common.mailbox.maildir.names import directory_of, folder_of
 from tubepost.common.mailbox.store import FolderExists, NoSuchFolder, NoSuchMessage
 from tubepost.common.mailbox.values import BadName
 
-
-@pytest.fixture
-def account(tmp_path: Path) -> Iterator[MaildirAccount]:
-    made = MaildirAccount(str(tmp_path / "mail"))
-    yield made
-    made.close()
+from tests.fakes.maildir import put, read
 
 
 def other(account: MaildirAccount) -> MaildirAccount:
     """The same account as another process would have it."""
     return MaildirAccount(account.root)
-
-
-def put(folder: Folder, text: bytes = b"Subject: x\r\n\r\nbody\r\n", flags: tuple[str, ...] = ()) -> int:
-    draft = folder.draft()
-    draft.write(text)
-    draft.finish()
-    draft.set(flags, 1_000_000_000)
-    return folder.append([draft])[0]
 
 
 def deliver(account: MaildirAccount, name: str, text: bytes = b"Subject: y\n\nbody\n", place: str = "new") -> Path:
@@ -53,21 +39,13 @@ def age(account: MaildirAccount, folder: str = "") -> None:
 _ages = iter(range(1, 1_000_000))
 
 
-def read(folder: Folder, uid: int) -> bytes:
-    fd = folder.open(uid)
-    try:
-        return os.read(fd, 1 << 20)
-    finally:
-        os.close(fd)
-
-
 def flags(folder: Folder) -> dict[int, tuple[str, ...]]:
     return {uid: folder.account.flagsets.flags(number) for uid, number in folder.uids()}
 
 
 def test_an_appended_message_is_there_with_everything(account: MaildirAccount) -> None:
     inbox = account.folder("INBOX")
-    uid = put(inbox, b"Subject: Hello\r\nFrom: A <a@b.example>\r\n\r\none\r\ntwo\r\n", ("\\Seen", "foo"))
+    uid = put(inbox, b"Subject: Hello\r\nFrom: A <a@b.example>\r\n\r\none\r\ntwo\r\n", flags=("\\Seen", "foo"))
     assert uid == 1
     assert read(inbox, uid) == b"Subject: Hello\nFrom: A <a@b.example>\n\none\ntwo\n"
     assert flags(inbox) == {1: ("\\Seen", "foo")}
@@ -170,7 +148,7 @@ def test_expunge_takes_only_what_is_marked(account: MaildirAccount) -> None:
 def test_copy_and_move(account: MaildirAccount) -> None:
     inbox, target = account.folder("INBOX"), account.create("Work/Plans")
     for number in range(3):
-        put(inbox, b"Subject: %d\r\n\r\n\r\n" % number, ("\\Seen", "foo"))
+        put(inbox, b"Subject: %d\r\n\r\n\r\n" % number, flags=("\\Seen", "foo"))
     old, new = inbox.copy([1, 3], target)
     assert (old, new) == ([1, 3], [1, 2])
     assert flags(target) == {1: ("\\Seen", "foo"), 2: ("\\Seen", "foo")}

@@ -1,8 +1,5 @@
 """What an index remembers is bounded by the mail that is there, not by what was done to it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,20 +9,7 @@ from tubepost.common.mailbox.maildir import summaries
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
 
-
-@pytest.fixture
-def account(tmp_path: Path) -> Iterator[MaildirAccount]:
-    made = MaildirAccount(str(tmp_path / "mail"))
-    yield made
-    made.close()
-
-
-def put(folder: Folder, text: bytes = b"Subject: x\r\n\r\nbody\r\n", flags: tuple[str, ...] = ()) -> int:
-    draft = folder.draft()
-    draft.write(text)
-    draft.finish()
-    draft.set(flags, 1_000_000_000)
-    return folder.append([draft])[0]
+from tests.fakes.maildir import put
 
 
 def count(account: MaildirAccount, table: str) -> int:

@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,32 +10,8 @@ import pytest
 from tubepost.common.mailbox.maildir import transfer
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.backup import Backup
-from tubepost.common.mailbox.maildir.folder import Folder
 
-MAIL = b"Subject: x\n\nbody\n"
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Iterator[MaildirAccount]:
-    made = MaildirAccount(str(tmp_path / "mail"))
-    yield made
-    made.close()
-
-
-def put(folder: Folder, flags: tuple[str, ...] = ()) -> int:
-    draft = folder.draft()
-    draft.write(b"Subject: x\r\n\r\nbody\r\n")
-    draft.finish()
-    draft.set(flags, 1_000_000_000)
-    return folder.append([draft])[0]
-
-
-def read(folder: Folder, uid: int) -> bytes:
-    fd = folder.open(uid)
-    try:
-        return os.read(fd, 10_000)
-    finally:
-        os.close(fd)
+from tests.fakes.maildir import MAIL, put, read
 
 
 def test_a_copy_that_finds_the_disk_full_leaves_no_piece_of_a_message(

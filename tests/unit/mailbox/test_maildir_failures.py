@@ -15,12 +15,7 @@ from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 from tubepost.common.mailbox.values import BadName
 
-
-@pytest.fixture
-def account(tmp_path: Path) -> Iterator[MaildirAccount]:
-    made = MaildirAccount(str(tmp_path / "mail"))
-    yield made
-    made.close()
+from tests.fakes.maildir import put
 
 
 @pytest.fixture
@@ -29,14 +24,6 @@ def second(account: MaildirAccount) -> Iterator[MaildirAccount]:
     made = MaildirAccount(account.root)
     yield made
     made.close()
-
-
-def put(folder: Folder, flags: tuple[str, ...] = ()) -> int:
-    draft = folder.draft()
-    draft.write(b"Subject: x\r\n\r\nbody\r\n")
-    draft.finish()
-    draft.set(flags, 1_000_000_000)
-    return folder.append([draft])[0]
 
 
 def flags(folder: Folder) -> list[set[str]]:
@@ -107,10 +94,10 @@ def test_a_folder_that_was_renamed_and_made_again_is_not_taken_for_the_old_one(
     account.create("Archive")
     stale = account.folder("Archive")
     for _ in range(3):
-        put(stale, ("kept",))
+        put(stale, flags=("kept",))
     stale.store([3], "+", ["\\Deleted"])
     second.rename("Archive", "Old")
-    put(second.create("Archive"), ("other",))
+    put(second.create("Archive"), flags=("other",))
     uids = stale.uids()
     for call in (
         lambda: stale.open(1),
@@ -229,8 +216,8 @@ def test_folders_that_change_while_they_are_listed(
 
 def test_a_keyword_is_spelled_alike_in_every_folder(account: MaildirAccount) -> None:
     inbox, there = account.folder("INBOX"), account.create("there")
-    put(inbox, ("Work",))
-    put(there, ("WORK",))
+    put(inbox, flags=("Work",))
+    put(there, flags=("WORK",))
     assert there.keywords() == ["Work"]
     assert [name.partition(":")[2] for name in os.listdir(f"{there.path}/cur")] == ["2,a"]
 
@@ -256,7 +243,7 @@ def test_files_are_measured_before_the_index_is_locked(
 
 def test_a_folder_whose_removal_cannot_be_committed_stays(account: MaildirAccount) -> None:
     folder = account.create("Work")
-    put(folder, ("\\Seen",))
+    put(folder, flags=("\\Seen",))
     execute = account.database.connection.execute
     execute("PRAGMA foreign_keys=ON")
     execute("CREATE TEMP TABLE above (id INTEGER PRIMARY KEY)")

@@ -1,46 +1,13 @@
 """Names of files and keywords that other programs made."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.folder import Folder
 
-MAIL = b"Subject: x\n\nbody\n"
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Iterator[MaildirAccount]:
-    made = MaildirAccount(str(tmp_path / "mail"))
-    yield made
-    made.close()
-
-
-def put(folder: Folder, flags: tuple[str, ...] = ()) -> int:
-    draft = folder.draft()
-    draft.write(b"Subject: x\r\n\r\nbody\r\n")
-    draft.finish()
-    draft.set(flags, 1_000_000_000)
-    return folder.append([draft])[0]
-
-
-def deliver(folder: Folder, name: str, part: str = "new") -> None:
-    Path(folder.path, part, name).write_bytes(MAIL)
-
-
-def flags(folder: Folder) -> dict[int, set[str]]:
-    return {uid: set(folder.account.flagsets.flags(number)) for uid, number in folder.uids()}
-
-
-def read(folder: Folder, uid: int) -> bytes:
-    fd = folder.open(uid)
-    try:
-        return os.read(fd, 10_000)
-    finally:
-        os.close(fd)
+from tests.fakes.maildir import MAIL, deliver, flags, put, read
 
 
 def test_a_name_that_is_not_utf_8_is_a_message(account: MaildirAccount) -> None:
@@ -85,10 +52,10 @@ def test_a_keyword_of_another_program_that_is_none_is_passed_over(account: Maild
 
 def test_a_new_keyword_takes_no_letter_that_another_program_has_given(account: MaildirAccount) -> None:
     folder = account.folder("INBOX")
-    put(folder, ("first",))
+    put(folder, flags=("first",))
     keywords = Path(folder.path, "dovecot-keywords")
     keywords.write_text(keywords.read_text() + "1 theirs\n")
-    put(folder, ("ours",))
+    put(folder, flags=("ours",))
     assert keywords.read_text() == "0 first\n1 theirs\n2 ours\n"
     deliver(folder, "1700000001.M1P1.h:2,b", "cur")
     folder.sync(force=True)

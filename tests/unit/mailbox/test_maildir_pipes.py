@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.folder import Folder
 
-MAIL = b"Subject: x\n\nbody\n"
+from tests.fakes.maildir import MAIL, deliver, flags, read
 
 
 @pytest.fixture(autouse=True)
@@ -19,29 +18,6 @@ def impatient() -> Iterator[None]:
     signal.alarm(10)
     yield
     signal.alarm(0)
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Iterator[MaildirAccount]:
-    made = MaildirAccount(str(tmp_path / "mail"))
-    yield made
-    made.close()
-
-
-def deliver(folder: Folder, name: str, part: str = "new") -> None:
-    Path(folder.path, part, name).write_bytes(MAIL)
-
-
-def flags(folder: Folder) -> dict[int, set[str]]:
-    return {uid: set(folder.account.flagsets.flags(number)) for uid, number in folder.uids()}
-
-
-def read(folder: Folder, uid: int) -> bytes:
-    fd = folder.open(uid)
-    try:
-        return os.read(fd, 10_000)
-    finally:
-        os.close(fd)
 
 
 def test_nobody_waits_for_a_pipe_in_the_place_of_a_file(account: MaildirAccount) -> None:

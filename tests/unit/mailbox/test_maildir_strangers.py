@@ -1,31 +1,13 @@
 """Other programs at the same Maildir: no message is lost or doubled, and no flag."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tubepost.common.mailbox.maildir import scan
 from tubepost.common.mailbox.maildir.account import MaildirAccount
-from tubepost.common.mailbox.maildir.folder import Folder
 
-MAIL = b"Subject: x\n\nbody\n"
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Iterator[MaildirAccount]:
-    made = MaildirAccount(str(tmp_path / "mail"))
-    yield made
-    made.close()
-
-
-def deliver(folder: Folder, name: str, part: str = "new") -> None:
-    Path(folder.path, part, name).write_bytes(MAIL)
-
-
-def flags(folder: Folder) -> dict[int, set[str]]:
-    return {uid: set(folder.account.flagsets.flags(number)) for uid, number in folder.uids()}
+from tests.fakes.maildir import deliver, flags
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -6,21 +6,8 @@ import pytest
 
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.backup import Backup
-from tubepost.common.mailbox.maildir.folder import Folder
 
-MAIL = b"Subject: x\n\nbody\n"
-
-
-def put(folder: Folder, flags: tuple[str, ...] = ()) -> int:
-    draft = folder.draft()
-    draft.write(b"Subject: x\r\n\r\nbody\r\n")
-    draft.finish()
-    draft.set(flags, 1_000_000_000)
-    return folder.append([draft])[0]
-
-
-def flags(folder: Folder) -> dict[int, set[str]]:
-    return {uid: set(folder.account.flagsets.flags(number)) for uid, number in folder.uids()}
+from tests.fakes.maildir import MAIL, flags, put
 
 
 def dovecot(root: Path) -> None:
