@@ -63,6 +63,14 @@ class Spool:
             return False
         return True
 
+    def has(self, queue: str, queue_id: str) -> bool:
+        """Raises OSError where the disk does not tell: what seems to be gone may be there."""
+        try:
+            os.stat(self.path(queue, queue_id))
+        except FileNotFoundError:
+            return False
+        return True
+
     def find(self, queue_id: str, queues: tuple[str, ...] = QUEUES) -> str | None:
         """In which queue the message is. It may have moved when the caller looks."""
         return next((queue for queue in queues if os.path.exists(self.path(queue, queue_id))), None)

@@ -149,7 +149,7 @@ class Bounce(request.Service):
         kind = _LOGS[message.kind]
         path = self._spool.path(kind, message.queue_id)
         try:
-            there = _exists(path)
+            there = self._spool.has(kind, message.queue_id)
         except OSError as error:
             return _not_sent(message.queue_id, message.kind, error)
         if there:
@@ -333,15 +333,6 @@ def _stamp(when: float) -> str:
 
 def _only(entry: Entry) -> Entries:
     return lambda: iter([entry])
-
-
-def _exists(path: str) -> bool:
-    """Raises OSError where that cannot be known."""
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _unknown() -> Entry:

@@ -294,7 +294,8 @@ class Intake:
                 self._share(file)
                 found, following = self._read_recipients(file, 0)
                 # Of an earlier round, also of one that ended with a kill, or before the message was held.
-                bounced, defer_logged = (_exists(spool.path(kind, queue_id)) for kind in ("bounce", "defer"))
+                # Where the disk does not tell it is left: without its report, or with one of nothing, no mail goes on.
+                bounced, defer_logged = (spool.has(kind, queue_id) for kind in ("bounce", "defer"))
                 message = ActiveMessage(
                     queue_id,
                     file.envelope,
@@ -366,12 +367,3 @@ class Intake:
             self._spool.move(queue_id, queue, "corrupt")
         except OSError as error:
             log.error(f"{queue_id}: cannot be moved to corrupt: {error.strerror}")
-
-
-def _exists(path: str) -> bool:
-    """Raises OSError when the disk does not tell: without its report, or with one of nothing, no message goes on."""
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return False
-    return True

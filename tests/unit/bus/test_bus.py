@@ -16,7 +16,7 @@ from tubepost.common.wire.base import Done, Message, Refused
 from tubepost.common.bus import Bus, Forbidden, Refusal, Request, Server, Unavailable
 from tubepost.common.bus.frames import protocol_of
 
-from tests.fakes.bus import listen, until
+from tests.fakes.bus import listen, run_in, until
 
 
 class Ends:
@@ -58,12 +58,7 @@ def run(work: Callable[[Ends], Awaitable[None]], tmp_path: Path) -> None:
                 server.close()
             ends.server_bus.close()
 
-    before = os.getcwd()
-    os.chdir(tmp_path)
-    try:
-        asyncio.run(main())
-    finally:
-        os.chdir(before)
+    run_in(tmp_path, main())
 
 
 def _echo(request: Request[rewrite.Rewrite]) -> rewrite.Rewritten:

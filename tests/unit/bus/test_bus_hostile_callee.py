@@ -14,7 +14,7 @@ import zmq
 from tubepost.common.wire import rewrite, showq
 from tubepost.common.bus import Bus, Forbidden, Unavailable, frames, lane
 
-from tests.fakes.bus import until
+from tests.fakes.bus import run_in, until
 
 ASK = rewrite.Rewrite(context="local", address="a@b")
 ANSWER = frames.encode(rewrite.Rewritten(address="x@y"))
@@ -72,12 +72,7 @@ def run(work: Callable[[Hostile], Awaitable[None]], tmp_path: Path) -> None:
         finally:
             hostile.close()
 
-    before = os.getcwd()
-    os.chdir(tmp_path)
-    try:
-        asyncio.run(main())
-    finally:
-        os.chdir(before)
+    run_in(tmp_path, main())
 
 
 def _call(hostile: Hostile, deadline: float = 8.0) -> "asyncio.Future[rewrite.Rewritten]":

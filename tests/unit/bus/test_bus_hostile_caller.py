@@ -17,7 +17,7 @@ from tubepost.common.wire.base import Message
 from tubepost.common.bus import Bus, Request, Server, frames, server
 from tubepost.common.bus.frames import protocol_of
 
-from tests.fakes.bus import listen, until
+from tests.fakes.bus import listen, run_in, until
 
 ASK = rewrite.Rewrite(context="local", address="a@b")
 QUESTION = frames.encode(ASK)
@@ -90,12 +90,7 @@ def run(
         finally:
             hostile.close()
 
-    before = os.getcwd()
-    os.chdir(tmp_path)
-    try:
-        asyncio.run(main())
-    finally:
-        os.chdir(before)
+    run_in(tmp_path, main())
     return lines
 
 
