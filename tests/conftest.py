@@ -1,7 +1,8 @@
-"""For all tests: how hypothesis explores; a directory for those that run as other accounts."""
+"""For all tests: how hypothesis explores, what SIGINT does, a directory for those that run as other accounts."""
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "explore")
+
+# A shell has what runs in its background ignore it, and so would all that is started here: tests of it mean a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
