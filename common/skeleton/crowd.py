@@ -11,11 +11,10 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from socket import AF_INET6, inet_ntop, inet_pton
 from typing import Protocol
 
-# The last 64 bits of an IPv6 address.
-_HOST = bytes(8)
+from tubepost.common.mail.network import network_of
+
 # Octets of what a client has said already that are read before it is turned away, so that it hears why.
 _DRAIN = 4096
 # Of the slots of a process this part may change hands at one moment: 1 / _PORTIONS.
@@ -39,16 +38,6 @@ class Guest(Protocol):
 
     def make_way(self) -> None:
         """Tell the client to come again later, and end."""
-
-
-def network_of(address: str) -> str:
-    """Whom an address is counted with: an IPv6 client has a whole /64."""
-    if ":" not in address:
-        return address
-    try:
-        return inet_ntop(AF_INET6, inet_pton(AF_INET6, address)[:8] + _HOST)
-    except OSError:
-        return address
 
 
 def pick_victim(guests: Iterable[Guest], now: float, grace: float) -> Guest | None:

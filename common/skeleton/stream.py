@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, cast
 
+from tubepost.common.mail.network import network_of
 from tubepost.common.system import log
 from tubepost.common.net.tls import SHUTDOWN_TIMEOUT, HandshakeError, handshake_error
 from tubepost.common.skeleton import crowd, process
@@ -225,7 +226,7 @@ class StreamLoop:
 
     def _give_slots(self) -> None:
         while self._room and not self.full and not self._left:
-            held = Counter(crowd.network_of(guest.address) for guest in self.service.guests)
+            held = Counter(network_of(guest.address) for guest in self.service.guests)
             waiting = self._room.next(held)
             assert waiting is not None
             waiting.begin()

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tubepost.common.mail.network import network_of
 from tubepost.common.sasl.mechanisms import CLEAR_SECRETS, PASSWORDS, PLAINTEXT, TOKENS
 
 _TABLE_LIMIT = 50_000
@@ -93,7 +94,7 @@ class Penalties:
         keys = []
         # All the users of a webmail on this host come from one address.
         if not is_loopback(client):
-            keys.append(f"address {_network(client)}")
+            keys.append(f"address {network_of(client)}")
         # Who logged in from here before is not to be kept out by what others try elsewhere.
         if account and (client, account) not in self._friends:
             keys.append(f"account {account[:_NAME]}")
@@ -164,13 +165,3 @@ class Hold:
 
     def __init__(self, records: list[_Record]) -> None:
         self.records = records
-
-
-def _network(client: str) -> str:
-    """One customer has a whole /64 of IPv6."""
-    if ":" not in client:
-        return client
-    try:
-        return str(ipaddress.ip_network(f"{client}/64", strict=False))
-    except ValueError:
-        return client

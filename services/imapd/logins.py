@@ -5,11 +5,11 @@ count holds. What anvil is told are sums, and all of them again when it is anoth
 way stays wrong.
 """
 
+from tubepost.common.mail.network import network_of
 from tubepost.common.wire.anvil import NAME_LIMIT, Serves, Total
 from tubepost.common.system import log
 from tubepost.common.bus.client import Talk
 from tubepost.common.bus.errors import BusError
-from tubepost.common.skeleton.crowd import network_of
 from tubepost.common.skeleton.process import Process
 
 _SERVICE = "anvil"

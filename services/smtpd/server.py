@@ -1,7 +1,6 @@
 """The program: what all its sessions share, and its place in the skeleton."""
 
 import asyncio
-import ipaddress
 import os
 import ssl
 import time
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from tubepost.common.mail import notice
+from tubepost.common.mail.network import network_of
 from tubepost.common.smtp import extensions
 from tubepost.common.wire import verify
 from tubepost.common.wire.cleanup import Deposit
@@ -230,17 +230,8 @@ class Smtpd(stream.Service):
 
     def aggregate(self, address: str) -> str:
         """The client as anvil counts it: smtpd_client_ipv4_prefix_length, smtpd_client_ipv6_prefix_length."""
-        try:
-            number = ipaddress.ip_address(address)
-        except ValueError:
-            return address
         config = self.config
-        length = (
-            config.smtpd_client_ipv4_prefix_length if number.version == 4 else (config.smtpd_client_ipv6_prefix_length)
-        )
-        if length >= number.max_prefixlen:
-            return address
-        return str(ipaddress.ip_network(f"{number}/{length}", strict=False))
+        return network_of(address, config.smtpd_client_ipv4_prefix_length, config.smtpd_client_ipv6_prefix_length)
 
     def rewrite_context(self, client: Client) -> Steps[Literal["local", "remote"]]:
         """local_header_rewrite_clients: may this client's header addresses be completed with our domain?

@@ -3,8 +3,6 @@
 import socket
 from collections import Counter
 
-import pytest
-
 from tubepost.common.skeleton import crowd
 
 
@@ -40,27 +38,6 @@ def test_the_address_with_the_most_sessions_gives_one_up_first() -> None:
     assert crowd.pick_victim([lonely, *many], 10.0, 1.0) is many[0]
     neighbours = [Guest("2001:db8:1:2::1", (0, 2.0)), Guest("2001:db8:1:2:3::9", (0, 3.0))]
     assert crowd.pick_victim([lonely, *neighbours], 10.0, 1.0) is neighbours[0], "a /64 is one client"
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("2001:db8:1:2::1", "2001:db8:1:2::"),
-        ("2001:db8::1", "2001:db8::"),
-        # As the kernel writes them: of the longest row of zeros nothing is left, wherever it is.
-        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::"),
-        ("2001::1:2:3:4:5", "2001:0:0:1::"),
-        ("2001:0:0:1::5", "2001:0:0:1::"),
-        ("2001::2:3:4:5", "2001::"),
-        ("::1:2:3:4:5:6:7", "0:1:2:3::"),
-        ("::1", "::"),
-        ("none:at all", "none:at all"),
-    ],
-)
-def test_networks(address: str, network: str) -> None:
-    assert crowd.network_of(address) == network
 
 
 def test_slots_change_hands_a_few_at_a_time_and_once_in_the_time_of_grace() -> None:
