@@ -103,12 +103,16 @@ class Intake:
     def woken(self) -> None:
         self._incoming_again = True
         # The master's clock and ours may differ by a little.
-        self.look_at_deferred(time.monotonic() + 1)
+        self.look_around(time.monotonic() + 1)
         self.feed_soon()
 
-    def look_at_deferred(self, now: float) -> None:
-        """Scan it when the last scan is queue_run_delay ago. ``now``: monotonic."""
+    def look_around(self, now: float) -> None:
+        """Scan both queues when the last scan is queue_run_delay ago: who was to tell of a message may have died.
+
+        ``now``: monotonic.
+        """
         if now - self._last_deferred_scan >= self._queue_run_delay:
+            self._incoming_again = True
             self.scan("deferred")
 
     def scan(self, queue: str) -> None:

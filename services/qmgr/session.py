@@ -507,7 +507,7 @@ class QueueManager(request.Service):
         self._intake.feed_soon()
 
     async def _tend(self) -> None:
-        """Now and then: forget idle destinations, warn of one that clogs the queue, look at deferred mail."""
+        """Now and then: forget idle destinations, warn of one that clogs the queue, look at the queues."""
         while True:
             await asyncio.sleep(min(_CLEAN_INTERVAL, self.config.queue_run_delay))
             wall, now = time.time(), time.monotonic()
@@ -515,7 +515,7 @@ class QueueManager(request.Service):
                 self._clock_was_set(forward)
             for transport in self._transports.values():
                 transport.clean(now)
-            self._intake.look_at_deferred(now)
+            self._intake.look_around(now)
             self._warn_of_clog(now)
             if now - self._swept >= leftovers.INTERVAL:
                 self._swept = now

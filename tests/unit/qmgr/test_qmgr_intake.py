@@ -122,6 +122,23 @@ def test_a_file_from_before_there_was_an_account_apart_is_opened_to_smtp(tmp_pat
     run(work())
 
 
+@pytest.mark.parametrize(("since", "taken"), [(299.0, False), (301.0, True)])
+def test_a_message_whose_cleanup_died_before_it_told_of_it_is_found_by_queue_run_delay(
+    tmp_path: Path, since: float, taken: bool
+) -> None:
+    home = Home(tmp_path)
+
+    async def work() -> None:
+        home.intake.open()
+        await quiet()
+        untold = home.put("incoming").queue_id
+        home.intake.look_around(time.monotonic() + since)
+        await quiet()
+        assert home.ids() == ([untold] if taken else [])
+
+    run(work())
+
+
 def test_hints_without_room_are_remembered_in_order_and_need_no_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
