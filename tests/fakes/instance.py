@@ -34,13 +34,16 @@ _CHEAP_MAIN = {"auth_argon2_memory": "64", "auth_argon2_time": "1", "auth_scram_
 # Below the ports that the kernel gives to connections: what is free now is then still free when the master listens.
 _FIRST_PORT, _LAST_PORT = 10_000, 32_000
 _given: set[int] = set()
+# Test processes side by side each give ports of their own.
+_SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_SHARES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free, and was not given to anybody in this process before."""
+    """A TCP port of 127.0.0.1 that is free, and was not given to anybody in this test run before."""
     while True:
         port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
-        if port in _given:
+        if port in _given or port % _SHARES != _SHARE % _SHARES:
             continue
         with socket.socket() as probe:
             try:

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tubepost.common.system.ids import is_queue_id
@@ -167,14 +167,21 @@ def check_log(instance: Instance) -> None:
 
 
 class Levels:
-    """Descriptors and memory of the processes that stay, before and after."""
+    """Descriptors and memory of the processes of each program, before and after."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
-        self._before = self._measure()
+        self._level: dict[str, tuple[int, int]] = {}
+        self.again()
 
-    def _measure(self) -> dict[int, tuple[str, int, int]]:
-        found: dict[int, tuple[str, int, int]] = {}
+    def again(self) -> None:
+        """They may have grown meanwhile by right: who is young has not met everybody yet."""
+        for program, _, files, memory in self._measure():
+            most = self._level.get(program, (0, 0))
+            self._level[program] = max(files, most[0]), max(memory, most[1])
+
+    def _measure(self) -> Iterator[tuple[str, int, int, int]]:
+        """Program, process, descriptors, memory that is its own in KiB."""
         rows = [(row["program"], pid) for row in self._instance.status()["services"] for pid in row["pids"]]
         assert self._instance.process is not None
         for program, pid in (*rows, ("master", self._instance.process.pid)):
@@ -183,19 +190,17 @@ class Levels:
                 memory = int(re.findall(r"Private_Dirty: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())[0])
             except (OSError, IndexError):
                 continue
-            found[pid] = (program, descriptors, memory)
-        return found
+            yield program, pid, descriptors, memory
 
     def check(self, *, descriptors: int = 8, kilobytes: int = 16_384, timeout: float = 20.0) -> None:
         """Back at the level, but for so many descriptors and so much memory more a process."""
         deadline = time.monotonic() + timeout
         while True:
-            now = self._measure()
             grown = [
-                f"{program}[{pid}]: {self._before[pid][1:]} -> {(files, memory)}"
-                for pid, (program, files, memory) in now.items()
-                if pid in self._before
-                and (files > self._before[pid][1] + descriptors or memory > self._before[pid][2] + kilobytes)
+                f"{program}[{pid}]: {self._level[program]} -> {(files, memory)}"
+                for program, pid, files, memory in self._measure()
+                if program in self._level
+                and (files > self._level[program][0] + descriptors or memory > self._level[program][1] + kilobytes)
             ]
             if not grown:
                 return

@@ -65,7 +65,8 @@ def test_each_recipient_has_an_end_of_its_own(dovecot: Dovecot) -> None:
     with Instance(main={"virtual_transport": f"lmtp:inet:127.0.0.1:{PORT}"}) as instance:
         # A mailbox that cannot be written to is refused behind the content, for that recipient alone.
         box = dovecot.mailbox("bob@example.test")
-        (box / "tmp").mkdir(parents=True, exist_ok=True)
+        instance.send(["bob@example.test"])  # Dovecot makes it, as the account that it delivers as
+        instance.log.wait(r"to=<bob@example\.test>, relay=.*status=sent")
         before = len(_new(dovecot, "alice@example.test"))
         os.rename(box, f"{box}.aside")
         box.write_text("no directory")

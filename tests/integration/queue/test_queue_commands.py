@@ -19,11 +19,12 @@ def instance() -> Iterator[Instance]:
 
 
 def deferred(instance: Instance, count: int = 1) -> list[str]:
-    """Ids of so many messages that wait."""
-    start = len(instance.log.lines)
+    """Ids of so many messages that wait, in the order in which they came."""
+    ids = []
     for number in range(count):
+        start = len(instance.log.lines)
         instance.send(["alice@example.test", "bob@example.test"], f"Subject: {number}\n\nbody\n")
-    ids = [found[1] for found in instance.log.wait(WAIT, count, start=start)]
+        ids.append(instance.log.wait(WAIT, start=start)[0][1])
     # In the queue only when its log is written and the file is back in its place.
     settled(instance, dict.fromkeys(ids, "deferred"))
     return ids

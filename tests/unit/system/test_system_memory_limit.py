@@ -1,5 +1,6 @@
 """The limit of writable memory: it holds, files that are only read do not count, and what a program starts is free."""
 
+import faulthandler
 import mmap
 import os
 import resource
@@ -22,6 +23,7 @@ def forked(work: Callable[[], None]) -> int:
     """The wait status of a child that did it; 256 when it raised, which it tells."""
     pid = os.fork()
     if pid == 0:
+        faulthandler.disable()  # an end of its own choosing is no news
         try:
             work()
             os._exit(0)
