@@ -4,7 +4,7 @@ from tubepost.common.config.declare import Integer, List, Settings, Text, Time
 
 
 class Qmgr(Settings):
-    queue_run_delay = Time("300s", "How often the deferred queue, and incoming for what was not told of, are looked through.", low=1)
+    queue_run_delay = Time("300s", "How often deferred is looked through, and incoming for what nobody told of.", low=1)
     minimal_backoff_time = Time("300s", "Shortest wait before a delivery is tried again.", low=1)
     maximal_backoff_time = Time("4000s", "Longest wait before a delivery is tried again.", low=1)
     maximal_queue_lifetime = Time(
