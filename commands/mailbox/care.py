@@ -105,7 +105,8 @@ def backup(directory: str, patterns: tuple[str, ...], target: str, link: bool, a
       cp -a TARGET/alice@example.com MAILDIR       with the owner that it had
       tubepost start; tubepost user enable alice@example.com
       tubepost mailbox check alice@example.com
-    MAILDIR is what tubepost user show tells as path. To bring back single messages:
+    MAILDIR is what tubepost user show tells as path. Clients see that mail which came after
+    the backup is gone; its UIDs are not given again. To bring back single messages:
       tubepost mailbox import alice@example.com TARGET/alice@example.com --into Restored
     """
     system = System(directory)

@@ -7,7 +7,10 @@ and at last the index itself, by SQLite's backup. So the copy is one that the ac
 message once, with its UID and flags. A delivery that comes in between is a new message without a row, as always
 (STATES.md, S2).
 
-What is restored is a Maildir: put the copy in the place of the account's directory, with the same owner.
+What is restored is a Maildir: put the copy in the place of the account's directory, with the same owner. Clients then
+know messages and changes that the copy never heard of, so its next UID and modification sequence lie far beyond those
+(RFC 9051 2.3.1.1: no UID comes again), and each message counts as changed (RFC 7162 3.1: none has two states by one
+sequence).
 """
 
 import errno
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from tubepost.common.mailbox.maildir.account import MaildirAccount
 
 _PIECE = 1 << 20
+# So many UIDs and modification sequences may be given out between a backup and its restoration.
+_UIDS, _CHANGES = 1_000_000, 1 << 32
 # Beside the directories of messages: what other programs know of a folder, or of the account.
 _BESIDE = frozenset(
     (
@@ -229,6 +234,8 @@ class Backup:
                 target = sqlite3.connect(temporary)
                 try:
                     source.backup(target)
+                    with target:
+                        _leap(target)
                     # One file, without a log beside it.
                     target.execute("PRAGMA journal_mode=DELETE")
                 finally:
@@ -256,6 +263,16 @@ class Backup:
             connection.close()
             raise
         return connection
+
+
+def _leap(index: sqlite3.Connection) -> None:
+    """Of the copy: beyond all that may be told of the account before this copy takes its place."""
+    # A folder that has given out half of all UIDs keeps what is left.
+    index.execute("UPDATE folder SET uidnext=uidnext+? WHERE uidnext < 1 << 31", (_UIDS,))
+    index.execute("UPDATE folder SET modseq=modseq+?", (_CHANGES,))
+    index.execute("UPDATE message SET modseq=(SELECT modseq FROM folder WHERE id=message.folder)")
+    index.execute("DELETE FROM expunged")
+    index.execute("UPDATE folder SET floor=modseq")
 
 
 def _note(found: dict[str, str], part: str, names: list[str]) -> None:

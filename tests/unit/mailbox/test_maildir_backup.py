@@ -100,3 +100,26 @@ def test_links_in_the_place_of_files(account: MaildirAccount, tmp_path: Path) ->
     assert victim.read_bytes() == b"precious"
     assert not (target / "tubepost.db").is_symlink()
     assert subjects(target)["INBOX"] == ["one", "two"]
+
+
+def test_no_uid_and_no_sequence_comes_again_after_a_restoration(account: MaildirAccount, tmp_path: Path) -> None:
+    """A client saw what came after the backup; it must not take new mail for that, nor old flags for new ones."""
+    run(account, tmp_path, True)
+    inbox = account.folder("INBOX")
+    add(account, "INBOX", "after the backup")
+    inbox.store([1], "+", ["\\Seen"])
+    seen, told = inbox.status(), {uid for uid, _ in inbox.uids()}
+    assert told == {1, 2}
+    copy = MaildirAccount(str(tmp_path / "copies" / "alice"))
+    restored = copy.folder("INBOX")
+    add(copy, "INBOX", "after the restoration")
+    assert restored.uidvalidity == inbox.uidvalidity
+    assert [uid for uid, _ in restored.uids() if uid not in told] == [1_000_002]
+    # It resynchronises (RFC 7162): the old flags of 1 are news, and all that is not there is gone.
+    changes = restored.changes(seen.modseq)
+    assert [row[0] for row in changes.changed] == [1, 1_000_002]
+    assert changes.gone is None
+    assert min(row[2] for row in changes.changed) > seen.modseq
+    copy.close()
+    # The account itself goes on as it was.
+    assert inbox.status() == seen
