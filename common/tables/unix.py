@@ -4,9 +4,7 @@ The name service may be a network (NSS); it is asked in this thread, as every pr
 folded to lower case for programs that fold.
 """
 
-import grp
-import pwd
-
+from tubepost.common.system import users
 from tubepost.common.tables.table import Table, TableEnvironment, TableError
 
 
@@ -15,11 +13,11 @@ class PasswdTable(Table):
 
     def _find(self, key: str) -> str | None:
         try:
-            entry = pwd.getpwnam(key)
-        except (KeyError, ValueError, UnicodeEncodeError):
-            return None
+            entry = users.user(key)
         except OSError as error:
             raise TableError(f"{self.spec}: cannot access the password database: {error.strerror}") from error
+        if entry is None:
+            return None
         return (
             f"{entry.pw_name}:{entry.pw_passwd}:{entry.pw_uid}:{entry.pw_gid}:"
             f"{entry.pw_gecos}:{entry.pw_dir}:{entry.pw_shell}"
@@ -31,11 +29,11 @@ class GroupTable(Table):
 
     def _find(self, key: str) -> str | None:
         try:
-            entry = grp.getgrnam(key)
-        except (KeyError, ValueError, UnicodeEncodeError):
-            return None
+            entry = users.group(key)
         except OSError as error:
             raise TableError(f"{self.spec}: cannot access the group database: {error.strerror}") from error
+        if entry is None:
+            return None
         return f"{entry.gr_name}:{entry.gr_passwd}:{entry.gr_gid}:{','.join(entry.gr_mem)}"
 
 

@@ -2,9 +2,11 @@
 
 import os
 import pwd
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from tubepost.common.mail.address import quote_local
+from tubepost.common.system import users
 from tubepost.common.tables import Maps, Table, TableEnvironment, TableError
 
 from tubepost.services.local.expansion import Alias, Trouble
@@ -14,6 +16,8 @@ from tubepost.services.local.protocol import NOBODY, Rights
 _SUFFIXES = (".db", ".lmdb", ".cdb", ".dir", "")
 # Their content stands in main.cf, or is this system's own.
 _IN_CONFIGURATION = frozenset({"inline", "static", "environ", "randmap", "unionmap", "pipemap", "fail", "unix", "nis"})
+
+Key = TypeVar("Key", str, int)
 
 
 def without_proxy(specs: Iterable[str]) -> list[str]:
@@ -44,10 +48,10 @@ class AliasTables:
         uid = self._owner(table)
         if uid == 0:
             return NOBODY
-        try:
-            return rights_of(pwd.getpwuid(uid))
-        except KeyError:
-            raise Trouble("4.3.0", f"cannot find the owner of alias database {table.spec}: no user {uid}") from None
+        owner = account_by_id(uid)
+        if owner is None:
+            raise Trouble("4.3.0", f"cannot find the owner of alias database {table.spec}: no user {uid}")
+        return owner
 
     def _owner(self, table: Table) -> int:
         """Raises Trouble for a table that belongs to nobody here (tcp, socketmap)."""
@@ -66,18 +70,17 @@ def rights_of(entry: pwd.struct_passwd) -> Rights:
 
 def account(name: str) -> Rights | None:
     """The system's user, or None. Raises Trouble when the user database cannot tell."""
-    try:
-        return rights_of(pwd.getpwnam(name))
-    except (KeyError, ValueError, UnicodeEncodeError):
-        return None
-    except OSError as error:
-        raise Trouble("4.0.0", f"user lookup error: {error.strerror}") from error
+    return _look_up(users.user, name)
 
 
 def account_by_id(uid: int) -> Rights | None:
+    """As ``account``."""
+    return _look_up(users.user_by_id, uid)
+
+
+def _look_up(look: Callable[[Key], pwd.struct_passwd | None], key: Key) -> Rights | None:
     try:
-        return rights_of(pwd.getpwuid(uid))
-    except KeyError:
-        return None
+        entry = look(key)
     except OSError as error:
         raise Trouble("4.0.0", f"user lookup error: {error.strerror}") from error
+    return None if entry is None else rights_of(entry)

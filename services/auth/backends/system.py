@@ -4,11 +4,11 @@
 
 import asyncio
 import os
-import pwd
 
+from tubepost.common.system import users
 from tubepost.common.config import Config
 
-from tubepost.services.auth.backends.base import Account, Backend
+from tubepost.services.auth.backends.base import Account, Backend, Unavailable
 from tubepost.services.auth.hashing import Hasher
 
 
@@ -34,10 +34,10 @@ class SystemUsers(Backend):
             return None
         try:
             # Names may come from a directory service.
-            entry = await asyncio.to_thread(pwd.getpwnam, login)
-        except KeyError:
-            return None
-        if entry.pw_uid < self._minimum:
+            entry = await asyncio.to_thread(users.user, login)
+        except OSError as error:
+            raise Unavailable(f"passwd: the users of this system cannot be looked up: {error.strerror}") from error
+        if entry is None or entry.pw_uid < self._minimum:
             return None
         mailbox = os.path.join(entry.pw_dir, self._mailbox)
         return Account(entry.pw_name, entry.pw_dir, mailbox, entry.pw_uid, entry.pw_gid)
