@@ -131,7 +131,7 @@ def run(directory: str) -> None:
     config = _config(directory)
     if pid := _master_pid(config):
         raise _fail(f"this instance runs already (process {pid})", EX_UNAVAILABLE)
-    _refuse_errors(directory, config, "not started")
+    _look_over(directory, config, "not started")
     begun = time.monotonic()
     read, write = os.pipe()
     master = subprocess.Popen(_master_command(directory, write), pass_fds=(write,))
@@ -200,7 +200,7 @@ def start(directory: str) -> None:
     config = _config(directory)
     if pid := _master_pid(config):
         raise _fail(f"this instance runs already (process {pid})", EX_UNAVAILABLE)
-    _refuse_errors(directory, config, "not started")
+    _look_over(directory, config, "not started")
     read, write = os.pipe()
     output = subprocess.DEVNULL if config.maillog_file != "/dev/stdout" else None
     master = subprocess.Popen(
@@ -257,7 +257,7 @@ def stop(directory: str) -> None:
 def reload(directory: str) -> None:
     """Have the running system read its configuration again; no session is dropped."""
     config = _config(directory)
-    _refuse_errors(directory, config, "not reloaded")
+    _look_over(directory, config, "not reloaded")
     pid = _master_pid(config)
     if not pid:
         raise _fail("this instance does not run", 1)
@@ -352,12 +352,15 @@ def _faults(directory: str, config: Config) -> list[Fault]:
     return found
 
 
-def _refuse_errors(directory: str, config: Config, what: str) -> None:
-    """A program that meets one of these would end, or refuse mail, each time that it is needed."""
-    errors = [fault for fault in _faults(directory, config) if fault.severity == "error"]
-    if errors:
-        for fault in errors:
-            click.echo(str(fault), err=True)
+def _look_over(directory: str, config: Config, what: str) -> None:
+    """Every fault is told: of a parameter that does nothing here somebody may expect much (a filter, a proxy).
+
+    Raises Exit where a program that meets one would end, or refuse mail, each time that it is needed.
+    """
+    faults = _faults(directory, config)
+    for fault in faults:
+        click.echo(f"{fault.severity}: {fault}", err=True)
+    if any(fault.severity == "error" for fault in faults):
         raise _fail(f"{what}: the configuration has errors", EX_CONFIG)
 
 

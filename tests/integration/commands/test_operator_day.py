@@ -74,9 +74,13 @@ def test_a_new_value_is_used_after_a_reload_and_no_session_is_dropped() -> None:
             old.ehlo()
             assert old.esmtp_features["size"] == "52428800"
             old.mail("a@s.test")
-            run(instance, "postconf", "-e", "message_size_limit=12345", "virtual_mailbox_limit=0")
+            settings = ("message_size_limit=12345", "virtual_mailbox_limit=0", "smtpd_milters=inet:localhost:8891")
+            run(instance, "postconf", "-e", *settings)
             assert run(instance, "postconf", "-h", "message_size_limit").stdout == "12345\n"
-            assert tubepost(instance, "reload").returncode == 0
+            reloaded = tubepost(instance, "reload")
+            assert reloaded.returncode == 0
+            # Somebody may rely on what does nothing here.
+            assert re.search(r"^warning: .*main\.cf, line \d+: smtpd_milters: unused parameter", reloaded.stderr, re.M)
             instance.log.wait(r"reload")
             with instance.smtp() as new:
                 new.ehlo()
@@ -117,6 +121,8 @@ def test_check_finds_the_fault_with_file_and_line(name: str, line: str, words: t
             started = tubepost(instance, "start")
             assert started.returncode != 0
             assert "Traceback" not in started.stderr
+            for fault in re.findall(r"^error: (.*)", done.stderr, re.M):
+                assert fault in started.stderr
     finally:
         instance.remove()
 

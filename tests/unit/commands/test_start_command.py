@@ -14,7 +14,7 @@ def _start(monkeypatch: pytest.MonkeyPatch, program: str) -> int:
     """The exit status, with this program for a master."""
     config = SimpleNamespace(maillog_file="", queue_directory="/nowhere", process_id_directory="pid")
     monkeypatch.setattr(tubepost, "_config", lambda directory: config)
-    monkeypatch.setattr(tubepost, "_refuse_errors", lambda *_: None)
+    monkeypatch.setattr(tubepost, "_look_over", lambda *_: None)
     monkeypatch.setattr(tubepost, "_master_command", lambda directory, fd: [sys.executable, "-c", program, str(fd)])
     monkeypatch.setattr(tubepost, "_START_PATIENCE", 0.5)
     assert tubepost.start.callback is not None
