@@ -156,9 +156,12 @@ class ResponseReader:
             if self._size + size > self._limit:
                 raise BadResponse(f"the server announced {size} octets where none so large are expected")
             self._gather(text + b"\r\n")
-            self._left = size
-            self._state = self._literal
-            return self._literal()
+            if len(self._buffer) < size:
+                self._left = size
+                self._state = self._literal
+                return None
+            # Here, and not by a call: one response may have very many of them.
+            self._gather(self._take(size))
 
     def _literal(self) -> Event | None:
         if len(self._buffer) < self._left:

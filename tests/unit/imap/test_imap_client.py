@@ -178,3 +178,9 @@ def test_flags_and_dates() -> None:
     assert client.keep_flags(value) == ("\\Seen", "$Label1", "NonJunk")
     assert client.parse_date_time(b"yesterday") is None
     assert client.parse_date_time(None) is None
+
+
+def test_any_number_of_literals_in_one_response() -> None:
+    assert events(b"* LIST " + b"{0}\r\n" * 5000 + b"x\r\n", limit=100_000) == [
+        Response(b"*", b"LIST " + b"{0}\r\n" * 5000 + b"x")
+    ]
