@@ -1,5 +1,6 @@
 """Where another IMAP server is, and what may go wrong on the way to it."""
 
+import ipaddress
 import ssl
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -30,6 +31,8 @@ def parse_address(text: str) -> Address | None:
         return None
     # An address as the user name has an @ too: the last one divides.
     parts = urlsplit(text)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"{text} has more than user and host: folders are named by --folder, a # of a user is %23")
     user, _, place = parts.netloc.rpartition("@")
     if ":" in user:
         raise ValueError("a password in the address can be read by every user of this host: it is asked for")
@@ -45,7 +48,11 @@ def parse_address(text: str) -> Address | None:
 
 
 def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Only an address is looked at: a name that begins with 127. may be anybody's."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Faults:

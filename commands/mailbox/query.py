@@ -21,6 +21,7 @@ HELP = (
 # An atom, a set, or something with parentheses or quotes of its own.
 _AS_IT_IS = re.compile(r"[!#$&'*+,\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~\\]+")
 _LARGEST = (1 << 32) - 1
+_IN_QUOTES = re.compile(r'"(?:[^"\\]|\\.)*"')
 _WORDS = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s()"]+|[\s()]+|"')
 
 
@@ -43,6 +44,9 @@ def parse(words: Sequence[str]) -> Key:
 def _word(word: str) -> str:
     if _AS_IT_IS.fullmatch(word):
         return word
+    if " " in word and not word.startswith("(") and not _IN_QUOTES.fullmatch(word):
+        # ``Photos (old)`` after ``subject`` are words to be found, and not all old messages.
+        return _quote(word)
     if word and (word[0] in '("' or word[-1] in ')"') and word.isascii():
         return word
     if word.startswith("(") or word.endswith(")"):

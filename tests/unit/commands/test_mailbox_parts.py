@@ -15,7 +15,7 @@ from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
 
 from tubepost.commands.mailbox import mbox
-from tubepost.commands.mailbox.address import parse_address
+from tubepost.commands.mailbox.address import is_loopback, parse_address
 from tubepost.commands.mailbox.exporting import Writer, _export, _Maildir, _Mbox
 from tubepost.commands.mailbox.intake import Intake, Item, Known, Source, batches, message_id_of, transfer
 from tubepost.commands.mailbox.maildir import MaildirSource
@@ -304,6 +304,12 @@ def test_batches_are_bounded() -> None:
         (["or (from bob) seen"], Or(Text(b"FROM", "bob"), Flag(b"\\Seen"))),
         (["subject", "100%"], Text(b"SUBJECT", "100%")),
         (["subject", ""], Text(b"SUBJECT", "")),
+        (["subject", "Photos (all)"], Text(b"SUBJECT", "Photos (all)")),
+        (["subject", "发票 (all)"], Text(b"SUBJECT", "发票 (all)")),
+        (["subject", '"Urgent" (all)'], Text(b"SUBJECT", '"Urgent" (all)')),
+        (["subject", 'he said "no"'], Text(b"SUBJECT", 'he said "no"')),
+        (["subject", '"two words"'], Text(b"SUBJECT", "two words")),
+        (["or", "(from bob)", "(subject 会议)"], Or(Text(b"FROM", "bob"), Text(b"SUBJECT", "会议"))),
     ],
 )
 def test_searches_as_they_are_typed(words: list[str], key: object) -> None:
@@ -335,9 +341,22 @@ def test_addresses() -> None:
     assert parse_address("IMAPS://host.test/") == ("host.test", 993, "tls", "")
     assert parse_address("/some/path") is None
     assert parse_address("some:path") is None
-    for bad in ("imaps://", "imaps://a:b@host", "imaps://a@host:99999"):
+    for bad in (
+        "imaps://",
+        "imaps://a:b@host",
+        "imaps://a@host:99999",
+        # The first is another host than was meant, the others another folder than all of them.
+        "imaps://al#ice@host",
+        "imaps://alice@host/Work",
+        "imaps://alice@host/?Work",
+    ):
         with pytest.raises(ValueError, match=r"."):
             parse_address(bad)
+
+
+def test_a_password_goes_in_clear_to_this_host_only() -> None:
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.1.2.3", "::1")))
+    assert not any(map(is_loopback, ("127.example.com", "127.0.0.1.example.com", "192.0.2.1", "::2")))
 
 
 def test_folders_by_glob() -> None:
