@@ -13,7 +13,7 @@ import syslog
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from tubepost.common.system import log
+from tubepost.common.system import control, log
 from tubepost.common.bus import Bus
 from tubepost.common.config import Config, ConfigError, load
 from tubepost.common.tables import TableEnvironment
@@ -183,6 +183,16 @@ class Console:
                 bus.close()
 
         return asyncio.run(talk())
+
+
+def ask_master(config: Config) -> Any:
+    """What the running master knows. Raises OSError when there is none, ValueError."""
+    # A socket's path may be 107 octets long at most, the queue directory's longer.
+    queue = os.open(config.queue_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return control.ask(os.path.join(f"/proc/self/fd/{queue}", config.process_id_directory), "status")
+    finally:
+        os.close(queue)
 
 
 def public_path(service: str) -> str:

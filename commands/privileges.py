@@ -15,9 +15,11 @@ from typing import Any
 import click
 
 from tubepost.common.wire.programs import ALIASES, CALLS, PROGRAMS, USER, Program
-from tubepost.common.system import control, landlock, privileges, seccomp
+from tubepost.common.system import landlock, privileges, seccomp
 from tubepost.common.config import Config, master_cf
 from tubepost.common.skeleton.privileges import identity_of, policy_of
+
+from tubepost.commands.console import ask_master
 
 _SETPCAP, _SYS_ADMIN = 8, 21
 _CAPABILITY_NAMES = {
@@ -172,7 +174,7 @@ def _groups(master: dict[str, str]) -> str:
 
 def processes(config: Config, entries: Sequence[master_cf.Entry]) -> dict[str, list[Process]]:
     """Those of the running instance, by program. Raises OSError, ValueError (it does not run), ConfigError."""
-    answer = control.ask(os.path.join(config.queue_directory, config.process_id_directory), "status")
+    answer = ask_master(config)
     master = read_status(answer["pid"])
     known = {entry.service: entry for entry in entries}
     found: dict[str, list[Process]] = {}

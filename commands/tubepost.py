@@ -26,6 +26,7 @@ from tubepost.common.skeleton.privileges import is_program
 from tubepost.commands import privileges
 from tubepost.commands.alias import alias
 from tubepost.commands.configuration_faults import restriction_faults, table_faults
+from tubepost.commands.console import ask_master
 from tubepost.commands.domain import domain
 from tubepost.commands.mailbox import mailbox
 from tubepost.commands.user import user
@@ -65,11 +66,18 @@ def _config(directory: str) -> Config:
 
 
 def _master_pid(config: Config) -> int:
-    """Of the running master; 0 when none runs."""
-    return control.master_pid(os.path.join(config.queue_directory, config.process_id_directory))
+    """Of the running master; 0 when none runs; negative when it runs on another host, with the same queue (NFS)."""
+    try:
+        return control.master_pid(os.path.join(config.queue_directory, config.process_id_directory))
+    except OSError as error:
+        status = EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE
+        raise _fail(f"{error.filename or config.queue_directory}: {error.strerror or error}", status) from None
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
+    if pid < 0:
+        # To kill(2) it would be a process group of ours, or everybody.
+        raise _fail("this instance runs on another host", 1)
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -221,16 +229,21 @@ def start(directory: str) -> None:
         while True:
             left = max(deadline - time.monotonic(), 0)
             found, _, _ = select.select([ready, master.stderr] if said else [ready], [], [], left)
+            if master.stderr in found:
+                said = bool(text := os.read(master.stderr.fileno(), 65_536))
+                click.echo(text, err=True, nl=False)
             if ready in found:
                 break
             if not found:
                 why = f"the mail system was started (process {master.pid}) but is not ready: the log says why"
                 raise _fail(why, EX_UNAVAILABLE)
-            said = bool(text := os.read(found[0].fileno(), 65_536))
-            click.echo(text, err=True, nl=False)
         if not ready.read(1):
             click.echo(master.stderr.read(), err=True, nl=False)
-            raise click.exceptions.Exit(master.wait())
+            if (ended := master.wait()) > 0:
+                raise click.exceptions.Exit(ended)
+            # Stopped by somebody (0), or killed: no word of its own says so.
+            how = f" by signal {-ended}" if ended else ""
+            raise _fail(f"the mail system was ended{how} before it was ready", 128 - ended if ended else EX_UNAVAILABLE)
     click.echo(f"tubepost started (process {master.pid})")
 
 
@@ -271,9 +284,12 @@ def status(directory: str, as_json: bool) -> None:
     """Show the services and their processes. Exit status 0 when the system runs."""
     config = _config(directory)
     try:
-        answer = control.ask(os.path.join(config.queue_directory, config.process_id_directory), "status")
-    except (OSError, ValueError):
+        answer = ask_master(config)
+    except (OSError, ValueError) as error:
         pid = _master_pid(config)
+        if pid and isinstance(error, PermissionError):
+            why = f"runs (process {pid}); only the account that started it, or root, may ask more"
+            raise _fail(why, EX_NOPERM) from None
         raise _fail(f"runs (process {pid}) but does not answer" if pid else "this instance does not run", 1) from None
     if as_json:
         click.echo(json.dumps(answer))
