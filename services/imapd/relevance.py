@@ -74,14 +74,31 @@ def _loose(value: str, make: Callable[[str], Key], scales: list[tuple[Rank, ...]
     return loose
 
 
-def scores(uids: Iterable[int], found: Iterable[Iterable[tuple[int, Iterable[int]]]]) -> Mapping[int, int]:
-    """UID to score, 1 to 100. ``found``: for each scale, (score, UIDs) of its ranks, ascending."""
-    wanted = list(uids)
-    sums: dict[int, list[int]] = {uid: [] for uid in wanted}
-    for scale in found:
+class Total:
+    """Scores of messages, scale by scale: a search may have very many scales, and there may be very many messages."""
+
+    def __init__(self, uids: Iterable[int]) -> None:
+        self._sums = dict.fromkeys(uids, 0)
+        self._count = 0
+
+    def add(self, scale: Iterable[tuple[int, Iterable[int]]]) -> None:
+        """(score, UIDs) of its ranks, ascending."""
         best: dict[int, int] = {}
         for score, matching in scale:
             best.update((uid, score) for uid in matching)
-        for uid in wanted:
-            sums[uid].append(best.get(uid, 1))
-    return {uid: sum(parts) // len(parts) if parts else 100 for uid, parts in sums.items()}
+        self._count += 1
+        for uid in self._sums:
+            self._sums[uid] += best.get(uid, 1)
+
+    def scores(self) -> Mapping[int, int]:
+        """UID to score, 1 to 100."""
+        count = self._count
+        return {uid: total // count if count else 100 for uid, total in self._sums.items()}
+
+
+def scores(uids: Iterable[int], found: Iterable[Iterable[tuple[int, Iterable[int]]]]) -> Mapping[int, int]:
+    """The same of all scales together."""
+    total = Total(uids)
+    for scale in found:
+        total.add(scale)
+    return total.scores()

@@ -78,14 +78,15 @@ async def find_scores(
     """UID to relevancy (RFC 6203 4)."""
     if not uids:
         return {}
-    found = []
+    total = relevance.Total(uids)
     for scale in wanted.scales:
         ranks = []
         for rank in scale:
             some = Context(context.now, context.uids, context.saved, context.recent, uids)
             ranks.append((rank.score, await find(mailbox, folder, rank.key, some, reporter)))
-        found.append(ranks)
-    return relevance.scores(uids, found)
+        # Of many messages that takes its time.
+        await mailbox.work(total.add, ranks)
+    return total.scores()
 
 
 async def read_rows(
@@ -169,17 +170,27 @@ def is_modseq(key: Key) -> bool:
 
 def freeze(key: Key, context: Context) -> Key:
     """The key with message numbers and ``$`` as UIDs: they mean what they mean now (RFC 5267 4.3)."""
+    # It may stand in very many keys, and for very many messages.
+    saved = Numbers(of_ranges(list(ranges(context.saved))), True) if has(key, _is_saved) else key
+    return _frozen(key, context, saved)
+
+
+def _is_saved(key: Key) -> bool:
+    return isinstance(key, Numbers) and key.numbers.saved
+
+
+def _frozen(key: Key, context: Context, saved: Key) -> Key:
     match key:
         case And(inner):
-            return And(tuple(freeze(one, context) for one in inner))
+            return And(tuple(_frozen(one, context, saved) for one in inner))
         case Or(first, second):
-            return Or(freeze(first, context), freeze(second, context))
+            return Or(_frozen(first, context, saved), _frozen(second, context, saved))
         case Not(inner):
-            return Not(freeze(inner, context))
+            return Not(_frozen(inner, context, saved))
         case Fuzzy(inner):
-            return Fuzzy(freeze(inner, context))
+            return Fuzzy(_frozen(inner, context, saved))
         case Numbers(numbers) if numbers.saved:
-            return Numbers(of_ranges(list(ranges(context.saved))), True)
+            return saved
         case Numbers(numbers, False):
             uids = context.uids or ()
             found = [(uids[start], uids[stop - 1]) for start, stop in numbers.positions(len(uids))]

@@ -7,7 +7,8 @@ steps, each short, so that others may use the account between them.
 
 import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from dataclasses import field as with_default
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ from tubepost.common.imap.sets import SequenceSet
 from tubepost.common.mail import structure, text
 from tubepost.common.mail.crlf import Data
 from tubepost.common.mailbox.maildir import fulltext
+from tubepost.common.mailbox.maildir.finding import Finder
 from tubepost.common.mailbox.maildir.owner import Owner, as_owner
 from tubepost.common.mailbox.maildir.reading import read_with
 from tubepost.common.mailbox.maildir.summaries import unfinished
@@ -48,6 +50,34 @@ _FEW = 32
 
 _COLUMNS = {b"SUBJECT": "subject", b"FROM": "sender", b"TO": "receiver", b"CC": "copied", b"BCC": "blind"}
 _HEADER_START = 65536
+
+
+_ALL = ((1, 0xFFFFFFFF),)
+
+
+class _Uids(NamedTuple):
+    """A value of a condition: of ascending UIDs those in the ranges, which ascend too. A key of a few octets may stand
+    for all messages, and a search has many keys: each statement is given those of its window alone."""
+
+    uids: Sequence[int]
+    ranges: Sequence[tuple[int, int]]
+
+    def within(self, low: int, high: int) -> list[int]:
+        found: list[int] = []
+        ranges, uids = self.ranges, self.uids
+        for place in range(bisect_left(ranges, low, key=lambda one: one[1]), len(ranges)):
+            first, last = ranges[place]
+            if first > high:
+                break
+            start = bisect_left(uids, max(first, low))
+            found += uids[start : bisect_right(uids, min(last, high), start)]
+        return found
+
+
+class _Contents(NamedTuple):
+    """The same of contents, which stand in the order of no UIDs."""
+
+    found: Set[int]
 
 
 class Condition(NamedTuple):
@@ -87,6 +117,9 @@ class Evaluation:
         self._made: dict[int, Condition] = {}
         """By the identity of keys: those that have others within."""
         self._count = 0
+        self._all: array[int] | None = None
+        self._long: dict[int, Condition] = {}
+        """By the identity of sets: those of many ranges, of which one may stand in many keys."""
         self._survey(key)
         # A program of many keys takes fewer messages a step.
         self._window = max(_ROWS * _KEYS // max(_KEYS, self._count), _ROWS // 50)
@@ -193,10 +226,8 @@ class Evaluation:
     def _windows(self) -> list[tuple[int, int]]:
         """Ranges of UIDs, none with more than so many messages."""
         context = self._context
-        if context.among is not None:
-            return [(1, 0xFFFFFFFF)]
-        if context.uids is not None:
-            uids = context.uids
+        uids = context.uids if context.among is None else context.among
+        if uids is not None:
             starts = range(0, len(uids), self._window)
             return [(uids[start], uids[min(start + self._window, len(uids)) - 1]) for start in starts]
         execute = self._folder.database.connection.execute
@@ -215,13 +246,30 @@ class Evaluation:
     def _select(self, column: str, condition: Condition, low: int, high: int) -> list[int]:
         source = "message m JOIN content c ON c.id=m.content" if "c." in condition.sql else "message m"
         sql = f"SELECT {column} FROM {source} WHERE m.folder=? AND m.uid BETWEEN ? AND ? AND {condition.sql}"
-        values: tuple[Any, ...] = (self._folder.id, low, high, *condition.values)
         if self._context.among is not None:
             sql += " AND m.uid IN (SELECT value FROM json_each(?))"
-            values += (json.dumps(list(self._context.among)),)
+            condition = Condition("", (*condition.values, _Uids(self._context.among, _ALL)))
+        values = (self._folder.id, low, high, *self._values(condition, low, high))
         database = self._folder.database
         with fulltext.mending(database):
             return [value for (value,) in database.connection.execute(f"{sql} ORDER BY m.uid", values)]
+
+    def _values(self, condition: Condition, low: int, high: int) -> Iterator[Any]:
+        """As the statement of a window is given them."""
+        here: set[int] | None = None
+        for value in condition.values:
+            if isinstance(value, _Uids):
+                yield json.dumps(value.within(low, high))
+            elif isinstance(value, _Contents):
+                if here is None:
+                    rows = self._folder.database.connection.execute(
+                        "SELECT content FROM message WHERE folder=? AND uid BETWEEN ? AND ?",
+                        (self._folder.id, low, high),
+                    )
+                    here = {content for (content,) in rows}
+                yield json.dumps(list(here & value.found))
+            else:
+                yield value
 
     # Texts
 
@@ -241,12 +289,18 @@ class Evaluation:
             leaf.words = fulltext.answer(database, wanted, leaf.columns) or ""
             possible = set() if leaf.words else fulltext.candidates(database, wanted, leaf.columns)
             exact = wanted.exact
-        wordy = {content for (content,) in database.connection.execute("SELECT id FROM content WHERE indexed=2")}
+        # Those with too many words, and those whose files were not where they had been.
+        rows = database.connection.execute(
+            "SELECT id FROM content WHERE indexed=2 UNION ALL"
+            " SELECT c.id FROM content c JOIN message m ON m.content=c.id WHERE c.indexed=0 AND m.folder=?",
+            (self._folder.id,),
+        )
+        apart = {content for (content,) in rows}
         if exact and possible is not None:
             leaf.found |= possible
-            possible = wordy
+            possible = apart
         elif possible is not None:
-            possible |= wordy
+            possible |= apart
         if possible is None or possible:
             yield from self._verify(leaf, possible)
 
@@ -270,6 +324,7 @@ class Evaluation:
             columns += ", c.headers"
         matcher = _matcher(leaf)
         for start in range(0, len(contents), _READ):
+            finder = Finder(self._folder)
             some = ",".join(map(str, contents[start : start + _READ]))
             rows = execute(
                 f"SELECT {columns} FROM message m JOIN content c ON c.id=m.content"
@@ -283,7 +338,10 @@ class Evaluation:
                 if rest and rest[0] is not None:
                     matches: bool | None = _header_matches(rest[0], leaf)
                 else:
-                    matches = read_with(self._folder.file(place, file, info), matcher)
+                    path = self._folder.file(place, file, info)
+                    matches = read_with(path, matcher)
+                    if matches is None:
+                        matches = finder.read(content, path, matcher)
                     octets += min(size, text.BODY_LIMIT)
                 if matches:
                     leaf.found.add(content)
@@ -327,11 +385,11 @@ class Evaluation:
                 return
         condition = self._translate(key)
         if condition.depth > _DEPTH:
-            found: list[int] = []
+            found = array("I")
             for low, high in self._windows():
-                found += self._select("m.uid", condition, low, high)
+                found.extend(self._select("m.uid", condition, low, high))
                 yield Progress(0, 0)
-            condition = _among("m.uid", found)
+            condition = _among("m.uid", _Uids(found, _ALL))
         self._made[id(key)] = condition
 
     def _condition(self, key: Key) -> Condition:
@@ -389,29 +447,38 @@ class Evaluation:
     def _numbers(self, numbers: SequenceSet, uid: bool) -> Condition:
         uids = self._context.uids
         if numbers.saved:
-            return _among("m.uid", self._context.saved)
+            return _among("m.uid", _Uids(self._context.saved, _ALL))
         if uids is None:
             row = self._folder.database.one("SELECT max(uid) FROM message WHERE folder=?", self._folder.id)
             uids = [row[0]] if row[0] else []
             if not uid:
-                uids = [number for number, _ in self._folder.uids()]
+                uids = self._every()
         if not uids:
             return _FALSE
+        if id(numbers) in self._long:
+            return self._long[id(numbers)]
         if uid:
             ranges = numbers.merged(uids[-1])
         else:
             # RFC 7377 2: a number beyond the last is no error, and matches nothing.
             ranges = [(uids[start], uids[stop - 1]) for start, stop in numbers.positions(len(uids))]
-        return self._in_ranges(ranges)
+        condition = self._in_ranges(ranges)
+        if len(ranges) > _RANGES:
+            self._long[id(numbers)] = condition
+        return condition
 
     def _in_ranges(self, ranges: Sequence[tuple[int, int]]) -> Condition:
         if len(ranges) > _RANGES:
             uids = self._context.uids
-            if uids is None:
-                uids = [uid for uid, _ in self._folder.uids()]
-            return _among("m.uid", [one for low, high in ranges for one in _between(uids, low, high)])
+            return _among("m.uid", _Uids(self._every() if uids is None else uids, ranges))
         # Spelled out: a command may have more of them than a statement has parameters.
         return _join("OR", [Condition(f"m.uid BETWEEN {low} AND {high}") for low, high in ranges])
+
+    def _every(self) -> "array[int]":
+        """The UIDs of the folder, where no session says which it sees; read once."""
+        if self._all is None:
+            self._all = array("I", [uid for uid, _ in self._folder.uids()])
+        return self._all
 
 
 def _side_by_side(key: Key) -> Iterator[Key]:
@@ -424,22 +491,15 @@ def _side_by_side(key: Key) -> Iterator[Key]:
 
 
 def _matching(leaf: _Leaf) -> Condition:
-    found = _among("m.content", leaf.found)
+    found = _among("m.content", _Contents(leaf.found)) if leaf.found else _FALSE
     if not leaf.words:
         return found
     answer = Condition("m.content IN (SELECT rowid FROM words WHERE words MATCH ?)", (leaf.words,))
     return _join("OR", [answer, found]) if leaf.found else answer
 
 
-def _between(uids: Sequence[int], low: int, high: int) -> Sequence[int]:
-    from_set = SequenceSet(((low, high),))
-    return from_set.among(uids)
-
-
-def _among(column: str, numbers: "Sequence[int] | set[int]") -> Condition:
-    if not numbers:
-        return _FALSE
-    return Condition(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(list(numbers)),))
+def _among(column: str, numbers: _Uids | _Contents) -> Condition:
+    return Condition(f"{column} IN (SELECT value FROM json_each(?))", (numbers,))
 
 
 def _join(word: str, conditions: Sequence[Condition]) -> Condition:

@@ -12,6 +12,7 @@ from tubepost.common.mail.crlf import Data
 from tubepost.common.mail.summary import Summary, summarize
 from tubepost.common.mail.text import normalize
 from tubepost.common.mailbox.maildir.database import Database
+from tubepost.common.mailbox.maildir.finding import Finder
 from tubepost.common.mailbox.maildir.reading import SMALL, read_with
 from tubepost.common.mailbox.values import COMMON_FIELDS, id_text
 
@@ -66,8 +67,10 @@ def unfinished(folder: "Folder") -> list[int]:
 
 def _make(folder: "Folder", rows: Sequence[tuple[Any, ...]]) -> None:
     made = []
+    finder = Finder(folder)
     for content, place, file, info, emailid, threadid in rows:
-        found = read_with(folder.file(place, file, info), _of)
+        path = folder.file(place, file, info)
+        found = read_with(path, _of) or finder.read(content, path, _of)
         if found is not None:
             made.append((content, emailid, threadid, *found))
     if not made:
