@@ -383,11 +383,14 @@ def _look_over(directory: str, config: Config, what: str) -> None:
 def _directory_faults(config: Config) -> list[str]:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
-        try:
-            owner = pwd.getpwnam(config.mail_owner)
-            uid, gid = owner.pw_uid, owner.pw_gid
-        except KeyError:
-            return [f"mail_owner: there is no account {config.mail_owner}; make it with useradd --system"]
+        for name in ("mail_owner", "protocol_owner", "auth_owner"):
+            who = config.get(name) or config.mail_owner
+            try:
+                pwd.getpwnam(who)
+            except KeyError:
+                return [f"{name}: there is no account {who}; make it with useradd --system"]
+        owner = pwd.getpwnam(config.mail_owner)
+        uid, gid = owner.pw_uid, owner.pw_gid
     import grp
 
     try:
