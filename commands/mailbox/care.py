@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
+from tubepost.common.system import log
 from tubepost.common.mailbox.interface import Account
 from tubepost.common.mailbox.maildir import fulltext
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.backup import Backup
 from tubepost.common.mailbox.maildir.check import Check
 
-from tubepost.commands.accounts import fail, print_json, print_size
-from tubepost.commands.mailbox.places import ACCOUNTS, JSON, System, canonical
+from tubepost.commands.accounts import print_json, print_size
+from tubepost.commands.mailbox.places import ACCOUNTS, JSON, System, canonical, say
 
 
 @click.command()
@@ -67,10 +68,11 @@ def check(directory: str, patterns: tuple[str, ...], dry_run: bool, read: bool, 
             for finding in Check(_maildir(account), repair=not dry_run, read=read).run():
                 count += 1
                 if as_json:
-                    found.append({"account": place.name, **finding._asdict()})
+                    # A name that is not UTF-8 can be in no JSON.
+                    found.append({"account": place.name, **finding._asdict(), "text": log.clean(finding.text)})
                 else:
                     where = f"{place.name}: {finding.folder}: " if finding.folder else f"{place.name}: "
-                    click.echo(f"{where}{finding.text}{' (repaired)' if finding.repaired else ''}")
+                    say(f"{where}{finding.text}{' (repaired)' if finding.repaired else ''}")
                 if finding.repaired:
                     system.changed(account, finding.folder or "INBOX")
                 else:
@@ -111,11 +113,14 @@ def backup(directory: str, patterns: tuple[str, ...], target: str, link: bool, a
     """
     system = System(directory)
     done = []
+    whose: dict[str, str] = {}
     for place, account in system.accounts(patterns):
         path = os.path.join(target, place.name.strip("/").replace("/", "_"))
-        if os.path.realpath(path).startswith(os.path.realpath(place.root) + "/"):
-            fail(f"{path} is in the mailbox itself")
         with system.guard(place):
+            if f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(place.root)}/"):
+                raise ValueError(f"{path} is the mailbox itself, or in it")
+            if whose.setdefault(path, place.name) != place.name:
+                raise ValueError(f"{path} is the backup of {whose[path]}: this one needs another TARGET")
             copied = Backup(_maildir(account), path, link=link).run()
             done.append({"account": place.name, "path": path, **copied._asdict()})
             if not as_json:

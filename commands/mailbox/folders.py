@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
+from tubepost.common.system import log
 from tubepost.common.mailbox.interface import Account
 from tubepost.common.mailbox.values import SEPARATOR, FolderInfo
 
 from tubepost.commands.accounts import fail, print_json, print_rows, print_size
-from tubepost.commands.mailbox.places import ACCOUNTS, FOLDERS, JSON, System, canonical, create, matching
+from tubepost.commands.mailbox.places import ACCOUNTS, FOLDERS, JSON, System, canonical, create, matching, say
 
 _USES = {use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")}
 
@@ -60,7 +61,7 @@ def list_(directory: str, patterns: tuple[str, ...], folders: tuple[str, ...], a
             [
                 (
                     facts["account"],
-                    facts["folder"],
+                    log.clean(facts["folder"]),
                     " ".join(facts["special_use"]) or "-",
                     str(facts["messages"]),
                     str(facts["unseen"]),
@@ -87,7 +88,7 @@ def status(directory: str, patterns: tuple[str, ...], folders: tuple[str, ...], 
         keys = ("messages", "unseen", "deleted", "size", "uidnext", "uidvalidity", "highestmodseq", "mailboxid")
         print_rows(
             ("ACCOUNT", "FOLDER", *(key.upper() for key in keys)),
-            [(facts["account"], facts["folder"], *(str(facts[key]) for key in keys)) for facts in found],
+            [(facts["account"], log.clean(facts["folder"]), *(str(facts[key]) for key in keys)) for facts in found],
         )
     system.finish()
 
@@ -113,7 +114,7 @@ def create_(directory: str, patterns: tuple[str, ...], folder: str, special_use:
             if subscribe:
                 account.subscribe(name)
             system.changed(account, name)
-            click.echo(f"{place.name}: {name} made")
+            say(f"{place.name}: {name} made")
     system.finish()
 
 
@@ -136,7 +137,7 @@ def rename(directory: str, patterns: tuple[str, ...], old: str, new: str) -> Non
                     account.subscribe(new + name[len(before) :])
             system.changed(account, before)
             system.changed(account, canonical(new))
-            click.echo(f"{place.name}: {before} is now {canonical(new)}")
+            say(f"{place.name}: {before} is now {canonical(new)}")
     system.finish()
 
 
@@ -167,9 +168,9 @@ def delete(directory: str, patterns: tuple[str, ...], folder: str, recursive: bo
                         raise ValueError(
                             f"{name} has {messages} messages and there is no terminal to ask on: use --yes"
                         )
-                    click.confirm(f"{place.name}: delete {name} and its {messages} messages?", abort=True)
+                    click.confirm(f"{place.name}: delete {log.clean(name)} and its {messages} messages?", abort=True)
                 account.delete(name)
                 account.subscribe(name, False)
                 system.changed(account, name)
-                click.echo(f"{place.name}: {name} deleted, {messages} messages")
+                say(f"{place.name}: {name} deleted, {messages} messages")
     system.finish()

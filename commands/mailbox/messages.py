@@ -8,12 +8,13 @@ from typing import Any
 import click
 from tubepost.common.imap.search import Key
 
+from tubepost.common.system import log
 from tubepost.common.mailbox.interface import Account, Folder
 from tubepost.common.mailbox.store import NoSuchMessage
 
-from tubepost.commands.accounts import fail, faults, print_json
+from tubepost.commands.accounts import faults, print_json
 from tubepost.commands.mailbox.intake import transfer
-from tubepost.commands.mailbox.places import FOLDERS, JSON, Place, System, canonical, ensure, matching
+from tubepost.commands.mailbox.places import FOLDERS, JSON, Place, System, canonical, ensure, matching, say
 from tubepost.commands.mailbox.query import HELP, QUERY, find, parse
 
 # Messages that are copied at once: all or none of them.
@@ -76,7 +77,8 @@ def search(directory: str, account: str, query: tuple[str, ...], folders: tuple[
                 if as_json:
                     found.append({"account": place.name, "folder": folder.name, "uids": uids})
                 else:
-                    click.echo("\n".join(f"{place.name}\t{folder.name}\t{uid}" for uid in uids))
+                    name = log.clean(folder.name)
+                    click.echo("\n".join(f"{place.name}\t{name}\t{uid}" for uid in uids))
     if as_json:
         print_json(found)
     system.finish()
@@ -131,6 +133,10 @@ def _transfer(
             if other is None or other.root == place.root:
                 _within(system, place, opened, order)
                 continue
+            if dry_run:
+                for folder, uids in _found(opened, order.folders, order.key):
+                    _tell(place, folder, uids, order, other)
+                continue
             there = system.open(other, create=True)
             assert there is not None
             try:
@@ -140,6 +146,11 @@ def _transfer(
     system.finish()
 
 
+def _tell(place: Place, folder: Folder, uids: Sequence[int], order: _Order, other: Place | None = None) -> None:
+    where = f"{order.target} of {other.name}" if other is not None else order.target
+    say(f"{place.name}: {len(uids)} messages of {folder.name} {order.done} into {where}")
+
+
 def _within(system: System, place: Place, account: Account, order: _Order) -> None:
     name = order.target
     # All are found before anything is changed: the target may itself be one of the folders.
@@ -147,8 +158,8 @@ def _within(system: System, place: Place, account: Account, order: _Order) -> No
         # A folder's messages into itself are hardly meant where folders are given by glob.
         if folder.name == name and (order.move or tuple(order.folders) != (name,)):
             continue
-        click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {order.done} into {name}")
         if order.dry_run:
+            _tell(place, folder, uids, order)
             continue
         target = ensure(account, name)
         for start in range(0, len(uids), _BATCH):
@@ -161,6 +172,7 @@ def _within(system: System, place: Place, account: Account, order: _Order) -> No
                 _copy_or_move(folder, some, target, order.move)
         system.changed(account, folder.name)
         system.changed(account, name)
+        _tell(place, folder, uids, order)
 
 
 def _copy_or_move(folder: Folder, uids: Sequence[int], target: Folder, move: bool) -> None:
@@ -173,9 +185,6 @@ def _copy_or_move(folder: Folder, uids: Sequence[int], target: Folder, move: boo
 def _across(system: System, place: Place, account: Account, other: Place, there: Account, order: _Order) -> None:
     name = order.target
     for folder, uids in list(_found(account, order.folders, order.key)):
-        click.echo(f"{place.name}: {len(uids)} messages of {folder.name} {order.done} into {name} of {other.name}")
-        if order.dry_run:
-            continue
         target = ensure(there, name)
         for start in range(0, len(uids), _BATCH):
             arrived = transfer(folder, uids[start : start + _BATCH], target)
@@ -183,6 +192,7 @@ def _across(system: System, place: Place, account: Account, other: Place, there:
                 folder.remove(arrived)
         system.changed(account, folder.name)
         system.changed(there, name)
+        _tell(place, folder, uids, order, other)
 
 
 @click.command(epilog=HELP)
@@ -205,19 +215,18 @@ def expunge(
         with system.guard(place):
             for folder, uids in _found(opened, folders, key):
                 if dry_run:
-                    click.echo(f"{place.name}: {len(uids)} messages of {folder.name} would be removed")
+                    say(f"{place.name}: {len(uids)} messages of {folder.name} would be removed")
                     continue
                 if len(uids) == folder.status().messages and folder.name == "INBOX" and not yes:
                     _confirm(place, folder, len(uids))
                 gone = folder.remove(uids)
                 system.changed(opened, folder.name)
-                click.echo(f"{place.name}: {len(gone)} messages of {folder.name} removed")
+                say(f"{place.name}: {len(gone)} messages of {folder.name} removed")
     system.finish()
 
 
 def _confirm(place: Place, folder: Folder, count: int) -> None:
+    """Raises ValueError: nobody can be asked."""
     if not sys.stdin.isatty():
-        fail(
-            f"all {count} messages of {folder.name} of {place.name} match and there is no terminal to ask on: use --yes"
-        )
+        raise ValueError(f"all {count} messages of {folder.name} match and there is no terminal to ask on: use --yes")
     click.confirm(f"Remove all {count} messages of {folder.name} of {place.name}?", abort=True)

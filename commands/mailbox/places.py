@@ -27,7 +27,7 @@ from tubepost.common.mailbox.values import BadName, FolderInfo
 from tubepost.common.tables import Maps, TableEnvironment, TableError, address
 
 from tubepost.commands.accounts import EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, fail, faults
-from tubepost.commands.console import knock, public_path
+from tubepost.commands.console import EX_TEMPFAIL, knock, public_path
 
 Answer = TypeVar("Answer")
 
@@ -101,16 +101,26 @@ class System:
 
     def _by_name(self, pattern: str) -> list[Place]:
         users: list[User] = []
+        trouble: AccountsError | None = None
         try:
             with Directory(self.config.accounts_directory) as accounts:
                 users = accounts.users([pattern])
-        except AccountsError:
+        except AccountsError as error:
             # Without built-in accounts there are those of other backends.
             if not _GLOB.isdisjoint(pattern):
                 raise
+            trouble = error
         if users or not _GLOB.isdisjoint(pattern):
             return [self._of_user(user, _GLOB.isdisjoint(pattern)) for user in users]
-        found = self._ask(pattern)
+        try:
+            found = self._ask(pattern)
+        except (BusError, OSError) as error:
+            if isinstance(error, Refusal) or any(backend != "accounts" for backend in self.config.auth_backends):
+                why = error if isinstance(error, Refusal) else "auth, which would know, does not answer"
+                fail(f"{pattern}: it cannot be told now whether there is such an account: {why}", EX_TEMPFAIL)
+            if trouble is not None:
+                raise trouble from None
+            return []
         if found is None:
             return []
         return [Place(found.name, found.mailbox.rstrip("/"), self._owner(found.name, found.uid, found.gid))]
@@ -145,15 +155,17 @@ class System:
         return int(found.value)
 
     def _ask(self, name: str) -> auth.User | None:
-        """An account of another backend; None: there is none, or nobody is there to ask."""
+        """An account of any backend; None: there is none. Raises BusError, OSError: that cannot be told now."""
 
         async def look_up(bus: Bus, path: str) -> auth.User:
             return await bus.client(path).call(auth.Lookup(name=fold_name(name), scope="imap"), auth.User, deadline=10)
 
         try:
             return self._talk(self.config.auth_service_name, look_up)
-        except (Refusal, BusError, OSError):
-            return None
+        except Refusal as error:
+            if error.refused.dsn.startswith("5"):
+                return None
+            raise
 
     def _talk(self, service: str, work: Callable[[Bus, str], Coroutine[Any, Any, Answer]]) -> Answer:
         """A conversation with a service, from the queue directory: a socket's path may be 107 octets long at most."""
@@ -222,6 +234,9 @@ class System:
         except IndexTrouble as error:
             hint = "; see tubepost mailbox check" if is_corrupt(error) else ""
             self.fault(place.name, f"the index of {place.root} cannot be used: {error}{hint}", EX_UNAVAILABLE)
+        except BrokenPipeError:
+            # No account's: the reader of our output has seen enough (search | head).
+            raise
         except OSError as error:
             text = str(error) if error.strerror is None else f"{error.filename or place.root}: {error.strerror}"
             self.fault(place.name, text, EX_UNAVAILABLE)
@@ -263,6 +278,11 @@ class System:
             return
         alike = not self._done and len(set(self._faults)) == 1
         raise click.exceptions.Exit(self._faults[0] if alike else EX_PARTLY)
+
+
+def say(text: str) -> None:
+    """A line for a person: whoever named a folder or a file in it is not obeyed by the terminal."""
+    click.echo(log.clean(text))
 
 
 def warn(text: str) -> None:

@@ -1,5 +1,6 @@
 """tubepost mailbox, without a running system."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,13 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
+from tubepost.common.imap.names import encode_utf7
 
+from tubepost.common.wire.base import Refused
 from tubepost.common.accounts.hashing import Cost
+from tubepost.common.bus import Refusal
 from tubepost.common.config.instance import write_instance
+from tubepost.common.mailbox.maildir import upkeep
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 
+from tubepost.commands.mailbox.places import System
 from tubepost.commands.tubepost import main
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -339,3 +346,102 @@ def test_what_a_source_points_at_and_is_not_its_owners_is_not_brought(operator: 
 def test_a_pipe_is_no_mbox_and_nobody_waits_at_it(operator: Operator, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mbox")
     assert "no file" in operator("import", ALICE, str(tmp_path / "pipe.mbox"), status=69)
+
+
+def test_names_of_files_and_folders_are_not_obeyed(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Who may write into his Maildir names files, and folders, as he likes.
+    monkeypatch.setattr(upkeep, "UNFINISHED", -1)
+    for name in ("1\x1b]0;owned\x07.a", "2\udcff.a"):
+        operator.deliver("alice", name, letter(1)).rename(operator.mail / "alice" / "tmp" / name)
+    assert len(operator("check", ALICE, "--dry-run", status=1).splitlines()) == 2
+    assert len([row for row in operator.json("check", ALICE) if "did not finish" in str(row["text"])]) == 2
+    evil = operator.mail / "alice" / ("." + encode_utf7("x\x9b31m\u202ey").decode())
+    shutil.copytree(operator.mail / "alice" / ".Made", evil)
+    if os.geteuid() == 0:
+        owner = (operator.mail / "alice").stat()
+        for path in (evil, *evil.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+    operator.deliver("alice", "3\x1b.a", letter(3)).rename(evil / "new" / "3\x1b.a")
+    for words in (
+        ["list", ALICE],
+        ["status", ALICE],
+        ["search", ALICE, "all"],
+        ["check", ALICE],
+        ["copy", ALICE, "Made", "-f", "x*", "all"],
+        ["expunge", ALICE, "-f", "x*", "all"],
+        ["rename", ALICE, "x\x9b31m\u202ey", "x\u202ez"],
+        ["delete", ALICE, "x*"],
+    ):
+        said = operator(*words)
+        assert said.replace("\n", "").replace("\t", "").isprintable(), said
+
+
+def test_the_reader_of_the_output_has_seen_enough(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    operator.deliver("bob", "2.a.h", letter(2))
+    echo = click.echo
+
+    def broken(message: object = None, *, err: bool = False, **others: Any) -> None:
+        if not err:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        echo(message, err=err, **others)
+
+    monkeypatch.setattr(click, "echo", broken)
+    assert operator("search", "*", "all", status=1) == ""
+
+
+def test_a_dry_run_makes_no_mailbox(operator: Operator) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    said = operator("move", ALICE, "Work", "-f", "INBOX", "all", "--to", BOB, "--dry-run")
+    assert "1 messages of INBOX would be moved into Work of bob@example.test" in said
+    assert not (operator.mail / "bob").exists()
+
+
+def test_what_was_not_done_is_not_told_as_done(operator: Operator) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    for others in ([], ["--to", BOB]):
+        said = operator("move", ALICE, "a//b", "-f", "INBOX", "all", *others, status=65)
+        assert "empty" in said and "moved" not in said
+
+
+def test_a_refusal_keeps_no_other_account_waiting(operator: Operator) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    operator.deliver("bob", "2.a.h", letter(2))
+    operator.deliver("bob", "3.a.h", letter(3))
+    said = operator("expunge", "*", "-f", "INBOX", "uid", "1", status=1)
+    assert "use --yes" in said
+    assert operator.folders(ALICE)["INBOX"] == 1
+    assert operator.folders(BOB)["INBOX"] == 1
+
+
+def test_a_backup_is_no_mailbox_and_of_one_only(operator: Operator, tmp_path: Path) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    target = tmp_path / "backup"
+    target.mkdir()
+    (target / ALICE).symlink_to(operator.mail / "alice")
+    before = operator.json("status", ALICE)
+    assert "is the mailbox itself" in operator("backup", ALICE, str(target), status=65)
+    assert operator.json("status", ALICE) == before
+    # Two Maildirs that would have the same name there.
+    ones = [tmp_path / "a_b", tmp_path / "a" / "b"]
+    for place in ones:
+        shutil.copytree(operator.mail / "alice", place)
+    said = operator("backup", *map(str, ones), str(target), status=1)
+    assert f"is the backup of {ones[0]}" in said
+
+
+def test_nobody_knows_is_another_answer_than_nobody(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    main_cf = Path(operator.conf) / "main.cf"
+    plain = main_cf.read_text()
+    main_cf.write_text(plain + "auth_backends = accounts, ldap:/x\n")
+    assert "cannot be told" in operator("list", "dora@example.test", status=75)
+
+    def ask(*_: object) -> None:
+        raise Refusal(Refused(code=451, dsn="4.3.0", reason="it cannot be told now whether there is such a user"))
+
+    monkeypatch.setattr(System, "_talk", ask)
+    assert "cannot be told" in operator("list", "dora@example.test", status=75)
+    monkeypatch.undo()
+    main_cf.write_text(plain)
+    next(Path(operator.conf).parent.rglob("accounts.db")).write_bytes(b"no database" * 100)
+    assert "accounts.db" in operator("list", "dora@example.test", status=69)
