@@ -1,17 +1,21 @@
 """What must hold after any fault; every test of this folder asks here.
 
 Each message carries a *mark* (``mark-smtp-17-``) in its content; who got a yes for it wrote that down. Afterwards the
-mark is in a mailbox or in the queue; no file stands where nobody will look; processes are back at their level.
+mark is in a mailbox or in the queue, and twice only where a kill came between a delivery and its mark in the queue
+file; no file stands where nobody will look; processes are back at their level; the log says what happened.
+``check_all`` asks all of it.
 """
 
 import os
 import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-from tubepost.common.system.ids import is_queue_id
+from tubepost.common.system.ids import is_queue_id, microsecond
 from tubepost.common.spool import Damaged, Incomplete, open_queue_file
 
 from tests.fakes.instance import Instance
@@ -29,6 +33,35 @@ _MESSAGE_FILE = re.compile(r"\d+\.[^/:]+(:2,[A-Za-z]*)?")
 # What the log may never say, whatever happens.
 UNSEEMLY = r"panic|Traceback|Exception in|Task exception|never retrieved|never awaited"
 Mark = tuple[str, int]
+
+# Seconds that a delivery may be done and not yet marked in the queue file: a sync, and a word to qmgr.
+UNMARKED = 1.5
+# Who, if killed between a delivery and its mark, has it done again (common/spool/STATES.md 4).
+DELIVERING = frozenset({"qmgr", "virtual", "local", "pipe", "smtp", "lmtp", "lmtpd", "error"})
+# Who, if killed between a new message in the queue and the end of what it was made of (what was posted, what is
+# reported), makes it again (STATES.md 2, 6).
+QUEUEING = frozenset({"pickup", "cleanup", "bounce", "qmgr"})
+_NAMED = re.compile(r"(\d+)\.M(\d{6})P(\d+)Q")
+_RECEIVED = re.compile(rb"\bid (\w{12,20})\b")
+# system/ids.py
+_DIGITS = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
+
+
+class Kill(NamedTuple):
+    """``at``: the time of day. ``program``: ``master`` stands for all of them. ``pid`` 0: whichever."""
+
+    at: float
+    program: str
+    pid: int = 0
+
+
+class Copy(NamedTuple):
+    """A file of a mailbox. ``at``: when its delivery began; ``pid``: who made it; ``queued``: under which queue id."""
+
+    at: float
+    pid: int
+    queued: str
+    path: Path
 
 
 def marks_in(data: bytes) -> set[Mark]:
@@ -116,6 +149,72 @@ def check_nothing_lost(instance: Instance, accepted: Iterable[Mark]) -> Counter[
     return delivered
 
 
+def copies(mail: Path, marks: Container[Mark]) -> dict[tuple[Mark, Path], list[Copy]]:
+    """The files of each mark in each folder, oldest first: whom a message has for its recipients has it once each."""
+    found: dict[tuple[Mark, Path], list[Copy]] = defaultdict(list)
+    for path in mail.rglob("*"):
+        if path.parent.name not in ("new", "cur"):
+            continue
+        try:
+            data, at = path.read_bytes(), path.stat().st_mtime
+        except FileNotFoundError:
+            continue
+        pid = 0
+        if named := _NAMED.match(path.name):
+            at, pid = int(named[1]) + int(named[2]) / 1e6, int(named[3])
+        ids = [word.decode() for word in _RECEIVED.findall(data.split(b"\n\n", 1)[0]) if is_queue_id(word.decode())]
+        for mark in marks_in(data):
+            if mark in marks:
+                found[mark, path.parent.parent].append(Copy(at, pid, ids[0] if ids else "", path))
+    return {place: sorted(files) for place, files in found.items()}
+
+
+def born(queue_id: str) -> float:
+    """When the message was queued."""
+    seconds = 0
+    for char in queue_id[:6]:
+        seconds = seconds * 52 + _DIGITS.index(char)
+    return seconds + microsecond(queue_id) / 1e6
+
+
+def _explained(first: Copy, second: Copy, kills: Iterable[Kill]) -> bool:
+    """``second`` is there because somebody was killed who could not say any more that ``first`` was."""
+    if first.queued == second.queued:
+        since, who = first.at, DELIVERING
+    else:
+        since, who = born(first.queued) if first.queued else first.at, QUEUEING
+    return any(
+        since <= kill.at <= since + UNMARKED
+        and (kill.program == "master" or kill.program in who)
+        # Of those that deliver, the one that wrote this very file.
+        and (kill.program in ("master", "qmgr") or who is QUEUEING or not kill.pid or kill.pid == first.pid)
+        for kill in kills
+    )
+
+
+def check_twice(
+    instance: Instance, delivered: Counter[Mark], kills: Iterable[Kill] = (), *, but: Container[Mark] = ()
+) -> int:
+    """No folder has a mark twice, unless a kill explains each copy but the last. Returns how many copies are too many.
+
+    ``delivered``: as check_nothing_lost gives it. ``but``: marks that may be there more often, as the caller knows why.
+    """
+    kills = tuple(kills)
+    often = {mark for mark, n in delivered.items() if n > 1 and mark not in but}
+    doubled, unexplained = 0, []
+    for (mark, folder), files in copies(instance.mail, often).items():
+        doubled += len(files) - 1
+        for first, second in pairwise(files):
+            if not _explained(first, second, kills):
+                unexplained.append(
+                    f"{mark} in {folder}: {first.queued} {first.path.name}, {second.queued} {second.path.name}"
+                )
+    assert not unexplained, (
+        f"{len(unexplained)} of {doubled} were delivered twice and no kill explains it: " + "; ".join(unexplained[:5])
+    )
+    return doubled
+
+
 def stray_files(instance: Instance, *, after_power: bool = False) -> list[str]:
     """Files of a kind that nothing looks at. To be asked when nothing is under way.
 
@@ -164,6 +263,40 @@ def _stray_in_mail(mail: Path) -> list[str]:
 def check_log(instance: Instance) -> None:
     bad = [line for line in instance.log.lines if re.search(UNSEEMLY, line)]
     assert not bad, "the log shows a fault of ours:\n" + "\n".join(bad[:10])
+
+
+def check_all(
+    instance: Instance,
+    accepted: Iterable[Mark],
+    level: "Levels | None" = None,
+    *,
+    kills: Iterable[Kill] = (),
+    wanted_log: Iterable[str] = (),
+    but: Container[Mark] = (),
+    descriptors: int = 8,
+) -> Counter[Mark]:
+    """All that must hold after a fault, once the queue is drained (but for what is deferred) and nobody works any more.
+
+    Nothing accepted is lost, nor twice without a kill that explains it (``but``: check_twice), nor torn; no stray file;
+    descriptors and memory at their ``level``; the log has each of ``wanted_log`` and each kill, and nothing unseemly.
+    Returns how often each mark is in mailboxes.
+    """
+    kills = tuple(kills)
+    delivered = check_nothing_lost(instance, accepted)
+    check_twice(instance, delivered, kills, but=but)
+    torn = torn_messages(instance.mail)
+    assert not torn, f"delivered, but not whole: {torn[:5]}"
+    strays = stray_files(instance)
+    assert not strays, f"nothing will look at {strays[:10]}"
+    for kill in kills:
+        if kill.pid and kill.program != "master":
+            instance.log.wait(rf"process {kill.program}\[{kill.pid}\] was killed by signal 9", timeout=5)
+    for pattern in wanted_log:
+        instance.log.wait(pattern, timeout=5)
+    check_log(instance)
+    if level is not None:
+        level.check(descriptors=descriptors)
+    return delivered
 
 
 class Levels:
