@@ -8,6 +8,7 @@ and ``tests/attack/inside`` tries them from inside.
 import json
 import os
 import pwd
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ _CAPABILITY_NAMES = {
     privileges.SETUID: "setuid",
     privileges.SYS_CHROOT: "sys_chroot",
 }
+# How often it is looked while one differs, and how long after the last time, seconds: a child that was just forked has
+# all that the template has, until it has read its configuration.
+_LOOKS, _YOUTH = 10, 0.1
 Facts = dict[str, str]
 """Name of a property, in the order of printing, to its value in words."""
 UNKNOWN = "?"
@@ -175,11 +179,20 @@ def _groups(master: dict[str, str]) -> str:
 def processes(config: Config, entries: Sequence[master_cf.Entry]) -> dict[str, list[Process]]:
     """Those of the running instance, by program. Raises OSError, ValueError (it does not run), ConfigError."""
     answer = ask_master(config)
+    for _ in range(_LOOKS):
+        found = _look(answer, config, entries)
+        if not any(process.differs for some in found.values() for process in some):
+            break
+        time.sleep(_YOUTH)
+    return found
+
+
+def _look(answer: dict[str, Any], config: Config, entries: Sequence[master_cf.Entry]) -> dict[str, list[Process]]:
     master = read_status(answer["pid"])
-    known = {entry.service: entry for entry in entries}
+    known = {(entry.service, entry.type): entry for entry in entries}
     found: dict[str, list[Process]] = {}
     for row in answer["services"]:
-        entry = known.get(row["service"])
+        entry = known.get((row["service"], row["type"]))
         own = config.with_overrides(dict(entry.overrides)) if entry is not None else config
         program = row["program"]
         wanted = wanted_of(program, entry.unprivileged if entry is not None else True, own, master)
