@@ -31,6 +31,8 @@ _MOST = 5000
 _GROUPS = 100
 # Accounts of others that it keeps open.
 _ACCOUNTS = 50
+# Names held against groups in less than some milliseconds.
+_QUICK = 5000
 
 
 class Known(NamedTuple):
@@ -44,6 +46,8 @@ class Known(NamedTuple):
     modseq: int
     special: tuple[str, ...]
     readable: bool
+    annotated: bool
+    """The user may look at its annotations (RFC 5464 3.3)."""
 
 
 class Tree:
@@ -88,7 +92,10 @@ class Watching:
         self._server_notes = b"SERVERMETADATACHANGE" in names
         self._trees: dict[str, Tree] = {}
         self._ears: dict[tuple[str, int], Ear] = {}
+        self._prefix = places.prefix(session)
         self._lines = 0
+        self._overflows = False
+        """There are more mailboxes to watch now than may be."""
 
     # Life
 
@@ -108,12 +115,8 @@ class Watching:
                 await self._open(name)
         for tree in self._trees.values():
             await self._refresh(tree)
-        watched = [
-            (tree, number, known)
-            for tree in self._trees.values()
-            for number, known in tree.folders.items()
-            if self._events(known.name, tree) & _MESSAGES
-        ]
+        many = sum(len(tree.folders) for tree in self._trees.values()) * len(self._groups) > _QUICK
+        watched = await session.server.mailboxes.in_thread(self._watched) if many else self._watched()
         if len(watched) > session.server.config.imapd_notify_limit:
             raise No("That is too many mailboxes to watch", b"NOTIFICATIONOVERFLOW")
         for tree, _, known in watched:
@@ -129,6 +132,15 @@ class Watching:
                 session.send(b'* LIST (\\NoAccess) "/" %b\r\n' % mailbox(now.name, utf8=session.utf8))
             elif status:
                 self._tell_status(now, self._first_items(self._events(now.name, tree)))
+
+    def _watched(self) -> list[tuple[Tree, int, Known]]:
+        """The mailboxes of whose messages the client wants to hear."""
+        return [
+            (tree, number, known)
+            for tree in self._trees.values()
+            for number, known in tree.folders.items()
+            if self._events(known.name, tree) & _MESSAGES
+        ]
 
     def close(self) -> None:
         """Accounts of others are given back."""
@@ -181,9 +193,10 @@ class Watching:
         own = tree.mailbox is self._session.mailbox
         if kind in (b"PERSONAL", b"INBOXES"):
             # RFC 5465 6.3: where mail may be delivered to cannot be told, so inboxes are all personal ones.
-            return own
+            return own and not (self._prefix and name.startswith(self._prefix))
         if kind == b"SUBSCRIBED":
-            return name in self._own.subscribed
+            # Of the own account that may be what it was before.
+            return name in (tree if own else self._own).subscribed
         if kind == b"SUBTREE":
             return name in names or any(above in names for above in parents(name))
         return name in names
@@ -217,6 +230,9 @@ class Watching:
             return
         ear = Ear(self._session, tree, folder)
         old = self._ears.get(ear.key)
+        if old is None and len(self._ears) >= self._session.server.config.imapd_notify_limit:
+            self._overflows = True
+            return
         if old is None or old.watched != ear.watched:
             self._deafen(ear.key)
             self._ears[ear.key] = ear
@@ -234,6 +250,26 @@ class Watching:
             old = before.folders.get(number)
             if (old is None or old.name != known.name) and self._events(known.name, after) & _MESSAGES:
                 await self._attend(after, known)
+
+    async def _attend_to_subscribed(self, names: Set[str]) -> None:
+        """RFC 5465 6.4: when the list changes, it is looked at anew. They may be those of others."""
+        if not names or all(group.mailboxes.kind != b"SUBSCRIBED" for group in self._groups):
+            return
+        try:
+            for name in names:
+                await self._open(name)
+        except No:
+            self._overflows = True
+            return
+        for tree in list(self._trees.values()):
+            fresh = not tree.folders
+            if fresh:
+                await self._refresh(tree)
+            for known in tree.folders.values():
+                if known.name in names and self._events(known.name, tree) & _MESSAGES:
+                    await self._attend(tree, known)
+            if fresh:
+                await self._refresh(tree)
 
     async def _sync(self, tree: Tree, name: str) -> Folder | None:
         """Let the index know of the files. None: there is no such folder any more."""
@@ -258,7 +294,15 @@ class Watching:
                 if "l" in granted:
                     shown = name if own else places.join(session, tree.owner.name, name)
                     folders[number] = Known(
-                        shown, messages, unseen, uidnext, uidvalidity, modseq, special.get(number, ()), "r" in granted
+                        shown,
+                        messages,
+                        unseen,
+                        uidnext,
+                        uidvalidity,
+                        modseq,
+                        special.get(number, ()),
+                        "r" in granted,
+                        any(letter in granted for letter in "rswip"),
                     )
             tree.folders = folders
             if own:
@@ -272,38 +316,50 @@ class Watching:
                 }
 
     async def skip(self) -> None:
-        """What this client itself has just changed it need not be told (RFC 5465 5)."""
-        for tree in self._trees.values():
-            if tree.hints:
-                tree.hints.clear()
-                before = Tree(tree.mailbox, tree.owner)
-                before.folders = tree.folders
-                await self._refresh(tree)
-                await self._attend_to_new(before, tree)
+        """As ``tell`` after a command of this client about names or annotations: of these it need not be told (RFC 5465
+        5), but of messages that came meanwhile."""
+        await self._look(own=True)
 
     async def tell(self) -> None:
         """All that is new. The session may be told that it is too much, and hears no more then."""
+        await self._look(own=False)
+
+    async def _look(self, *, own: bool) -> None:
         self._lines = 0
         for tree in list(self._trees.values()):
             if not tree.hints:
                 continue
-            hints, tree.hints = tree.hints, set()
-            own = tree.mailbox is self._session.mailbox
-            for name in hints:
-                shown = name if own else places.join(self._session, tree.owner.name, name)
-                if name and self._events(shown, tree) & _MESSAGES:
-                    await self._sync(tree, name)
-            before = Tree(tree.mailbox, tree.owner)
-            before.folders, before.notes, before.subscribed = tree.folders, tree.notes, tree.subscribed
-            await self._refresh(tree)
-            await self._attend_to_new(before, tree)
-            self._tell_names(before, tree)
+            before = await self._look_at(tree)
+            if not own:
+                self._tell_names(before, tree)
             self._tell_messages(before, tree)
-            self._tell_notes(before, tree)
-            if self._lines > _MOST:
+            if not own:
+                self._tell_notes(before, tree)
+            if self._lines > _MOST or self._overflows:
                 self._session.send(b"* OK [NOTIFICATIONOVERFLOW] Too much has changed\r\n")
                 self._session.stop_notifying(silence=True)
                 return
+
+    async def _look_at(self, tree: Tree) -> Tree:
+        """Returns what was known before. When it fails, that is known as before, and there is news still."""
+        own = tree.mailbox is self._session.mailbox
+        before = Tree(tree.mailbox, tree.owner)
+        before.folders, before.notes, before.subscribed = tree.folders, tree.notes, tree.subscribed
+        before.hints, tree.hints = tree.hints, set()
+        try:
+            for name in before.hints:
+                shown = name if own else places.join(self._session, tree.owner.name, name)
+                if name and self._events(shown, tree) & _MESSAGES:
+                    await self._sync(tree, name)
+            await self._refresh(tree)
+            await self._attend_to_new(before, tree)
+            if own:
+                await self._attend_to_subscribed(tree.subscribed - before.subscribed)
+        except BaseException:
+            tree.folders, tree.notes, tree.subscribed = before.folders, before.notes, before.subscribed
+            tree.hints |= before.hints
+            raise
+        return before
 
     # Telling
 
@@ -346,7 +402,21 @@ class Watching:
                 self._tell_list(after, name, there, above_some)
         for name in sorted(before.subscribed ^ after.subscribed):
             if name not in told and b"SUBSCRIPTIONCHANGE" in self._events(name, after) | self._events(name, before):
-                self._tell_list(after, name, there, above_some)
+                if places.split(self._session, name)[0]:
+                    self._tell_subscription(name)
+                else:
+                    self._tell_list(after, name, there, above_some)
+
+    def _tell_subscription(self, name: str) -> None:
+        """To a mailbox of another user, which is in none of the own account."""
+        for tree in self._trees.values():
+            there = {known.name: known for known in tree.folders.values()}
+            if name in there:
+                self._tell_list(tree, name, there, {above for other in there for above in parents(other)})
+                return
+        # Whether it is there is not known here.
+        attributes = b"\\Subscribed" if name in self._own.subscribed else b""
+        self._send(b'* LIST (%b) "/" %b\r\n' % (attributes, mailbox(name, utf8=self._session.utf8)))
 
     def _tell_list(
         self, tree: Tree, name: str, there: Mapping[str, Known], above_some: Set[str], old: str = ""
@@ -424,7 +494,11 @@ class Watching:
             return
         for number in before.notes.keys() | after.notes.keys():
             known = after.folders.get(number)
-            if number and (known is None or number not in before.folders):
+            if known is not None:
+                old_known = before.folders.get(number)
+                if old_known is None or not (known.annotated and old_known.annotated):
+                    continue
+            elif number:
                 continue
             old, new = before.notes.get(number, {}), after.notes.get(number, {})
             changed = sorted(entry for entry in old.keys() | new.keys() if old.get(entry) != new.get(entry))

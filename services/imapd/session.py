@@ -338,11 +338,7 @@ class Session(Connection):
             raise Gone
         if self.selected is not None and expunges is not Updates.NONE:
             await self._announce(expunges)
-        if self.watching is not None and self.watching.pending:
-            if command.verb in _NAMING:
-                await self.watching.skip()
-            else:
-                await self.watching.tell()
+        await self._tell_others(own=command.verb in _NAMING)
         self._answer(command.tag, status, code, text)
         self.flush()
         if self._paused:
@@ -377,8 +373,7 @@ class Session(Connection):
         self._woken = False
         delayed = not self.idling and self.watching is not None and self.watching.delayed
         await self._announce(Updates.NO_EXPUNGE if delayed else Updates.ALL)
-        if self.watching is not None and self.watching.pending:
-            await self.watching.tell()
+        await self._tell_others()
         self.flush()
         if self.is_crowded:
             # Nobody hears of more than what a client has not read yet: it waits in the index.
@@ -399,6 +394,19 @@ class Session(Connection):
             return
         if self.selected is not None and self.selected.arrived:
             await tell_arrived(self, self.selected)
+
+    async def _tell_others(self, *, own: bool = False) -> None:
+        """Of the mailboxes that are not selected. ``own``: behind a command of this client that makes such news."""
+        watching = self.watching
+        if watching is None or not watching.pending:
+            return
+        try:
+            await (watching.skip() if own else watching.tell())
+        except (OSError, IndexTrouble) as error:
+            if not _passes(error):
+                raise
+            # It is told with the next command.
+            log.error(f"{self.who}: cannot look for news: {error}")
 
     def line_of(self, event: Event) -> bytes:
         """What the client said when it was asked for a line. Raises BadCommand, Gone."""
