@@ -21,6 +21,7 @@ from tubepost.common.skeleton.process import Process
 from tubepost.common.skeleton.tables import table_environment
 from tubepost.common.skeleton.tls import ServerTls
 
+from tubepost.services.smtpd.counting import Anvil
 from tubepost.services.smtpd.deposit import Message
 from tubepost.services.smtpd.outside import Outside
 from tubepost.services.smtpd.posting import Post
@@ -59,7 +60,7 @@ class Smtpd(stream.Service):
         self.outside = Outside(self.process, self._environment)
         self.cleanup = self.process.client(self.config.cleanup_service_name)
         self._postmaster = Postmaster(self.process, "SMTP server")
-        self.anvil = self.process.client("anvil")
+        self.anvil = Anvil(self.process)
         self.tls = ServerTls(self.process, "smtpd")
         self.auth = Authenticator(self.process, "smtp")
         self._take_config()

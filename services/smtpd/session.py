@@ -11,8 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from tubepost.common.smtp import extensions
-from tubepost.common.wire import anvil, auth, flush
+from tubepost.common.wire import auth, flush
 from tubepost.common.system import ids, log
+from tubepost.common.bus.client import Talk
 from tubepost.common.bus.errors import BusError, Refusal
 from tubepost.common.config.expand import ExpandError, expand
 from tubepost.common.tables import TableError
@@ -66,6 +67,7 @@ class Session(Connection):
         self.context: Literal["local", "remote"] = "remote"
         self.counted_as = ""
         """Under this name anvil was told of the connection; empty: it was not."""
+        self.counted_by: Talk | None = None
         self.exchange: Exchange | None = None
         self.success: auth.Success | None = None
         """The client has authenticated, and is yet to hear the mechanism's last word."""
@@ -240,8 +242,7 @@ class Session(Connection):
         if self._reason:
             self._log_end(self._reason)
         log.info(f"disconnect from {machine.client}{machine.statistics()}")
-        if self.counted_as:
-            self.server.anvil.tell(anvil.Disconnect(service=self.server.process.name, client=self.counted_as))
+        counting.disconnected(self)
         machine.troubles |= self.evaluation.troubles
         last = machine.final_notice()
         if last is not None:
