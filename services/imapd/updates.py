@@ -7,7 +7,7 @@ from tubepost.common.imap.write import compact
 from tubepost.common.mailbox.store import NoSuchFolder
 from tubepost.common.skeleton.conversation import Gone
 
-from tubepost.services.imapd import contexts
+from tubepost.services.imapd import contexts, places
 from tubepost.services.imapd.commands.table import Updates
 from tubepost.services.imapd.rights import permitted
 from tubepost.services.imapd.selected import Selected
@@ -110,6 +110,8 @@ async def _follow(session: "Session", selected: Selected) -> None:
         raise NoSuchFolder(selected.folder.name)
     session.server.unwatch(session, selected)
     selected.folder = folder
+    owner = places.split(session, selected.name)[0]
+    selected.name = places.join(session, owner, folder.name) if owner else folder.name
     selected.state = None
     session.server.watch_folder(session, selected)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tubepost.common.imap import notification
 from tubepost.common.imap.errors import BadCommand
-from tubepost.common.imap.names import is_below
+from tubepost.common.imap.names import parent, parents
 from tubepost.common.imap.reader import Command
 from tubepost.common.imap.search import Search
 from tubepost.common.imap.write import esearch, mailbox
@@ -17,7 +17,7 @@ from tubepost.common.mailbox.store import NoSuchFolder
 from tubepost.common.mailbox.values import BadName, Context
 from tubepost.common.skeleton.mailboxes import Mailbox
 
-from tubepost.services.imapd import contexts, places, results, searching
+from tubepost.services.imapd import contexts, places, results, searching, updates
 from tubepost.services.imapd.commands import listing
 from tubepost.services.imapd.commands.search import keep, reset_saved
 from tubepost.services.imapd.relevance import Loosened, loosen
@@ -31,6 +31,8 @@ _SELECTED = (notification.Mailboxes(b"SELECTED"),)
 _SUBTREES = (b"SUBTREE", b"SUBTREE-ONE")
 _ALL = frozenset({b"ALL"})
 _LARGEST = (1 << 32) - 1
+# Of one ESEARCH: for each it is found out whose mailboxes may stand below.
+_TOPS = 100
 
 
 async def multisearch(session: "Session", command: Command) -> Ok:
@@ -56,9 +58,9 @@ async def multisearch(session: "Session", command: Command) -> Ok:
     if selected is not None:
         reset_saved(selected, options)
     names, explicit = await _names(session, sources)
-    here = selected.name if selected is not None else None
     if b"SELECTED" in kinds and selected is not None:
         await task.search_selected(selected)
+    here = selected.name if selected is not None else None
     for name in names:
         if name == here and selected is not None:
             if b"SELECTED" not in kinds:
@@ -75,8 +77,18 @@ async def _names(session: "Session", sources: Iterable[notification.Mailboxes]) 
     own = [info.name for info in await session.mailbox.quick(account.folders)]
     async with session.mailbox.lock:
         subscribed = account.subscriptions()
-    tops = [name for source in sources if source.kind in _SUBTREES for name in source.names]
-    visible = await _visible(session, tops) if tops else []
+    tops: dict[str, bool] = {}
+    """To whether all below is meant, or the next level alone."""
+    for source in sources:
+        for top in source.names if source.kind in _SUBTREES else ():
+            tops[top] = tops.get(top, False) or source.kind == b"SUBTREE"
+    if len(tops) > _TOPS:
+        raise No("Too many mailboxes at once", b"LIMIT")
+    below: dict[str, list[str]] = {}
+    for name in await _visible(session, tops) if tops else ():
+        for above in parents(name):
+            if above in tops and (tops[above] or above == parent(name)):
+                below.setdefault(above, []).append(name)
     found: dict[str, None] = {}
     explicit: set[str] = set()
     for source in sources:
@@ -95,9 +107,7 @@ async def _names(session: "Session", sources: Iterable[notification.Mailboxes]) 
                 for top in source.names:
                     found[top] = None
                     explicit.add(top)
-                    one = source.kind == b"SUBTREE-ONE"
-                    below = [name for name in visible if is_below(name, top) and not (one and _deep(name, top))]
-                    found.update(dict.fromkeys(below))
+                    found.update(dict.fromkeys(below.pop(top, ())))
     return list(found), explicit
 
 
@@ -109,10 +119,6 @@ async def _visible(session: "Session", tops: Iterable[str]) -> list[str]:
     finally:
         for other in opened:
             session.server.mailboxes.release(other)
-
-
-def _deep(name: str, top: str) -> bool:
-    return "/" in name[len(top) + 1 :]
 
 
 class _Task:
@@ -129,7 +135,7 @@ class _Task:
         self._reporter = searching.Reporter(session, tag)
 
     async def search_selected(self, selected: Selected) -> None:
-        await selected.check_rights()
+        await updates.check_rights(self._session, selected)
         if "r" not in selected.rights:
             # As of any other that the user may not read.
             return
@@ -177,6 +183,8 @@ class _Task:
             modseq = await searching.highest_modseq(account, folder, weighed, self._reporter)
         found = results.items(uids, options, self._asked.partial, scores=scores, modseq=modseq)
         self._session.send(esearch(self._tag, uid=True, items=found, mailbox=self._correlator(folder, name)))
+        if self._session.is_crowded:
+            await self._session.drain_out()
         return uids
 
     def _correlator(self, folder: Folder, name: str) -> bytes:
