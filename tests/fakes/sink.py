@@ -1,4 +1,4 @@
-"""An SMTP server that keeps every byte it is sent, in threads of its own.
+"""An SMTP and LMTP server that keeps every byte it is sent, in threads of its own.
 
 It finds the end of data by the RFC alone: what a lax one would have found is for the test to look for in ``data``.
 """
@@ -11,12 +11,14 @@ from typing import Self
 class Sink:
     """``keywords``: of its EHLO reply. ``messages``: (sender, recipients, what came behind 354 up to the end)."""
 
-    def __init__(self, keywords: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN")) -> None:
+    def __init__(
+        self, keywords: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN"), port: int = 0
+    ) -> None:
         self.keywords = keywords
         self.messages: list[tuple[str, list[str], bytes]] = []
         self.commands: list[bytes] = []
         self._changed = threading.Condition()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -51,12 +53,13 @@ class Sink:
     def _converse(self, client: socket.socket, lines: "object") -> None:
         readline, read = lines.readline, lines.read  # type: ignore[attr-defined]
         client.sendall(b"220 sink ESMTP\r\n")
-        sender, recipients = "", list[str]()
+        sender, recipients, lmtp = "", list[str](), False
         while line := readline():
             with self._changed:
                 self.commands.append(line)
             verb = line[:4].upper()
-            if verb == b"EHLO":
+            if verb in (b"EHLO", b"LHLO"):
+                lmtp = verb == b"LHLO"
                 said = ["250-sink", *(f"250-{keyword}" for keyword in self.keywords), "250 HELP"]
                 client.sendall("\r\n".join(said).encode() + b"\r\n")
                 continue
@@ -73,6 +76,8 @@ class Sink:
                         return
                     pieces.append(piece)
                 self._keep(sender, recipients, b"".join(pieces[:-1]))
+                # RFC 2033 4.2: one reply for each recipient.
+                client.sendall(b"250 ok\r\n" * (len(recipients) - 1 if lmtp else 0))
             elif verb == b"BDAT":
                 self._keep(sender, recipients, read(int(line.split()[1])))
             elif verb == b"QUIT":

@@ -1,7 +1,7 @@
 """What servers and clients are known to take for the end of a message, besides CR LF "." CR LF.
 
-``VARIANTS``: for attacks on a receiver. ``LAX_ENDS``: how lax receivers of ours would find an end, as expressions over
-what we send them.
+``VARIANTS``: for attacks on a receiver; ``taken``: how many messages it must have taken then. ``LAX_ENDS``:
+how lax receivers of ours would find an end, as expressions over what we send them; ``lax_ends`` looks for them.
 """
 
 import re
@@ -23,6 +23,16 @@ VARIANTS = {
     "lflf-dot-crlf": b"\n\n.\r\n",
     "crlflf-dot-crlf": b"\r\n\n.\r\n",
     "crlflf-dot-lf": b"\r\n\n.\n",
+    "lflf-dot-lf": b"\n\n.\n",
+    "crlflf-dot-lflf": b"\r\n\n.\n\n",
+    "lf-dot-crcrlf": b"\n.\r\r\n",
+    "crlf-dot-lfcr": b"\r\n.\n\r",
+    "crcr-dot-crcr": b"\r\r.\r\r",
+    "lf-dot-nul-lf": b"\n.\0\n",
+    "lf-nul-dot-lf": b"\n\0.\n",
+    "nul-lf-dot-lf": b"\0\n.\n",
+    "nuls-around-dot": b"\r\n\0.\0\r\n",
+    "nuls-within-crlf": b"\r\0\n.\r\0\n",
     "nul-before-dot": b"\r\n\0.\r\n",
     "nul-behind-dot": b"\r\n.\0\r\n",
     "nul-in-end": b"\r\n.\r\0\n",
@@ -51,6 +61,27 @@ VARIANTS = {
     "encoded-crlf": b"=0D=0A.=0D=0A",
     "percent-crlf": b"%0D%0A.%0D%0A",
 }
+# What Postfix takes for the end when it looks for bare newlines nowhere: RFC 5321 4.1.1.4 forbids it.
+LAX_ALLOWS = frozenset({
+    "lf-dot-lf", "lf-dot-crlf", "crlf-dot-lf", "crlflf-dot-crlf", "crlflf-dot-lf", "lflf-dot-crlf", "lflf-dot-lf",
+    "crlflf-dot-lflf", "lf-dot-crcrlf", "crlf-dot-lfcr", "nul-lf-dot-lf", "crcrlf-dot-crcrlf", "crlf-dot-crcrlf",
+    "nul-in-start",
+})  # fmt: skip
+POLICIES = ("normalize", "yes", "note", "reject", "no")
+"""Of smtpd_forbid_bare_newline."""
+
+
+def has_bare_newline(data: bytes) -> bool:
+    return re.search(rb"(?<!\r)\n", data) is not None
+
+
+def taken(name: str, policy: str) -> int:
+    """How many messages come of one with another behind this variant, by DATA."""
+    if policy == "no":
+        return 2 if name in LAX_ALLOWS else 1
+    return 0 if policy == "reject" and has_bare_newline(VARIANTS[name]) else 1
+
+
 LAX_ENDS = tuple(
     re.compile(expression, re.DOTALL)
     for expression in (
@@ -58,10 +89,14 @@ LAX_ENDS = tuple(
         rb"\r\.\r",
         rb"\r\.[\r\n]",
         rb"[\r\n]\.[\r\n]",
-        rb"[\r\n]\0*\.\0*[\r\n]",
-        rb"[\r\n]\.\r\0+\n",
         rb"[\r\n]\.[ \t]+[\r\n]",
     )
 )
 BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 """A line end that is half of one: nothing that we send has any."""
+
+
+def lax_ends(data: bytes, drops: bytes = b"") -> list[bytes]:
+    """All that a lax receiver would take for an end, if it drops such octets before it looks."""
+    kept = data.translate(None, drops)
+    return [match[0] for end in LAX_ENDS for match in end.finditer(kept)]
