@@ -71,7 +71,11 @@ class Console:
             _clean_environment(config.import_environment)
         self._open_log()
         if chdir:
-            self.caller_directory = os.getcwd()
+            try:
+                self.caller_directory = os.getcwd()
+            except OSError:
+                # It was removed: no relative name leads anywhere, but mail is posted from there too.
+                self.caller_directory = "/"
             try:
                 os.chdir(config.queue_directory)
             except OSError as error:

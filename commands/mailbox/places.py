@@ -177,7 +177,11 @@ class System:
             finally:
                 bus.close()
 
-        here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            # Another's, that we may not enter: no relative name leads anywhere from there, and there is no way back.
+            here = os.open(self.config.queue_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.chdir(self.config.queue_directory)
             knock(public_path(service))

@@ -23,6 +23,7 @@ from tubepost.common.config.instance import write_instance
 from tubepost.common.mailbox.maildir import upkeep
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 
+from tubepost.commands.mailbox import places
 from tubepost.commands.mailbox.places import System
 from tubepost.commands.tubepost import main
 
@@ -445,3 +446,25 @@ def test_nobody_knows_is_another_answer_than_nobody(operator: Operator, monkeypa
     main_cf.write_text(plain)
     next(Path(operator.conf).parent.rglob("accounts.db")).write_bytes(b"no database" * 100)
     assert "accounts.db" in operator("list", "dora@example.test", status=69)
+
+
+def test_a_working_directory_that_is_closed_to_us(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    # sudo -u vmail tubepost mailbox …, in /root.
+    monkeypatch.chdir(operator.conf)
+    system = System(operator.conf)
+    really = os.open
+
+    def refuse(path: str, *others: Any, **named: Any) -> int:
+        if path == ".":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return really(path, *others, **named)
+
+    async def work(_: object, path: str) -> str:
+        return f"{os.getcwd()}/{path}"
+
+    monkeypatch.setattr(places, "knock", lambda _: None)
+    expected = os.path.realpath(f"{system.config.queue_directory}/public/auth")
+    assert system._talk("auth", work) == expected
+    assert os.getcwd() == os.path.realpath(operator.conf)
+    monkeypatch.setattr(os, "open", refuse)
+    assert system._talk("auth", work) == expected
