@@ -122,9 +122,9 @@ def backup(directory: str, patterns: tuple[str, ...], target: str, link: bool, a
             if whose.setdefault(path, place.name) != place.name:
                 raise ValueError(f"{path} is the backup of {whose[path]}: this one needs another TARGET")
             copied = Backup(_maildir(account), path, link=link).run()
-            done.append({"account": place.name, "path": path, **copied._asdict()})
+            done.append({"account": place.name, "path": log.clean(path), **copied._asdict()})
             if not as_json:
-                click.echo(
+                say(
                     f"{place.name}: {copied.messages} messages in {path}: {copied.fresh} new, {copied.gone} removed, "
                     f"{print_size(copied.octets) if copied.octets else 'nothing'} copied"
                 )

@@ -97,7 +97,8 @@ class System:
         if not os.path.isdir(f"{root}/cur"):
             return []
         found = os.stat(root)
-        return [Place(root, root, (found.st_uid, found.st_gid) if os.geteuid() == 0 else None)]
+        # Its name is what is printed: a path may have anything in it.
+        return [Place(log.clean(root), root, (found.st_uid, found.st_gid) if os.geteuid() == 0 else None)]
 
     def _by_name(self, pattern: str) -> list[Place]:
         users: list[User] = []

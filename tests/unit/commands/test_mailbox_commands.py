@@ -468,3 +468,16 @@ def test_a_working_directory_that_is_closed_to_us(operator: Operator, monkeypatc
     assert os.getcwd() == os.path.realpath(operator.conf)
     monkeypatch.setattr(os, "open", refuse)
     assert system._talk("auth", work) == expected
+
+
+def test_paths_that_are_not_utf8(operator: Operator, tmp_path: Path) -> None:
+    operator.deliver("alice", "1.a.h", letter(1))
+    place = f"{tmp_path}/\udcff\x1b"
+    shutil.copytree(operator.mail / "alice", place)
+    assert operator("search", place, "all").startswith(f"{tmp_path}/??\tINBOX\t")
+    assert [row["folder"] for row in operator.json("list", place)] == ["INBOX", "Made"]
+    target = f"{tmp_path}/backup\udcff"
+    (done,) = operator.json("backup", ALICE, target)
+    assert done["path"] == f"{tmp_path}/backup?/{ALICE}"
+    assert os.path.isdir(f"{target}/{ALICE}/cur")
+    assert "1 messages in" in operator("backup", ALICE, target)
