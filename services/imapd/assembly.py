@@ -17,7 +17,7 @@ from tubepost.common.mailbox.store import NoSuchFolder, NoSuchMessage
 
 from tubepost.services.imapd import binary, content, limits, places, urls
 from tubepost.services.imapd.replies import No
-from tubepost.services.imapd.rights import permitted
+from tubepost.services.imapd.rights import effective, permitted
 
 if TYPE_CHECKING:
     from tubepost.services.imapd.places import Place
@@ -124,8 +124,8 @@ async def with_content(session: "Session", text: bytes, use: Callable[[bytes], o
 
 @asynccontextmanager
 async def authorized(session: "Session", found: url.Url) -> AsyncIterator[tuple["Place", Folder]]:
-    """Where a URL leads by its token, whatever rights the user has (RFC 4467). Raises BadUrl, always with the same
-    words: why not is no business of who asks."""
+    """Where a URL leads by its token, whatever rights the user has (RFC 4467): those of the owner count, as they are
+    now. Raises BadUrl, always with the same words: why not is no business of who asks."""
     refused = url.BadUrl("That URL cannot be used")
     owner = await session.server.user_of_url(found.user, found.host) if found.token else None
     if owner is None or not urls.may_use(session, found, owner.name):
@@ -142,7 +142,8 @@ async def authorized(session: "Session", found: url.Url) -> AsyncIterator[tuple[
             raise refused from None
         async with mailbox.lock:
             key = urls.key_of(mailbox.account, folder, make=False)
-        if not urls.is_valid(found, key):
+            granted = effective(mailbox.account.rights(folder.id), owner.name, owner.name)
+        if not urls.is_valid(found, key) or "r" not in granted:
             raise refused
         yield place, folder
     finally:

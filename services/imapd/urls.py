@@ -74,6 +74,8 @@ def may_use(session: "Session", found: Url, owner: str) -> bool:
             return True
         case "user":
             user = session.user.name
+            # RFC 3987: its octets are those of UTF-8.
+            name = name.encode("latin-1").decode("utf-8", "replace")
             return user in (name, f"{name}@{owner.partition('@')[2]}")
         case _:
             return False

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from tubepost.services.imapd.session import Session
 
 
+class NotYours(BadCommand):
+    """RFC 4467 7: what is not to be authorized is answered BAD, also where that is a question of rights."""
+
+    code = b"NOPERM"
+
+
 async def generate(session: "Session", command: Command) -> Ok:
     """RFC 4467 7."""
     assert session.user is not None
@@ -42,8 +48,14 @@ async def generate(session: "Session", command: Command) -> Ok:
             raise BadCommand("The URL is not one to be authorized")
         owner = await session.server.user_of_url(found.user, found.host) if found.user else None
         if owner is None or owner.name != session.user.name:
-            raise No("Only URLs of your own mailboxes can be authorized", b"NOPERM")
-        place, folder = await places.find_folder(session, found.mailbox, "r")
+            raise NotYours("Only URLs of your own mailboxes can be authorized")
+        if places.split(session, found.mailbox)[0]:
+            # Its keys are another's, who is not the one that the URL names.
+            raise NotYours("Only URLs of your own mailboxes can be authorized")
+        try:
+            place, folder = await places.find_folder(session, found.mailbox, "r")
+        except No as error:
+            raise BadCommand(error.text) from None
         try:
             key = await place.mailbox.quick(urls.key_of, place.mailbox.account, folder, make=True)
         finally:
