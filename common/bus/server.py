@@ -22,6 +22,8 @@ from tubepost.common.bus.identity import DOMAIN, Caller, Gatekeeper, caller_of, 
 
 _HIGH_WATER = 4096
 _QUESTIONS = frozenset({frames.CALL, frames.TELL, frames.UPLOAD, frames.LISTING})
+# Of a request that may be over already: then nothing is wrong with them.
+_FOLLOWING = frozenset({frames.CHUNK, frames.END, frames.CREDIT, frames.CANCEL})
 _FIRST_OF_TWO = zmq.NOBLOCK | zmq.SNDMORE
 # Wrong requests from one caller are logged this often (seconds); all are counted.
 _COMPLAINT_INTERVAL = 10.0
@@ -283,11 +285,13 @@ class Server:
 
     def _new_peer(self, routing: bytes, frame: "zmq.Frame") -> _Peer | None:
         # An id of the peer's own choosing could be that of another: only ZeroMQ's own (zero byte first) are taken.
-        if routing[:1] != b"\0":
-            return None
         try:
             caller = identify(str(frame.get("User-Id")), self._register)
         except (ValueError, zmq.ZMQError):
+            self.refused += 1
+            return None
+        if routing[:1] != b"\0":
+            self._complain(caller, "it named its connection itself")
             return None
         # Of who did not knock nobody tells the end: all of those together are as many as one that did.
         knocked = caller.pid in self._counts
@@ -341,10 +345,12 @@ class Server:
             else:
                 first = receive(zmq.NOBLOCK)
             payload = router.recv_multipart(zmq.NOBLOCK) if router.getsockopt(zmq.RCVMORE) else []
-            if peer is not None and len(first) >= frames.HEAD:
+            if peer is None:
+                continue
+            if len(first) >= frames.HEAD:
                 self._take(peer, first[:1], first[1 : frames.HEAD], first, payload)
             else:
-                self.refused += 1
+                self._complain(peer.caller, "what it said is no request")
         if not self._draining:
             self._draining = True
             self.loop.call_soon(self._drain_on)
@@ -360,6 +366,9 @@ class Server:
             return
         if kind == frames.GOODBYE:
             self._forget(peer)
+            return
+        if kind not in _FOLLOWING:
+            self._complain(peer.caller, "what it said is no request")
             return
         request = peer.requests.get(tag)
         if request is None:

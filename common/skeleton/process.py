@@ -13,12 +13,12 @@ from tubepost.common.config import Config
 
 def socket_path(config: Config, service: str) -> str:
     """Below the queue directory, unless ``service`` is such a path already. Which services are public is fixed, as in
-    Postfix: people's commands reach those. anvil is where it is found: Postfix's master.cf has it private, but then the
-    owner of mailboxes cannot reach it where he is another account.
+    Postfix: people's commands reach those. anvil and proxymap are where they are found: Postfix's master.cf has them
+    private, but then the owner of mailboxes cannot reach them where he is another account.
     """
     if "/" in service:
         return service
-    if service == "anvil":
+    if service in ("anvil", config.proxymap_service_name):
         return f"public/{service}" if os.path.exists(f"public/{service}") else f"private/{service}"
     public = (
         config.cleanup_service_name,

@@ -7,6 +7,7 @@ import socket
 import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,7 +128,7 @@ def test_a_flood_leaves_the_loop_to_others(tmp_path: Path, monkeypatch: pytest.M
             turns.append(hostile.server.served - served)
         assert await hostile.honest_answer() == "a@b"
 
-    run(work, _echo, tmp_path, monkeypatch)
+    assert not run(work, _echo, tmp_path, monkeypatch)
     # The descriptor and the rest of the turn before may each bring a portion.
     assert sum(turns) == 2000 and max(turns) <= 150
 
@@ -170,7 +171,7 @@ def test_content_that_waits_is_counted(tmp_path: Path, monkeypatch: pytest.Monke
         assert [peer.held for peer in hostile.server._peers.values()] == [0]
 
     lines = run(work, holding.handler(), tmp_path, monkeypatch)
-    assert len(lines) == 1
+    assert len(lines) == 1 and "too much is under way" in lines[0]
 
 
 def test_a_number_in_use_cannot_be_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +185,8 @@ def test_a_number_in_use_cannot_be_taken_over(tmp_path: Path, monkeypatch: pytes
         holding.done.set()
         assert (await hostile.hear())[:9] == frames.head(frames.REPLY, 7)
 
-    run(work, holding.handler(), tmp_path, monkeypatch)
+    (line,) = run(work, holding.handler(), tmp_path, monkeypatch)
+    assert "this number is in use" in line
 
 
 @pytest.mark.parametrize(
@@ -197,23 +199,78 @@ def test_a_number_in_use_cannot_be_taken_over(tmp_path: Path, monkeypatch: pytes
         [b"Q00000001" + b"rewrite/1 Rewrite\n{"],
         [b"Q00000001" + b"rewrite/1 Rewrite\n" + b"[" * 100_000],
         [b"Q00000001" + b"\n" * 1000],
+        [b"X00000"],
+        [b"R00000001" + QUESTION],
+        [b"I00000001" + QUESTION],
+        [b"\xff00000001" + QUESTION],
+        [b"Q00000001" + b"rewrite/1 Nonsense\n{}", *[b""] * 5000],
+        [b"x" * 1_000_000] * 3,
+    ],
+)
+def test_what_is_no_request_harms_nobody_and_is_told_once(
+    said: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(hostile: Hostile) -> None:
+        for _ in range(30):
+            hostile.dealer.send_multipart(said)
+        await until(lambda: hostile.server.refused == 30)
+        assert await hostile.honest_answer() == "a@b"
+
+    (line,) = run(work, _echo, tmp_path, monkeypatch)
+    assert line.startswith("request refused: ") and f"(process {os.getpid()}, uid {os.geteuid()})" in line
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
         [b"C00000001", b"x"],
         [b"E00000001"],
         [b"K00000001" + b"9" * 5000],
         [b"X00000001"],
         [b"G00000001"],
-        [b"R00000001" + QUESTION],
-        [b"Q00000001" + QUESTION, *[b""] * 5000],
-        [b"x" * 1_000_000] * 3,
     ],
 )
-def test_what_is_no_request_harms_nobody(said: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_follows_a_request_that_is_over_is_nothing_wrong(
+    said: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caller and callee may end a request at the same moment: nothing comes of it, nor is anything told."""
+
     async def work(hostile: Hostile) -> None:
         for _ in range(30):
             hostile.dealer.send_multipart(said)
+        hostile.say(frames.CALL, 2, QUESTION)
+        assert (await hostile.hear())[:9] == frames.head(frames.REPLY, 2)
+        assert await hostile.honest_answer() == "a@b"
+        assert hostile.server.refused == 0
+
+    assert not run(work, _echo, tmp_path, monkeypatch)
+
+
+def test_many_frames_behind_a_request_are_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(hostile: Hostile) -> None:
+        for number in range(1, 31):
+            hostile.say(frames.CALL, number, QUESTION, *[b""] * 5000)
+            assert (await hostile.hear())[:9] == frames.head(frames.REPLY, number)
+
+    assert not run(work, _echo, tmp_path, monkeypatch)
+
+
+def test_a_connection_that_names_itself_is_not_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name could be that of another's connection."""
+
+    async def work(hostile: Hostile) -> None:
+        dealer = hostile.context.socket(zmq.DEALER)
+        dealer.linger = 0
+        dealer.routing_id = b"a name"
+        dealer.connect("ipc://svc.0")
+        for number in range(1, 11):
+            dealer.send(frames.head(frames.CALL, number) + QUESTION)
+        await until(lambda: hostile.server.refused == 10)
+        assert hostile.server.served == 0
         assert await hostile.honest_answer() == "a@b"
 
-    assert len(run(work, _echo, tmp_path, monkeypatch)) <= 1
+    (line,) = run(work, _echo, tmp_path, monkeypatch)
+    assert "named its connection itself" in line
 
 
 def test_a_frame_that_is_too_large_ends_the_connection_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +292,8 @@ def test_a_frame_that_is_too_large_ends_the_connection_alone(tmp_path: Path, mon
             pytest.fail("no connection was made anew")
         assert await hostile.honest_answer() == "a@b"
 
-    run(work, _echo, tmp_path, monkeypatch)
+    # ZeroMQ reads no more than its length, and tells nobody.
+    assert not run(work, _echo, tmp_path, monkeypatch)
 
 
 def test_one_process_has_so_many_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +336,8 @@ def test_a_request_that_is_given_up_before_it_began_is_over(
         await until(lambda: hostile.server.running == 0)
         assert [(peer.running, peer.held, peer.requests) for peer in hostile.server._peers.values()] == [(0, 0, {})]
 
-    run(work, holding.handler(), tmp_path, monkeypatch)
+    (line,) = run(work, holding.handler(), tmp_path, monkeypatch)
+    assert "no request 'unknown'" in line
 
 
 def test_credit_without_end_is_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +360,7 @@ def test_credit_without_end_is_a_window(tmp_path: Path, monkeypatch: pytest.Monk
         # What was taken by the time that credit came may have been sent as well.
         assert emitted <= 4 * frames.WINDOW
 
-    run(work, flood, tmp_path, monkeypatch)
+    assert not run(work, flood, tmp_path, monkeypatch)
 
 
 def test_who_comes_while_the_worker_leaves_is_told_to_go_elsewhere(
@@ -361,7 +420,8 @@ def test_one_process_has_so_many_connections(tmp_path: Path, monkeypatch: pytest
         dealers[9].send(frames.head(frames.CALL, 2) + QUESTION)
         await until(lambda: holding.asked == 6)
 
-    run(work, holding.handler(), tmp_path, monkeypatch)
+    (line,) = run(work, holding.handler(), tmp_path, monkeypatch)
+    assert "no request 'nothing'" in line
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "in a task"])
@@ -383,7 +443,8 @@ def test_a_hint_that_is_put_as_a_question_is_refused(
             hostile.say(frames.CALL, number, QUESTION)
             assert await hostile.hear() == frames.head(frames.FAILED, number) + b"Rewrite is not answered"
 
-    assert len(run(work, hear_late if late else hear, tmp_path, monkeypatch)) <= 1
+    (line,) = run(work, hear_late if late else hear, tmp_path, monkeypatch)
+    assert "Rewrite is not answered" in line
     assert not panics
 
 
@@ -409,3 +470,17 @@ def test_a_hint_that_never_ends_is_kept_until_its_caller_ends(tmp_path: Path, mo
         hostile.line = socket.socket(socket.AF_UNIX)
 
     run(work, hold, tmp_path, monkeypatch)
+
+
+def test_each_is_told_once_in_an_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    async def work(hostile: Hostile) -> None:
+        for number, now in enumerate((1000.0, 1000.0, 1009.9, 1010.0, 1010.1, 1020.0), 1):
+            clock[0] = now
+            hostile.say(frames.CALL, number, b"unknown %d" % number)
+            await hostile.hear()
+
+    lines = run(work, _echo, tmp_path, monkeypatch)
+    assert [line.split("'")[1] for line in lines] == ["unknown 1", "unknown 4", "unknown 6"]

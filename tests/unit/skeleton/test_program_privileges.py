@@ -65,16 +65,19 @@ def test_sockets_are_open_to_who_may_call(program: str, apart: int, together: in
     assert sockets.mode_of(program, sockets.Owner(1, 2, None)) == together
 
 
-def test_the_owner_of_mailboxes_reaches_anvil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_owner_of_mailboxes_reaches_what_is_public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where master.cf has it public. As Postfix's has it smtpd reaches it all the same."""
     monkeypatch.chdir(tmp_path)
     assert sockets.mode_of("anvil", sockets.Owner(1, 2, 3), private=False) == 0o666
     assert sockets.mode_of("anvil", sockets.Owner(1, 2, 3), private=True) == 0o660
     assert sockets.mode_of("bounce", sockets.Owner(1, 2, 3), private=False) == 0o600
-    assert socket_path(Config(), "anvil") == "private/anvil"
-    (tmp_path / "public").mkdir()
-    (tmp_path / "public/anvil").touch()
-    assert socket_path(Config(), "anvil") == "public/anvil"
+    for name in ("anvil", "proxymap"):
+        assert socket_path(Config(), name) == f"private/{name}"
+        (tmp_path / "public").mkdir(exist_ok=True)
+        (tmp_path / "public" / name).touch()
+        assert socket_path(Config(), name) == f"public/{name}"
+    assert sockets.mode_of("proxymap", sockets.Owner(1, 2, 3), private=False) == 0o666
+    assert sockets.mode_of("proxymap", sockets.Owner(1, 2, 3), private=True) == 0o660
 
 
 def test_reading_goes_around_what_is_secret(tmp_path: Path) -> None:
