@@ -1,4 +1,4 @@
-"""Runs a harness: under atheris (libFuzzer, guided by coverage) where that can be had, else by plain mutation.
+"""Runs a harness: under atheris (libFuzzer, guided by coverage), by plain mutation only where that cannot be installed.
 
     python -m tests.fuzz smtp_session -max_total_time=20
 
@@ -14,6 +14,7 @@ breaking input is printed and written to ``build/fuzz``; kept in ``cases/NAME/``
 import contextlib
 import hashlib
 import importlib
+import platform
 import random
 import resource
 import signal
@@ -35,6 +36,9 @@ SWOLLEN = 30_000
 """Bytes of an input of one word many times over."""
 MEMORY = 1024
 """MiB."""
+# As pyproject.toml has it among the requirements of the tests.
+GUIDED = sys.version_info < (3, 14) and sys.platform == "linux" and platform.machine() == "x86_64"
+"""atheris can be installed here; then nothing is fuzzed without it unless ``-plain`` is said."""
 
 
 class Harness(NamedTuple):
@@ -167,13 +171,13 @@ def grow(name: str, harness: Harness, seconds: float, source: random.Random) -> 
 
 def plain(name: str, harness: Harness, seconds: float, source: random.Random) -> int:
     """Without a guide: mutated inputs, until the time is over; how many."""
-    deadline = time.monotonic() + seconds
     pool = [*harness.seeds, *(path.read_bytes() for path in cases(name))]
     count = 0
     signal.signal(signal.SIGALRM, _hangs)
     for data in pool:
         with _reported(name, data):
             run_one(harness, data)
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         data = mutate(harness, pool, source)
         signal.alarm(60)
@@ -201,10 +205,13 @@ def main(arguments: Sequence[str]) -> None:
     seed = int(_option(options, "seed", time.time_ns() % 1_000_000_000))
     source = random.Random(seed)
     fuzzer: Any = None
-    # The other way can be asked for: it is what there is where atheris cannot be installed.
+    # The other way can be asked for. It never comes by itself where there could be a guide.
     if "-plain" not in options:
-        with contextlib.suppress(ImportError):
+        try:
             fuzzer = importlib.import_module("atheris")
+        except ImportError:
+            if GUIDED:
+                raise SystemExit("atheris is not installed: install it, or say -plain") from None
     with fuzzer.instrument_imports(include=["tubepost"]) if fuzzer else contextlib.nullcontext():
         harness = load(name)
     print(f"{name}: {'atheris' if fuzzer else 'plain mutation'}, {seconds:.0f} s, -seed={seed}", flush=True)

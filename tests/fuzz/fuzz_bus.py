@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import pkgutil
 from typing import Any
+from unittest import mock
 
 from tubepost.common import wire
 
@@ -90,31 +91,38 @@ class Callee:
 
 def serve(pieces: list[bytes]) -> None:
     loop = asyncio.new_event_loop()
+    panics: list[str] = []
     try:
-        callee = Callee(loop)
-        server, peer = callee.server, callee.peer
-        for number, piece in enumerate(pieces):
-            if len(piece) < frames.HEAD:
-                continue
-            head, _, payload = piece.partition(b"\xf0")
-            server._take(peer, head[:1], head[1 : frames.HEAD], head, [payload] if payload else [])
-            if number % 3 == 0:
-                loop.run_until_complete(asyncio.sleep(0))
-        for request in tuple(peer.requests.values()):
-            assert request._chunks is None or request._chunks.qsize() <= 2 * frames.WINDOW + 2, "chunks pile up"
-            server._abandon(request)
-        for task in (tasks := asyncio.all_tasks(loop)):
-            task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.wait(tasks))
-        assert server.running == 0
-        for said in callee.said:
-            assert said[:1] in (frames.REPLY, frames.FAILED, frames.CREDIT, frames.ITEM)
-        for message in callee.handled:
-            frame = frames.encode(message)
-            assert frames.decode(frame, [type(message)]) == message
+        with mock.patch.multiple(log, warning=lambda text: None, panic=panics.append):
+            _serve(loop, pieces)
     finally:
         loop.close()
+    assert not panics, panics
+
+
+def _serve(loop: asyncio.AbstractEventLoop, pieces: list[bytes]) -> None:
+    callee = Callee(loop)
+    server, peer = callee.server, callee.peer
+    for number, piece in enumerate(pieces):
+        if len(piece) < frames.HEAD:
+            continue
+        head, _, payload = piece.partition(b"\xf0")
+        server._take(peer, head[:1], head[1 : frames.HEAD], head, [payload] if payload else [])
+        if number % 3 == 0:
+            loop.run_until_complete(asyncio.sleep(0))
+    for request in tuple(peer.requests.values()):
+        assert request._chunks is None or request._chunks.qsize() <= 2 * frames.WINDOW + 2, "chunks pile up"
+        server._abandon(request)
+    for task in (tasks := asyncio.all_tasks(loop)):
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks))
+    assert server.running == 0
+    for said in callee.said:
+        assert said[:1] in (frames.REPLY, frames.FAILED, frames.CREDIT, frames.ITEM)
+    for message in callee.handled:
+        frame = frames.encode(message)
+        assert frames.decode(frame, [type(message)]) == message
 
 
 def check(settings: int, data: bytes) -> None:
@@ -129,7 +137,6 @@ def check(settings: int, data: bytes) -> None:
     assert frames.decode(frames.encode(message), [type(message)]) == message
 
 
-log.warning = log.panic = lambda text: None
 _DEPOSIT = b'cleanup/1 Deposit\n{"envelope":{"sender":"a@b","arrival_time":1.5},"recipients":[{"address":"c@d"}]}'
 HARNESS = Harness(
     check,

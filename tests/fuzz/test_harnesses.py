@@ -4,11 +4,14 @@ What a harness finds is printed and kept in build/fuzz; mended, it goes to cases
 """
 
 import random
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.fuzz import driver
 
@@ -28,6 +31,26 @@ def test_nothing_breaks_it(name: str) -> None:
     said = (done.stdout + done.stderr).decode("utf-8", "replace")
     assert done.returncode == 0, said[-6000:]
     assert "none breaks it" in said
+    if driver.GUIDED:
+        assert f"{name}: atheris, " in said
+        units = re.search(r"stat::number_of_executed_units: (\d+)", said)
+        assert units and int(units[1]) > len(driver.load(name).seeds), "the guide tried nothing"
+
+
+def test_the_guide_is_required_where_it_can_be_had() -> None:
+    """What the driver says of this machine is what is installed on it."""
+    with open(_ROOT / "pyproject.toml", "rb") as file:
+        wanted = tomllib.load(file)["project"]["optional-dependencies"]["test"]
+    (line,) = [Requirement(text) for text in wanted if text.startswith("atheris")]
+    assert line.marker is not None
+    assert line.marker.evaluate() == driver.GUIDED
+
+
+def test_there_is_no_silent_way_around_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    monkeypatch.setattr(driver, "GUIDED", True)
+    with pytest.raises(SystemExit, match="not installed"):
+        driver.main(["dns", "-max_total_time=1"])
 
 
 @pytest.mark.parametrize("name", driver.names())
