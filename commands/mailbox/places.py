@@ -7,6 +7,7 @@ As root they act as the owner of the mailbox, as imapd does.
 import asyncio
 import fnmatch
 import os
+import stat
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -35,6 +36,8 @@ EX_PARTLY = 1
 # For what runs beside us, seconds.
 _PATIENCE = 2.0
 _GLOB = frozenset("*?[")
+# As many as the kernel follows (path_resolution(7)).
+_LINKS = 40
 
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 ACCOUNTS = click.argument("patterns", nargs=-1, required=True, metavar="ACCOUNT...")
@@ -96,9 +99,8 @@ class System:
         root = path.rstrip("/")
         if not os.path.isdir(f"{root}/cur"):
             return []
-        found = os.stat(root)
         # Its name is what is printed: a path may have anything in it.
-        return [Place(log.clean(root), root, (found.st_uid, found.st_gid) if os.geteuid() == 0 else None)]
+        return [Place(log.clean(root), root, _owner_at(root) if os.geteuid() == 0 else None)]
 
     def _by_name(self, pattern: str) -> list[Place]:
         users: list[User] = []
@@ -283,6 +285,43 @@ class System:
             return
         alike = not self._done and len(set(self._faults)) == 1
         raise click.exceptions.Exit(self._faults[0] if alike else EX_PARTLY)
+
+
+def _owner_at(root: str) -> tuple[int, int]:
+    """uid and gid of a Maildir that root was told of by its path, to act as them. Raises OSError, ValueError.
+
+    Links on the way may be root's and the owner's. Another's, in his home, would have us work on a third one's mail.
+    """
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found, real = os.fstat(fd), os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    if _resolved(root, (0, found.st_uid)) != real:
+        raise ValueError(f"{root} is not where it seems: a link of somebody else's is on the way to it")
+    return found.st_uid, found.st_gid
+
+
+def _resolved(path: str, owners: Sequence[int]) -> str:
+    """Where it is when only links of these owners are followed. Raises OSError."""
+    here = ""
+    left = path.split("/")[::-1]
+    links = 0
+    while left:
+        part = left.pop()
+        if part == "..":
+            here = here.rpartition("/")[0]
+        elif part not in ("", "."):
+            step = f"{here}/{part}"
+            found = os.lstat(step)
+            if not stat.S_ISLNK(found.st_mode) or found.st_uid not in owners or links >= _LINKS:
+                here = step
+                continue
+            links += 1
+            target = os.readlink(step)
+            here = "" if target.startswith("/") else here
+            left += target.split("/")[::-1]
+    return here
 
 
 def say(text: str) -> None:

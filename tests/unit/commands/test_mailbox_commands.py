@@ -481,3 +481,32 @@ def test_paths_that_are_not_utf8(operator: Operator, tmp_path: Path) -> None:
     assert done["path"] == f"{tmp_path}/backup?/{ALICE}"
     assert os.path.isdir(f"{target}/{ALICE}/cur")
     assert "1 messages in" in operator("backup", ALICE, target)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as others")
+def test_root_is_not_led_to_the_mail_of_others(operator: Operator) -> None:
+    homes = Path(operator.conf).parent / "home"
+    homes.mkdir()
+    for uid, name in ((4711, "mallory"), (4712, "victim")):
+        (homes / name).mkdir()
+        for part in ("cur", "new", "tmp"):
+            (homes / name / "Maildir" / part).mkdir(parents=True)
+        (homes / name / "Maildir" / "cur" / "1.a.h:2,").write_text(letter(1))
+        for path in (homes / name, *(homes / name).rglob("*")):
+            os.chown(path, uid, uid)
+    (homes / "mallory" / "Maildir").rename(homes / "mallory" / "Mail")
+    (homes / "mallory" / "Maildir").symlink_to("../victim/./Maildir")
+    (homes / "mallory" / "other").symlink_to(homes / "victim")
+    for link in ("Maildir", "other"):
+        os.chown(homes / "mallory" / link, 4711, 4711, follow_symlinks=False)
+    for led in (homes / "mallory" / "Maildir", homes / "mallory" / "other" / "Maildir"):
+        assert "link" in operator("expunge", str(led), "-f", "INBOX", "--yes", "all", status=65)
+    # His own, and root's, are followed.
+    (homes / "mallory" / "Maildir").unlink()
+    (homes / "mallory" / "Maildir").symlink_to("Mail")
+    os.chown(homes / "mallory" / "Maildir", 4711, 4711, follow_symlinks=False)
+    (homes / "people").symlink_to(homes)
+    assert "1 messages of INBOX removed" in operator(
+        "expunge", f"{homes}/people/mallory/../mallory/Maildir/", "-f", "INBOX", "--yes", "all"
+    )
+    assert "\tINBOX\t1\n" in operator("search", f"{homes}/victim/Maildir", "all")
