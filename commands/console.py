@@ -8,6 +8,7 @@ import asyncio
 import getopt
 import os
 import socket
+import stat
 import sys
 import syslog
 from collections.abc import Callable, Coroutine, Sequence
@@ -31,6 +32,9 @@ _LEVELS: dict[str, tuple[Callable[[str], None], int]] = {
     "fatal": (log.fatal, syslog.LOG_CRIT),
     "panic": (log.panic, syslog.LOG_CRIT),
 }
+
+# As many as the kernel follows (path_resolution(7)).
+_LINKS = 40
 
 Answer = TypeVar("Answer")
 
@@ -134,10 +138,16 @@ class Console:
             return
         else:
             try:
-                fd = os.open(config.maillog_file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+                # A pipe is not waited at.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+                fd = os.open(config.maillog_file, flags)
             except OSError:
                 return
             if os.path.exists("/dev/stdout") and config.maillog_file == "/dev/stdout":
+                os.close(fd)
+                return
+            if os.geteuid() == 0 and not leads_to(config.maillog_file, fd, (0,)):
+                # The directory may be the log program's, and root has no business where its links lead.
                 os.close(fd)
                 return
             log.setup(tag, fd=fd)
@@ -212,6 +222,36 @@ def knock(path: str) -> None:
             probe.connect(path)
         except BlockingIOError:
             pass  # so many callers that the backlog is full: it is up
+
+
+def leads_to(path: str, fd: int, owners: Sequence[int]) -> bool:
+    """Is this the way to what is open there, when only links of these owners (uid) are followed? Raises OSError.
+
+    The kernel is asked where that is: who swaps what is on the way at the right moment wins nothing.
+    """
+    return _resolved(path, owners) == os.readlink(f"/proc/self/fd/{fd}")
+
+
+def _resolved(path: str, owners: Sequence[int]) -> str:
+    """Where it is when only links of these owners are followed. Raises OSError."""
+    here = ""
+    left = path.split("/")[::-1]
+    links = 0
+    while left:
+        part = left.pop()
+        if part == "..":
+            here = here.rpartition("/")[0]
+        elif part not in ("", "."):
+            step = f"{here}/{part}"
+            found = os.lstat(step)
+            if not stat.S_ISLNK(found.st_mode) or found.st_uid not in owners or links >= _LINKS:
+                here = step
+                continue
+            links += 1
+            target = os.readlink(step)
+            here = "" if target.startswith("/") else here
+            left += target.split("/")[::-1]
+    return here
 
 
 def _listens(path: str, kind: socket.SocketKind) -> bool:

@@ -7,7 +7,6 @@ As root they act as the owner of the mailbox, as imapd does.
 import asyncio
 import fnmatch
 import os
-import stat
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -28,7 +27,7 @@ from tubepost.common.mailbox.values import BadName, FolderInfo
 from tubepost.common.tables import Maps, TableEnvironment, TableError, address
 
 from tubepost.commands.accounts import EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, fail, faults
-from tubepost.commands.console import EX_TEMPFAIL, knock, public_path
+from tubepost.commands.console import EX_TEMPFAIL, knock, leads_to, public_path
 
 Answer = TypeVar("Answer")
 
@@ -36,8 +35,6 @@ EX_PARTLY = 1
 # For what runs beside us, seconds.
 _PATIENCE = 2.0
 _GLOB = frozenset("*?[")
-# As many as the kernel follows (path_resolution(7)).
-_LINKS = 40
 
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 ACCOUNTS = click.argument("patterns", nargs=-1, required=True, metavar="ACCOUNT...")
@@ -294,34 +291,13 @@ def _owner_at(root: str) -> tuple[int, int]:
     """
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        found, real = os.fstat(fd), os.readlink(f"/proc/self/fd/{fd}")
+        found = os.fstat(fd)
+        is_there = leads_to(root, fd, (0, found.st_uid))
     finally:
         os.close(fd)
-    if _resolved(root, (0, found.st_uid)) != real:
+    if not is_there:
         raise ValueError(f"{root} is not where it seems: a link of somebody else's is on the way to it")
     return found.st_uid, found.st_gid
-
-
-def _resolved(path: str, owners: Sequence[int]) -> str:
-    """Where it is when only links of these owners are followed. Raises OSError."""
-    here = ""
-    left = path.split("/")[::-1]
-    links = 0
-    while left:
-        part = left.pop()
-        if part == "..":
-            here = here.rpartition("/")[0]
-        elif part not in ("", "."):
-            step = f"{here}/{part}"
-            found = os.lstat(step)
-            if not stat.S_ISLNK(found.st_mode) or found.st_uid not in owners or links >= _LINKS:
-                here = step
-                continue
-            links += 1
-            target = os.readlink(step)
-            here = "" if target.startswith("/") else here
-            left += target.split("/")[::-1]
-    return here
 
 
 def say(text: str) -> None:
