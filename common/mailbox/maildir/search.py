@@ -40,7 +40,7 @@ _SUMMARIES = 100
 _READ = 64
 # Octets of messages a step, when large ones are read.
 _OCTETS = 4 << 20
-# Ranges of a set that are conditions, above that the numbers are spelled out.
+# Ranges of a set, and sets of flags, that stand in a statement; more are given to it by their numbers.
 _RANGES = 50
 # Levels of parentheses of one statement; what is deeper is asked first. Conditions side by side in one pair.
 _DEPTH = 10
@@ -74,9 +74,10 @@ class _Uids(NamedTuple):
         return found
 
 
-class _Contents(NamedTuple):
-    """The same of contents, which stand in the order of no UIDs."""
+class _Others(NamedTuple):
+    """The same of values of another column of messages, which stand in no order of UIDs."""
 
+    column: str
     found: Set[int]
 
 
@@ -120,6 +121,7 @@ class Evaluation:
         self._all: array[int] | None = None
         self._long: dict[int, Condition] = {}
         """By the identity of sets: those of many ranges, of which one may stand in many keys."""
+        self._flags: dict[str, Condition] = {}
         self._survey(key)
         # A program of many keys takes fewer messages a step.
         self._window = max(_ROWS * _KEYS // max(_KEYS, self._count), _ROWS // 50)
@@ -201,6 +203,8 @@ class Evaluation:
             yield from self._index()
         for leaf in self._leaves.values():
             yield from self._decide(leaf)
+        # There may be new sets of flags since.
+        self._flags.clear()
         yield from self._prepare(self._key)
         condition = self._condition(self._key)
         for low, high in self._windows():
@@ -256,18 +260,18 @@ class Evaluation:
 
     def _values(self, condition: Condition, low: int, high: int) -> Iterator[Any]:
         """As the statement of a window is given them."""
-        here: set[int] | None = None
+        here: dict[str, set[int]] = {}
         for value in condition.values:
             if isinstance(value, _Uids):
                 yield json.dumps(value.within(low, high))
-            elif isinstance(value, _Contents):
-                if here is None:
+            elif isinstance(value, _Others):
+                if value.column not in here:
                     rows = self._folder.database.connection.execute(
-                        "SELECT content FROM message WHERE folder=? AND uid BETWEEN ? AND ?",
+                        f"SELECT DISTINCT {value.column} FROM message m WHERE m.folder=? AND m.uid BETWEEN ? AND ?",
                         (self._folder.id, low, high),
                     )
-                    here = {content for (content,) in rows}
-                yield json.dumps(list(here & value.found))
+                    here[value.column] = {found for (found,) in rows}
+                yield json.dumps(list(here[value.column] & value.found))
             else:
                 yield value
 
@@ -440,9 +444,16 @@ class Evaluation:
         if name == "\\recent":
             return self._in_ranges(self._context.recent)
         # RFC 9051 2.3.2: keywords are compared without case.
-        sets = self._folder.account.flagsets.all()
-        found = [number for number, flags in sets.items() if any(name == known.lower() for known in flags)]
-        return Condition(f"m.flagset IN ({','.join(map(str, found))})") if found else _FALSE
+        condition = self._flags.get(name)
+        if condition is None:
+            sets = self._folder.account.flagsets.all()
+            found = {number for number, flags in sets.items() if any(name == known.lower() for known in flags)}
+            if len(found) > _RANGES:
+                condition = _among("m.flagset", _Others("m.flagset", found))
+            else:
+                condition = Condition(f"m.flagset IN ({','.join(map(str, found))})") if found else _FALSE
+            self._flags[name] = condition
+        return condition
 
     def _numbers(self, numbers: SequenceSet, uid: bool) -> Condition:
         uids = self._context.uids
@@ -491,14 +502,14 @@ def _side_by_side(key: Key) -> Iterator[Key]:
 
 
 def _matching(leaf: _Leaf) -> Condition:
-    found = _among("m.content", _Contents(leaf.found)) if leaf.found else _FALSE
+    found = _among("m.content", _Others("m.content", leaf.found)) if leaf.found else _FALSE
     if not leaf.words:
         return found
     answer = Condition("m.content IN (SELECT rowid FROM words WHERE words MATCH ?)", (leaf.words,))
     return _join("OR", [answer, found]) if leaf.found else answer
 
 
-def _among(column: str, numbers: _Uids | _Contents) -> Condition:
+def _among(column: str, numbers: _Uids | _Others) -> Condition:
     return Condition(f"{column} IN (SELECT value FROM json_each(?))", (numbers,))
 
 
