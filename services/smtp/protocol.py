@@ -231,21 +231,24 @@ class Conversation:
 
     def feed(self, data: bytes) -> None:
         """Bytes from the peer."""
+        if self.wants_tls:
+            return self._ignore()
         try:
             replies = self._parser.feed(self._filtered(data) if self._filter else data)
         except ReplyError as error:
             # What was said before it still counts.
             self._answer(error.replies)
-            self._protocol_error(str(error))
-            return
-        self._answer(replies)
+            return self._ignore() if self.wants_tls else self._protocol_error(str(error))
+        return self._answer(replies)
+
+    def _ignore(self) -> None:
+        """What stands in the clear behind the reply to STARTTLS, be it a reply or not: somebody put it there."""
+        self.notes.append(f"host {self.server.relay} sent more than the reply to STARTTLS: ignored")
 
     def _answer(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
             if self.wants_tls:
-                # Behind the reply to STARTTLS, in the clear: somebody put it there.
-                self.notes.append(f"host {self.server.relay} sent more than the reply to STARTTLS: ignored")
-                return
+                return self._ignore()
             self.answered += 1
             if self.transcript is not None:
                 self.transcript.heard(reply)
@@ -260,6 +263,7 @@ class Conversation:
             _HANDLERS[stage](self, reply, index)
             if self.phase is Phase.BUSY:
                 self._pump()
+        return None
 
     def lost(self, timed_out: bool) -> None:
         """The connection is gone, or the peer did not answer in time."""

@@ -60,11 +60,24 @@ def test_starttls_then_everything_anew(lmtp: bool) -> None:
     assert (made.phase, made.take(), made.server.size_limit) == (Phase.READY, b"", 1000)
 
 
-def test_replies_slipped_in_behind_the_reply_to_starttls_are_thrown_away() -> None:
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"220 go\r\n250-evil\r\n250 AUTH PLAIN\r\n250 half of a li"],
+        [b"220 go\r\n", b"250-evil\r\n250 AUTH PLAIN\r\n"],
+        [b"220 go\r\n\r\n"],
+        [b"220 go\r\nno reply\r\n250 AUTH PLAIN\r\n"],
+        [b"220 go\r\n250 AUTH PLAIN\r\nno reply\r\n"],
+        [b"220 go\r\n", b"no reply\r\n"],
+    ],
+)
+def test_what_is_slipped_in_behind_the_reply_to_starttls_is_thrown_away(pieces: list[bytes]) -> None:
     made = conversation(Security(wanted=True))
     made.feed(ehlo("STARTTLS"))
     made.take()
-    made.feed(b"220 go\r\n250-evil\r\n250 AUTH PLAIN\r\n250 half of a li")
+    for piece in pieces:
+        made.feed(piece)
+    assert made.wants_tls and not made.failure
     made.secured(b"", verified=False)
     assert made.take() == b"EHLO me.example\r\n"
     assert made.phase is Phase.GREETING
