@@ -230,7 +230,15 @@ class Resolver:
             question = dns.name.from_text(f"{name}.")
         except (dns.exception.DNSException, UnicodeError, ValueError):
             return Answer(Outcome.INVALID, name=name, kind=kind, detail="not a domain name")
-        answer, lifetime = await self._follow(question, name, kind)
+        settings = self._current()
+        patience = (self._timeout or settings.timeout) * settings.attempts * len(settings.servers)
+        try:
+            # What servers may take that say nothing: who sends from alias to alias, or answers drop by drop when he is
+            # asked again by TCP, is not waited for any longer. A client waits for the answer, and so does his slot.
+            async with asyncio.timeout(patience):
+                answer, lifetime = await self._follow(question, name, kind)
+        except TimeoutError:
+            answer, lifetime = Answer(Outcome.TRY_AGAIN, name=name, kind=kind, detail=f"not within {patience:.0f} s"), 0
         if lifetime > 0:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)

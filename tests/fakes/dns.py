@@ -3,7 +3,7 @@
     with DnsServer() as server:
         server.add("example.test", "MX", "10 mx.example.test.")
         server.add("mx.example.test", "A", "127.0.0.1")
-        server.fail("broken.test", "SERVFAIL")       # or "TIMEOUT", "REFUSED", "NXDOMAIN", "TRUNCATED", "DRIP"
+        server.fail("broken.test", "SERVFAIL")       # or "TIMEOUT", "REFUSED", "NXDOMAIN", "TRUNCATED", "DRIP", "SLOW"
         … dns_nameservers = server.address …
 
     server.lie("liar.test", "WRONG_ID")              # or another of LIES
@@ -29,6 +29,8 @@ import dns.rrset
 # good for 68 years, with 10,000 records more (those that 64 kB hold), or with as many mail hosts, each of a name of a
 # hundred labels that stands behind a pointer.
 LIES = ("WRONG_ID", "WRONG_QUESTION", "WRONG_SECTION", "OTHER_NAME", "RUBBISH", "HUGE_TTL", "MANY", "TANGLE")
+# Seconds that SLOW takes, of the five that a resolver waits.
+_LATE = 4.0
 _SOA = "ns.test. root.test. 1 3600 600 86400 60"
 
 
@@ -58,7 +60,7 @@ class DnsServer:
         self._ttl = ttl
         self._zone: dict[tuple[str, str], list[str]] = {}
         self._failures: dict[tuple[str, str], str] = {}
-        self._lies: dict[str, str] = {}
+        self._lies: dict[tuple[str, str], str] = {}
         self._udp, self._tcp = _open(host)
         self.host, self.port = self._udp.getsockname()
         self._ending = False
@@ -83,17 +85,17 @@ class DnsServer:
 
     def fail(self, name: str, how: str, kind: str = "") -> None:
         """``how``: an RCODE, or TIMEOUT (no answer), or TRUNCATED (over UDP: come again by TCP), or DRIP (by TCP
-        an octet a second); empty: no more.
+        an octet a second), or SLOW (each time an alias, late, without an end); empty: no more.
 
         ``kind``: only for questions of this type.
         """
         self._failures[(name.lower().rstrip("."), kind)] = how
 
-    def lie(self, name: str, how: str) -> None:
-        self._lies[name.lower().rstrip(".")] = how
+    def lie(self, name: str, how: str, kind: str = "") -> None:
+        self._lies[(name.lower().rstrip("."), kind)] = how
 
     def _bend(self, response: dns.message.Message, asked: str, kind: str) -> bytes:
-        how = self._lies.get(asked, "")
+        how = self._lies.get((asked, kind)) or self._lies.get((asked, ""), "")
         if how == "WRONG_ID":
             response.id ^= 0x55
         elif how == "WRONG_QUESTION":
@@ -109,19 +111,25 @@ class DnsServer:
             for records in response.answer:
                 records.update_ttl(2**31 - 1)
                 records.ttl = 2**31 - 1
-        elif how == "MANY" and kind == "A":
-            return self._many(response)
+        elif how == "MANY" and kind in ("A", "PTR"):
+            return self._many(response, kind)
         elif how == "TANGLE" and kind == "MX":
             return self._tangle(response)
         return response.to_wire(max_size=65535)
 
-    def _many(self, response: dns.message.Message) -> bytes:
+    def _many(self, response: dns.message.Message, kind: str) -> bytes:
         """Says that there are 10,000 records, and has as many as a message can hold."""
         head = response.to_wire()
         question_end = 12 + sum(len(label) + 1 for label in response.question[0].name.labels) + 4
-        record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4)
-        room = (65_535 - question_end) // 16
-        records = b"".join(record + struct.pack("!I", 0x7F010000 + number) for number in range(room))
+        if kind == "A":
+            record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4)
+            room = (65_535 - question_end) // 16
+            records = b"".join(record + struct.pack("!I", 0x7F010000 + number) for number in range(room))
+        else:
+            # Each is the name itself, behind a pointer.
+            record = b"\xc0\x0c" + struct.pack("!HHIH", 12, 1, 60, 2) + b"\xc0\x0c"
+            room = (65_535 - question_end) // len(record)
+            records = record * room
         return head[:6] + struct.pack("!H", min(10_000, room)) + bytes(4) + head[12:question_end] + records
 
     def _tangle(self, response: dns.message.Message) -> bytes:
@@ -169,6 +177,10 @@ class DnsServer:
         if failure in ("TRUNCATED", "DRIP") and not stream:
             response.flags |= dns.flags.TC
             return response.to_wire()
+        if failure == "SLOW":
+            self.fail(f"more.{name}", "SLOW", kind)
+            response.answer.append(dns.rrset.from_text(f"{name}.", self._ttl, "IN", "CNAME", f"more.{name}."))
+            return response.to_wire()
         if failure and failure not in ("TRUNCATED", "DRIP"):
             response.set_rcode(dns.rcode.from_text(failure))
             return response.to_wire()
@@ -200,8 +212,19 @@ class DnsServer:
                 reply = self.answer(data, stream=False)
             except (dns.exception.DNSException, IndexError):
                 continue
-            if reply is not None:
+            if reply is None:
+                continue
+            if self._failure_of(reply) == "SLOW":
+                threading.Thread(target=self._send_late, args=(reply, peer), daemon=True).start()
+            else:
                 self._udp.sendto(reply, peer)
+
+    def _send_late(self, reply: bytes, peer: tuple[str, int]) -> None:
+        if not self._ended.wait(_LATE):
+            try:
+                self._udp.sendto(reply, peer)
+            except OSError:
+                return
 
     def _serve_streams(self) -> None:
         while not self._ending:
@@ -220,20 +243,23 @@ class DnsServer:
             if reply is None:
                 return
             reply = struct.pack("!H", len(reply)) + reply
-            if "DRIP" in self._failures.values() and self._is_dripping(reply):
+            if self._failure_of(reply[2:]) == "DRIP":
                 # Others are served meanwhile.
                 threading.Thread(target=self._drip, args=(connection.dup(), reply), daemon=True).start()
                 return
             connection.sendall(reply)
 
-    def _is_dripping(self, reply: bytes) -> bool:
+    def _failure_of(self, reply: bytes) -> str:
+        if not self._failures:
+            return ""
         try:
             # Without its records: those of some answers take seconds.
-            head = reply[2:6] + struct.pack("!4H", 1, 0, 0, 0)
-            name = dns.message.from_wire(head + reply[14:], ignore_trailing=True).question[0].name
+            head = reply[:4] + struct.pack("!4H", 1, 0, 0, 0)
+            question = dns.message.from_wire(head + reply[12:], ignore_trailing=True).question[0]
         except (dns.exception.DNSException, IndexError):
-            return False
-        return self._failures.get((name.to_text(omit_final_dot=True).lower(), "")) == "DRIP"
+            return ""
+        name, kind = question.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(question.rdtype)
+        return self._failures.get((name, kind)) or self._failures.get((name, ""), "")
 
     def _drip(self, connection: socket.socket, reply: bytes) -> None:
         with connection:

@@ -261,7 +261,11 @@ def check(settings: int, data: bytes) -> None:
                 "another's mail is changed"
             )
             assert SECRET not in played.output or SECRET in data, "another's mail is shown"
-    assert answers[0] == answers[1], f"whole: {answers[0]}; in pieces: {answers[1]}"
+    whole, pieced = answers
+    if b"DEFLATE" in data.upper():
+        # How much of compressed data is understood before it breaks is a matter of the portions.
+        whole, pieced = whole[: len(pieced)], pieced[: len(whole)]
+    assert whole == pieced, f"whole: {whole}; in pieces: {pieced}"
 
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -326,6 +326,24 @@ def test_an_alias_that_the_server_does_not_follow_is_followed() -> None:
     assert (answer.outcome, answer.name) == (Outcome.NO_DOMAIN, "nowhere.example")
 
 
+def test_a_question_and_all_its_aliases_get_the_time_of_one() -> None:
+    """Each alias comes within the time that a server is waited for, the next one never: ten of them would be 50 s."""
+
+    class Slow(Nameserver):
+        async def exchange(self, query: dns.message.Message, server: Server, patience: float) -> dns.message.Message:
+            await asyncio.sleep(0.8 * patience)
+            name = query.question[0].name.to_text()
+            self.asked.append((name, ""))
+            response = dns.message.make_response(query)
+            response.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", f"more.{name}"))
+            return dns.message.from_wire(response.to_wire())
+
+    server = Slow({})
+    answer = run(resolver(server, timeout=0.01).ask("a.example", "A"))
+    assert answer.outcome is Outcome.TRY_AGAIN
+    assert len(server.asked) <= 2
+
+
 def test_an_alias_of_nothing_is_asked_for_once() -> None:
     nameserver = Nameserver({("a.example", "AAAA"): ["CNAME b.example"], ("b.example", "A"): ["192.0.2.1"]})
     assert run(resolver(nameserver).ask("a.example", "AAAA")).outcome is Outcome.NO_RECORD
