@@ -14,7 +14,7 @@ from typing import Any
 
 from tubepost.common.wire.master import EXIT_CONFIG, STATUS_LIMIT, Birth, Order, decode_status
 from tubepost.common.system import log, memory
-from tubepost.common.system.control import LOCK
+from tubepost.common.system.control import LOCK, NAME
 from tubepost.common.config import Config, ConfigError, layout, load
 from tubepost.common.config.owners import bus_group, make_directories
 
@@ -109,6 +109,8 @@ class Master:
         log.setup(f"{config.syslog_name}/master", path=f"public/{config.postlog_service_name}")
         # The log program may be behind, or not there yet: the master waits for nobody, and flushes in its loop.
         log.use_loop(lambda _: None)
+        if os.path.exists(os.path.join(config.process_id_directory, NAME)):
+            log.warning("the master before this one did not end in order: what it had under way goes on from the queue")
         self._control = control.Control(config.process_id_directory)
         register = os.path.join(config.process_id_directory, "register")
         if os.path.exists(register):

@@ -33,7 +33,7 @@ from tubepost.services.qmgr.message import ActiveMessage, Result, wants
 _ACTIONS = {"sent": "delivered", "expanded": "expanded", "bounced": "failed", "deferred": "delayed"}
 _GOOD = ("sent", "deliverable", "expanded")
 _SERVICES: dict[str, bounce.Kind] = {"failure": "bounce", "delay": "defer", "success": "trace", "verbose": "trace"}
-# A message whose report could not be queued is kept for at least this long, seconds.
+# A report that could not be queued is tried again after this long at the latest, seconds.
 _REPORT_RETRY = 60.0
 # What the disk refused is tried again after this long, seconds.
 _DISK_RETRY = 10.0
@@ -289,7 +289,7 @@ class Outcome:
             await self._finish(message, jitter)
         except (BusError, OSError) as error:
             log.warning(f"{message.queue_id}: a report or log could not be written: {error}; kept for later")
-            self._defer(message, time.time() + max(_REPORT_RETRY, self._lifetimes.minimal))
+            self._defer(message, time.time() + min(_REPORT_RETRY, self._lifetimes.minimal))
 
     def _has_marked(self, message: ActiveMessage, jitter: float) -> bool:
         """False: what is delivered could be delivered again, so that the message has to wait."""

@@ -1,6 +1,6 @@
 """Everybody at work at once, and what each was told: the load under which faults are injected.
 
-SMTP to mailboxes, to a destination that is down and to one that bounces; sendmail; LMTP; IMAP (APPEND, STORE, COPY,
+SMTP to mailboxes, to destinations that take it, are down or bounce; sendmail; LMTP; IMAP (APPEND, STORE, COPY,
 MOVE, EXPUNGE); POP3 (DELE); postsuper; passwords. Each thread notes a message *after* the yes that it got for it.
 """
 
@@ -19,10 +19,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 from tests.fakes.instance import Instance, free_port
+from tests.fakes.sink import Sink
 from tests.fault.invariants import Mark
 
-# Mail to this domain is deferred: nobody listens there.
-DOWN = "down.test"
+# Mail to these domains goes where nobody listens: it is deferred, until there is a Receiver.
+DOWN, UP = "down.test", "up.test"
 # Mail to this address is returned.
 BOUNCES = "returns@localhost"
 # What was interrupted is tried again while the test runs.
@@ -36,6 +37,7 @@ QUICK = {
     "notify_classes": "",
     "smtpd_client_connection_count_limit": "0",
 }
+EVERYTHING = "smtp down bounce sendmail lmtp imap pop postsuper password table alias"
 TABLE_KEYS = 500
 _APPENDED = re.compile(rb"APPENDUID (\d+) (\d+)")
 _COPIED = re.compile(rb"COPYUID (\d+) (\d+) (\d+)")
@@ -43,15 +45,15 @@ _COPIED = re.compile(rb"COPYUID (\d+) (\d+) (\d+)")
 
 def instance(root: str | None = None, main: dict[str, str] | None = None) -> Instance:
     """An instance with all that the traffic needs."""
-    nowhere, lmtp = free_port(), free_port()
+    lmtp = free_port()
     made = Instance(
         root=root,
         main={**QUICK, "transport_maps": "texthash:$config_directory/transport", **(main or {})},
         services=("imap", "pop3"),
         master=(f"127.0.0.1:{lmtp} inet n n n - - lmtpd",),
     )
-    made.ports["lmtp"] = lmtp
-    made.write_table("transport", f"{DOWN} smtp:[127.0.0.1]:{nowhere}\n")
+    made.ports |= {"lmtp": lmtp, DOWN: free_port(), UP: free_port()}
+    made.write_table("transport", "".join(f"{name} smtp:[127.0.0.1]:{made.ports[name]}\n" for name in (DOWN, UP)))
     with open(made.conf / "aliases", "a") as file:
         file.write('returns: "|exit 67"\n')  # EX_NOUSER
     made.rebuild_aliases()
@@ -62,12 +64,24 @@ def instance(root: str | None = None, main: dict[str, str] | None = None) -> Ins
     return made
 
 
+class Receiver(Sink):
+    """Takes the mail for ``domain`` and keeps it as a Maildir does: there the invariants look for marks."""
+
+    def __init__(self, instance: Instance, domain: str) -> None:
+        self._folder = instance.mail / domain / "new"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._files = itertools.count(1)
+        super().__init__(port=instance.ports[domain])
+
+    def _keep(self, sender: str, recipients: list[str], data: bytes) -> None:
+        (self._folder / f"{next(self._files)}.{secrets.token_hex(4)}").write_bytes(data.replace(b"\r\n", b"\n"))
+
+
 class Traffic:
     """Threads that work until ``stop``. ``accepted``: marks of messages that were answered with a yes."""
 
-    def __init__(
-        self, instance: Instance, kinds: str = "smtp down bounce sendmail lmtp imap pop postsuper password table alias"
-    ) -> None:
+    def __init__(self, instance: Instance, kinds: str = EVERYTHING, *, first: int = 1) -> None:
+        """``first``: number of the first message."""
         self.instance = instance
         self.accepted: list[Mark] = []
         # What removing it was begun: it may be there or not.
@@ -82,7 +96,7 @@ class Traffic:
         # Names that ``tubepost alias`` said to be there.
         self.aliases: list[str] = []
         self.troubles: list[str] = []
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(work,), daemon=True) for work in self._works(kinds.split())
@@ -94,7 +108,8 @@ class Traffic:
         table: dict[str, list[Callable[[], None]]] = {
             "smtp": [lambda: self._smtp("smtp", ["alice@example.test"])] * 2
             + [lambda: self._smtp("many", ["alice@example.test", "bob@example.test", "carol@example.test"])],
-            "down": [lambda: self._smtp("down", [f"x@{DOWN}", "alice@example.test"], 5)],
+            "down": [lambda: self._smtp("down", [f"x@{DOWN}", "alice@example.test"], 15)],
+            "up": [lambda: self._smtp("up", [f"x@{UP}"], 5)],
             "bounce": [lambda: self._smtp("bounce", [BOUNCES], 5)],
             "sendmail": [self._sendmail],
             "lmtp": [self._lmtp],
