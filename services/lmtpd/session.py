@@ -48,6 +48,14 @@ class Session(Conversation):
     def forget_input(self) -> None:
         self.machine.forget_input()
 
+    def lost(self, timed_out: bool) -> None:
+        if timed_out and self._input is not None and self._transport is not None and not self._paused:
+            # RFC 5321 3.8: the client is told why.
+            self.machine.time_out()
+            self._transport.write(b"".join(self.machine.output))
+            self.machine.output.clear()
+        super().lost(timed_out)
+
     @property
     def has_proven(self) -> bool:
         return bool(self._users) or self.machine.in_content

@@ -1,10 +1,9 @@
-"""Strangers that hang or lie: servers at each stage of SMTP, name servers in each way, clients of each of our servers.
+"""Strangers that hang or lie: servers at each stage of SMTP, name servers in each way that smtp asks.
 
 What waits for one of them is given up after its own time, the mail is deferred, and nobody else notices.
 """
 
 import re
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ import pytest
 
 from tests.fakes.dns import LIES, DnsServer
 from tests.fakes.hanging import STAGES, Sink
-from tests.fakes.instance import Instance, free_port
+from tests.fakes.instance import Instance
 from tests.fault import traffic
 from tests.fault.invariants import Levels, check_log
 
@@ -120,72 +119,3 @@ def test_name_servers_that_lie_or_are_silent(stack: ExitStack) -> None:
         check_log(instance)
         level.check(descriptors=12)
         assert _peak(instance, "smtp") < before + 40_000, "an answer of 64 kB takes no more than so many kB"
-
-
-CLIENTS = {
-    "smtp": (
-        b"",
-        b"EHLO x\r\n",
-        b"EHLO x\r\nMAIL FROM:<a@b.test>\r\n",
-        b"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n",
-        b"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSubject: x\r\n",
-        b"EHLO x\r\nSTARTTLS\r\n",
-        b"EHL",
-    ),
-    "lmtp": (
-        b"",
-        b"LHLO x\r\n",
-        b"LHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSubject: x\r\n",
-        b"LH",
-    ),
-    "imap": (b"", b"a LOGIN {5}\r\n", b"a AUTHENTICATE PLAIN\r\n", b"a STARTTLS\r\n", b"a LOG"),
-    "pop3": (b"", b"USER alice\r\n", b"AUTH PLAIN\r\n", b"STLS\r\n", b"US"),
-}
-
-
-@pytest.mark.timeout(90)
-def test_clients_that_hang_at_each_stage() -> None:
-    """Each is told goodbye after its time, and a client that works is served meanwhile."""
-    lmtp = free_port()
-    times = {
-        "smtpd_timeout": "3s",
-        "smtpd_starttls_timeout": "3s",
-        "lmtpd_timeout": "3s",
-        "imapd_login_timeout": "3s",
-        "pop3d_login_timeout": "3s",
-    }
-    with Instance(
-        main={"smtpd_client_connection_count_limit": "0"},
-        services=("imap", "pop3"),
-        master=(f"127.0.0.1:{lmtp} inet n n n - - lmtpd",),
-    ) as instance:
-        known = {name: value for name, value in times.items() if instance.command("postconf", name).stdout.strip()}
-        instance.set_main(known)
-        instance.command("tubepost", "reload")
-        ports = {"smtp": instance.port, "lmtp": lmtp, "imap": instance.ports["imap"], "pop3": instance.ports["pop3"]}
-        instance.send("alice@example.test")
-        instance.log.wait(r"status=sent")
-        level = Levels(instance)
-        held = []
-        for service, stages in CLIENTS.items():
-            for said in stages:
-                one = socket.create_connection(("127.0.0.1", ports[service]), 20)
-                for line in said.splitlines(keepends=True):
-                    one.recv(4096)
-                    one.sendall(line)
-                held.append((service, said, one))
-        begun = time.monotonic()
-        instance.send("alice@example.test")
-        assert time.monotonic() - begun < 2.0
-        for service, said, one in held:
-            one.settimeout(30)
-            try:
-                while one.recv(4096):
-                    pass
-            except ConnectionResetError:
-                pass
-            except TimeoutError:
-                raise AssertionError(f"{service} waits for ever after {said!r}") from None
-            one.close()
-        check_log(instance)
-        level.check(descriptors=12)
