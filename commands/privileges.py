@@ -36,6 +36,13 @@ _CAPABILITY_NAMES = {
 # How often it is looked while one differs, and how long after the last time, seconds: a child that was just forked has
 # all that the template has, until it has read its configuration.
 _LOOKS, _YOUTH = 10, 0.1
+# Title in /proc/PID/limits.
+_LIMITS = {
+    "core": "Max core file size",
+    "files": "Max open files",
+    "data": "Max data size",
+    "processes": "Max processes",
+}
 Facts = dict[str, str]
 """Name of a property, in the order of printing, to its value in words."""
 UNKNOWN = "?"
@@ -53,7 +60,11 @@ class Process:
 
     @property
     def differs(self) -> list[str]:
-        return [name for name, value in self.wanted.items() if self.found.get(name) not in (value, UNKNOWN)]
+        return [
+            name
+            for name, value in self.wanted.items()
+            if value != UNKNOWN and self.found.get(name) not in (value, UNKNOWN)
+        ]
 
 
 def rows() -> Iterator[tuple[str, Program]]:
@@ -104,15 +115,39 @@ def _network_of(pid: int) -> str:
         return ""
 
 
-def _core_limit(pid: int) -> str:
+def _limits_of(pid: int) -> dict[str, tuple[str, str]]:
+    """Name in ``_LIMITS`` to (soft, hard), as the kernel prints them; empty where we may not know."""
+    found = {}
     try:
         with open(f"/proc/{pid}/limits", encoding="ascii") as file:
             for line in file:
-                if line.startswith("Max core file size"):
-                    return line.split()[4:6][1]
+                for name, title in _LIMITS.items():
+                    if line.startswith(title):
+                        soft, hard = line[len(title) :].split()[:2]
+                        found[name] = soft, hard
     except OSError:
         pass
-    return UNKNOWN
+    return found
+
+
+def _limit(soft: str, hard: str) -> str:
+    return soft if soft == hard else f"{soft}/{hard}"
+
+
+def _wanted_limits(row: Program, config: Config, master: dict[str, tuple[str, str]]) -> Facts:
+    """``privileges.limit_resources`` in words; of what the master itself has, nobody gets more."""
+    if master.keys() != _LIMITS.keys():
+        return dict.fromkeys(_LIMITS, UNKNOWN)
+    data, most = master["data"]
+    if memory := config.process_memory_limit:
+        data = str(memory if most == "unlimited" else min(memory, int(most)))
+        most = most if row.programs else data
+    return {
+        "core": "0",
+        "files": master["files"][1],
+        "data": _limit(data, most),
+        "processes": _limit(*master["processes"]),
+    }
 
 
 def words_of(capabilities: int) -> str:
@@ -123,7 +158,7 @@ def words_of(capabilities: int) -> str:
 
 def found_of(pid: int, master: int) -> Facts:
     """What the kernel says. Raises OSError when the process is gone."""
-    status = read_status(pid)
+    status, limits = read_status(pid), _limits_of(pid)
     network, masters = _network_of(pid), _network_of(master)
     uids, gids = set(status["Uid"].split()), set(status["Gid"].split())
     return {
@@ -140,12 +175,16 @@ def found_of(pid: int, master: int) -> Facts:
         "no_new_privs": status["NoNewPrivs"],
         "seccomp": status["Seccomp"],
         "network": UNKNOWN if not network or not masters else "shared" if network == masters else "empty",
-        "core": _core_limit(pid),
+        **{name: _limit(*limits[name]) if name in limits else UNKNOWN for name in _LIMITS},
     }
 
 
-def wanted_of(program: str, unprivileged: bool, config: Config, master: dict[str, str]) -> Facts:
-    """What the table comes to on this system. ``master``: its /proc status; it can give away what it has itself."""
+def wanted_of(
+    program: str, unprivileged: bool, config: Config, master: dict[str, str], limits: dict[str, tuple[str, str]]
+) -> Facts:
+    """What the table comes to on this system. ``master``, ``limits``: its /proc status and limits; it can give away
+    what it has itself.
+    """
     row = policy_of(program, config)
     has = int(master["CapPrm"], 16)
     if master["Uid"].split()[1] == "0":
@@ -168,7 +207,7 @@ def wanted_of(program: str, unprivileged: bool, config: Config, master: dict[str
         "no_new_privs": "1",
         "seccomp": "2" if seccomp.is_known() else "0",
         "network": "empty" if apart else "shared",
-        "core": "0",
+        **_wanted_limits(row, config, limits),
     }
 
 
@@ -188,14 +227,14 @@ def processes(config: Config, entries: Sequence[master_cf.Entry]) -> dict[str, l
 
 
 def _look(answer: dict[str, Any], config: Config, entries: Sequence[master_cf.Entry]) -> dict[str, list[Process]]:
-    master = read_status(answer["pid"])
+    master, limits = read_status(answer["pid"]), _limits_of(answer["pid"])
     known = {(entry.service, entry.type): entry for entry in entries}
     found: dict[str, list[Process]] = {}
     for row in answer["services"]:
         entry = known.get((row["service"], row["type"]))
         own = config.with_overrides(dict(entry.overrides)) if entry is not None else config
         program = row["program"]
-        wanted = wanted_of(program, entry.unprivileged if entry is not None else True, own, master)
+        wanted = wanted_of(program, entry.unprivileged if entry is not None else True, own, master, limits)
         for pid in row["pids"]:
             try:
                 facts = found_of(pid, answer["pid"])

@@ -1,6 +1,7 @@
 """What code inside a program says to other programs: every message to every service, floods, and what never ends."""
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -14,23 +15,56 @@ from tubepost.common.bus import frames
 _PATIENCE = 5.0
 
 
-def _knock(path: str) -> str:
-    """Where a worker of the service is. Raises OSError: the kernel, or nobody, lets us in."""
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(_PATIENCE)
-        line.connect(path)
-        return line.recv(200).decode().strip()
-
-
-def _reachable(path: str) -> str:
-    """Empty, or the kernel's refusal."""
+def _reachable(path: str) -> dict[str, Any]:
+    """Empty, or how it was refused: by the kernel, if ``errno`` is EACCES or EPERM."""
     try:
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(_PATIENCE)
             line.connect(path)
     except OSError as error:
-        return type(error).__name__
-    return ""
+        return {"outcome": "refused", "errno": errno.errorcode.get(error.errno or 0, ""), "text": str(error)}
+    return {}
+
+
+_UNANSWERED = (frames.TELL.decode(), "endless")
+_OVER = (frames.REPLY, frames.FAILED)
+
+
+async def _talk(process: Any, path: str, said: list[list[str]]) -> list[list[str]]:
+    """(kind, text) each to the worker at ``path``, all at once: the answers to each, with their kinds.
+
+    The kind ``endless`` is a listing that has no end: it is given up when all else is answered.
+    """
+    answers: list[list[str]] = [[] for _ in said]
+    waiting = {number for number, (kind, _) in enumerate(said) if kind not in _UNANSWERED}
+    dealer = process.bus.context.socket(zmq.DEALER)
+    dealer.linger = 1000
+    dealer.connect(f"ipc://{path}")
+    try:
+        for number, (kind, text) in enumerate(said):
+            letter = frames.LISTING if kind == "endless" else kind.encode()
+            dealer.send(frames.head(letter, number) + text.encode("utf-8", "surrogateescape"))
+            if letter == frames.LISTING:
+                dealer.send(frames.head(frames.CREDIT, number) + b"9999")
+        deadline = time.monotonic() + _PATIENCE
+        while waiting and time.monotonic() < deadline:
+            try:
+                frame = dealer.recv_multipart(zmq.NOBLOCK)[0]
+            except zmq.Again:
+                await asyncio.sleep(0.002)
+                continue
+            if (kind := frame[:1]) == frames.LEAVING:
+                continue
+            number = int(frame[1 : frames.HEAD], 16)
+            answers[number].append(f"{kind.decode()} {frame[frames.HEAD :].decode('utf-8', 'replace')}")
+            if kind in _OVER:
+                waiting.discard(number)
+        for number, (kind, _) in enumerate(said):
+            if kind == "endless":
+                dealer.send(frames.head(frames.CANCEL, number))
+    finally:
+        dealer.close()
+    return answers
 
 
 async def ask(process: Any, order: dict[str, Any]) -> dict[str, Any]:
@@ -39,26 +73,57 @@ async def ask(process: Any, order: dict[str, Any]) -> dict[str, Any]:
     ``answers``: by name what was said; or ``refused`` by the kernel.
     """
     if refusal := _reachable(order["path"]):
-        return {"outcome": "refused", "text": refusal}
-    answers: dict[str, str] = {}
+        return refusal
+    said = [[frames.CALL.decode(), name + '\n{"attack":1}'] for name in order["names"]]
+    found = await _talk(process, order["path"], said)
+    return {
+        "outcome": "done",
+        "answers": {name: answers[-1] for name, answers in zip(order["names"], found, strict=True) if answers},
+    }
+
+
+async def converse(process: Any, order: dict[str, Any]) -> dict[str, Any]:
+    """``said``: (kind, text) each, in good form, to the worker at ``path``. ``answers``: a list for each."""
+    if refusal := _reachable(order["path"]):
+        return refusal
+    return {"outcome": "done", "answers": await _talk(process, order["path"], order["said"])}
+
+
+async def exceed(process: Any, order: dict[str, Any]) -> dict[str, Any]:
+    """To the worker at ``path`` the head of a frame of ``size`` octets, and then a request, ``asked``, of ``count``
+    frames. Tells whether the first ended the connection, and what was answered to the second.
+    """
+    if refusal := _reachable(order["path"]):
+        return refusal
+
+    def work() -> bool:
+        with _begin(order["path"]) as line:
+            line.sendall(part_of(order["size"], 0, 100))
+            try:
+                return not line.recv(1000)
+            except ConnectionError:
+                return True
+            except TimeoutError:
+                return False
+
+    ended = await asyncio.to_thread(work)
     dealer = process.bus.context.socket(zmq.DEALER)
     dealer.linger = 0
     dealer.connect(f"ipc://{order['path']}")
     try:
-        for number, name in enumerate(order["names"], 1):
-            dealer.send_multipart([frames.head(frames.CALL, number) + name.encode() + b'\n{"attack":1}'])
+        text = f'{order["asked"]}\n{{"attack":1}}'.encode()
+        dealer.send_multipart([frames.head(frames.CALL, 1) + text, *[b"x"] * order["count"]])
         deadline = time.monotonic() + _PATIENCE
-        while len(answers) < len(order["names"]) and time.monotonic() < deadline:
+        answer = "no answer"
+        while time.monotonic() < deadline:
             try:
-                frame = dealer.recv_multipart(zmq.NOBLOCK)[0]
+                answer = dealer.recv(zmq.NOBLOCK).decode("utf-8", "replace")
+                break
             except zmq.Again:
                 await asyncio.sleep(0.002)
-                continue
-            name = order["names"][int(frame[1 : frames.HEAD], 16) - 1]
-            answers[name] = f"{frame[:1].decode()} {frame[frames.HEAD :].decode('utf-8', 'replace')}"
     finally:
         dealer.close()
-    return {"outcome": "done", "answers": answers}
+    return {"outcome": "done", "ended": ended, "answer": answer[:1] + " " + answer[frames.HEAD :]}
 
 
 async def flood(process: Any, order: dict[str, Any]) -> dict[str, Any]:
@@ -126,11 +191,12 @@ def _begin(path: str) -> socket.socket:
     return line
 
 
-def part_of(size: int, flags: int = _MORE) -> bytes:
-    """One part of a message, of ``size`` octets; another follows it."""
+def part_of(size: int, flags: int = _MORE, there: int | None = None) -> bytes:
+    """One part of a message, of ``size`` octets; another follows it. ``there``: so many of them are sent, not all."""
+    content = b"x" * (size if there is None else there)
     if size < 256:
-        return bytes((flags, size)) + b"x" * size
-    return bytes((flags | _LONG,)) + size.to_bytes(8, "big") + b"x" * size
+        return bytes((flags, size)) + content
+    return bytes((flags | _LONG,)) + size.to_bytes(8, "big") + content
 
 
 async def pour(process: Any, order: dict[str, Any]) -> dict[str, Any]:
@@ -204,6 +270,8 @@ async def release_lines(process: Any, order: dict[str, Any]) -> dict[str, Any]:
 _kept: dict[str, list[socket.socket]] = {}
 ORDERS = {
     "ask": ask,
+    "converse": converse,
+    "exceed": exceed,
     "flood": flood,
     "pour": pour,
     "shout": shout,

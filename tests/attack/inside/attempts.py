@@ -16,6 +16,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from tubepost.common.system import log
+
 _library = ctypes.CDLL(None, use_errno=True)
 _ARM = platform.machine() == "aarch64"
 Attempt = Callable[[dict[str, Any]], object]
@@ -44,6 +46,19 @@ def _call(x86: int, arm: int, *arguments: object) -> int:
 def nothing(_: dict[str, Any]) -> object:
     """The probe: the process lives and its loop turns."""
     return os.getpid()
+
+
+@attempt
+def say(given: dict[str, Any]) -> object:
+    """A line of the log: all that the process has said before stands before it."""
+    log.info(given["text"])
+    return True
+
+
+@attempt
+def limit_itself(given: dict[str, Any]) -> object:
+    resource.setrlimit(given["limit"], tuple(given["to"]))
+    return True
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -5,14 +5,15 @@ from its row in the table of programs.
 """
 
 import imaplib
+import os
 import smtplib
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tubepost.common.wire.programs import CALLS, PROGRAMS
+from tubepost.common.wire.programs import CALLS, PROGRAMS, USER
 
-from tests.attack.inside.hostile import QUEUES, Hostile
+from tests.attack.inside.hostile import DENIED, QUEUES, ROOT, Hostile
 from tests.fakes.instance import PATIENCE
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -93,10 +94,15 @@ def nonsense(program: str) -> Iterator[str]:
 
 
 def stolen(hostile: Hostile, program: str) -> list[str]:
-    """What it could read or list of what is none of its business."""
+    """What it could read or list of what is none of its business; and what is there and was not refused for that."""
     row = PROGRAMS[program]
-    line = hostile.line(program)
-    secret = {"list root's": ("list_directory", "/root"), "a home": ("read_file", str(hostile.home / "secret"))}
+    line = hostile.line(program) if program != USER else hostile.person()
+    secret = {
+        "a home": ("read_file", str(hostile.home / "secret")),
+        "a home's names": ("list_directory", str(hostile.home)),
+    }
+    if ROOT:
+        secret["root's"] = "list_directory", "/root"
     for queue in QUEUES:
         if queue not in (*row.reads, *row.writes):
             secret[queue] = "list_directory", str(hostile.instance.spool / queue)
@@ -109,7 +115,13 @@ def stolen(hostile: Hostile, program: str) -> list[str]:
         secret["auth's secret"] = "read_file", str(hostile.passwords.parent / "secret")
     if hostile.apart:
         secret["the private key"] = "read_file", str(hostile.instance.conf / "tls.pem")
-    return [what for what, (attempt, path) in secret.items() if line.order(attempt, path=path)["outcome"] != "refused"]
+    found = []
+    for what, (attempt, path) in secret.items():
+        assert os.path.exists(path), path
+        outcome = line.order(attempt, path=path)
+        if outcome["outcome"] != "refused" or outcome["errno"] not in DENIED:
+            found.append(f"{what}: {outcome}")
+    return found
 
 
 def submit(hostile: Hostile, subject: str) -> None:

@@ -4,14 +4,18 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import select
 import shutil
+import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +25,22 @@ from tubepost.common.wire.programs import PROGRAMS, USER, Program
 from tubepost.common.system import landlock, seccomp
 
 from tests.fakes.instance import PATIENCE, Instance
+from tubepost.commands.privileges import read_status
 
-# One instance, which the tests of this folder share, is not to be started by two workers of xdist.
+# One instance, which the tests of this folder share, is not to be started by two workers of xdist. What Landlock alone
+# refuses is left out case by case where the kernel has none.
 MEANS = [
-    pytest.mark.skipif(landlock.version() < 6 or not seccomp.is_known(), reason="this kernel lacks the means"),
+    pytest.mark.skipif(not seccomp.is_known(), reason="no filter of system calls for this machine"),
     pytest.mark.xdist_group("attack"),
 ]
 ROOT = os.geteuid() == 0
+LANDLOCK = landlock.version()
+DENIED = {"EACCES", "EPERM"}
 LAUNCHER = Path(__file__).with_name("hostile_master.py")
-SECRET = b"nobody else is to read this\n"
+PERSON = Path(__file__).with_name("person.py")
+# As a table it has a key, nobody.
+SECRET = b"nobody else-is-to-read-this-7e2c41d9\n"
+LISTED = "in-a-table-that-may-be-asked"
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt", "bounce", "defer", "trace", "flush", "saved")
 PROGRAM_NAMES = tuple(name for name in PROGRAMS if name != USER)
 # Service of master.cf by program, where the name differs or there are several.
@@ -86,7 +97,8 @@ class Hostile:
         self._changed = threading.Condition()
         threading.Thread(target=self._accept, daemon=True).start()
         accounts = _accounts() if ROOT else []
-        self.apart = len(accounts) >= 4
+        self.apart = len(accounts) >= 5
+        assert self.apart or not ROOT, "there are not the accounts here to have the programs apart"
         main = {
             "max_idle": "1h",
             "authorized_auth_users": "static:all",
@@ -96,7 +108,7 @@ class Hostile:
             **(settings or {}),
         }
         if self.apart:
-            protocol, mailboxes, auth, self.stranger = accounts[:4]
+            protocol, mailboxes, auth, self.stranger, self.person_account = accounts[:5]
             main |= {
                 "protocol_owner": protocol.pw_name,
                 "auth_owner": auth.pw_name,
@@ -115,9 +127,13 @@ class Hostile:
         if self.apart:
             for path in (self.instance.mail, *self.instance.mail.rglob("*")):
                 os.chown(path, self.mailboxes.pw_uid, self.mailboxes.pw_gid)
+        table = self.instance.write_table("listed", f"nobody {LISTED}\n")
+        self.instance.set_main({"proxy_read_maps": f"proxy:texthash:{table}"})
         os.environ["TUBEPOST_ATTACK"] = f"{self.place}/lines"
         self.instance.master = [sys.executable, "-I", str(LAUNCHER)]
         self._open: list[socket.socket] = []
+        self._people: list[subprocess.Popen[bytes]] = []
+        self._settled = 0
 
     # -- lines -------------------------------------------------------------------------------------------------------
 
@@ -151,6 +167,45 @@ class Hostile:
                 assert left > 0, f"{program} was not started\n" + "\n".join(self.instance.log.lines[-30:])
                 self._changed.wait(left)
 
+    def fresh(self, program: str) -> Line:
+        """To a process of which nobody has heard yet, in place of those that there are."""
+        for line in self.lines(program):
+            os.kill(line.pid, signal.SIGKILL)
+            deadline = time.monotonic() + PATIENCE
+            while line.lives:
+                assert time.monotonic() < deadline, f"{program}[{line.pid}] was killed and lives"
+                time.sleep(0.01)
+        return self.line(program)
+
+    def person(self) -> Line:
+        """To a new process that no master started: of an account that has nothing here, or without root of ours."""
+        account = (self.person_account.pw_uid, self.person_account.pw_gid) if self.apart else (-1, -1)
+        command = [sys.executable, "-I", str(PERSON), f"{self.place}/lines", *map(str, account)]
+        process = subprocess.Popen(command)
+        self._people.append(process)
+        deadline = time.monotonic() + PATIENCE
+        while not (found := [line for line in self.lines(USER) if line.pid == process.pid]):
+            assert time.monotonic() < deadline and process.poll() is None, "the person does not come"
+            time.sleep(0.01)
+        return found[0]
+
+    def settle(self, programs: Iterable[str]) -> None:
+        """Until all that their processes have said is in the log."""
+        first = self._settled
+        for line in [line for program in programs for line in self.lines(program)]:
+            self._settled += 1
+            assert line.order("say", text=f"settled: {self._settled}.")["outcome"] == "done"
+        for number in range(first, self._settled):
+            self.instance.log.wait(f"settled: {number + 1}\\.")
+
+    def refusals(self, callee: str, caller: Line, start: int = 0) -> list[str]:
+        """Lines of the log, from ``start``, in which a process of ``callee`` tells that it refused ``caller``; the
+        process's number each. What is in the log after ``settle``.
+        """
+        uid = read_status(caller.pid)["Uid"].split()[1]
+        told = re.compile(rf"/{callee}\[(\d+)\]: warning: request refused: .* \(process {caller.pid}, uid {uid}\)$")
+        return [match[1] for line in self.instance.log.lines[start:] if (match := told.search(line))]
+
     def _want(self, program: str) -> None:
         if program in _STREAMS:
             port = self.instance.port if program == "smtpd" else self.instance.ports[_STREAMS[program]]
@@ -167,9 +222,17 @@ class Hostile:
         return next(path for folder in ("private", "public") if (path := self.instance.spool / folder / name).exists())
 
     def workers_of(self, program: str) -> list[Path]:
-        """Sockets of its running processes."""
+        """Sockets of its running processes: at least one."""
         knock = self.socket_of(program)
-        return sorted(knock.parent.glob(f"{knock.name}.*"))
+        found = sorted(knock.parent.glob(f"{knock.name}.*"))
+        assert found, f"no process of {program} listens"
+        return found
+
+    def is_closed_to(self, row: Program, callee: str) -> bool:
+        """Private is entered by mail_owner, protocol_owner and root; auth_owner is in protocol_owner's group. A table
+        that lmtpd is to ask is asked where master.cf has proxymap public.
+        """
+        return self.apart and row.account == "mailboxes" and self.socket_of(callee).parent.name == "private"
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -189,6 +252,9 @@ class Hostile:
     def close(self) -> None:
         for connection in self._open:
             connection.close()
+        for process in self._people:
+            process.kill()
+            process.wait()
         try:
             self.instance.stop()
         finally:
