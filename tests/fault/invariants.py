@@ -38,6 +38,7 @@ Mark = tuple[str, int]
 
 # Seconds that a delivery may be done and not yet marked in the queue file: a sync, and a word to qmgr.
 UNMARKED = 1.5
+_ALL = ("master", "power")
 # Who, if killed between a delivery and its mark, has it done again (common/spool/STATES.md 4).
 DELIVERING = frozenset({"qmgr", "virtual", "local", "pipe", "smtp", "lmtp", "lmtpd", "error"})
 # Who, if killed between a new message in the queue and the end of what it was made of (what was posted, what is
@@ -50,8 +51,9 @@ _DIGITS = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
 
 
 class Kill(NamedTuple):
-    """``at``: the time of day. ``program``: ``master`` stands for all of them. ``pid``: 0 where the log of the master
-    does not tell of it."""
+    """``at``: the time of day. ``program``: ``master`` and ``power`` stand for all of them. ``pid``: 0 where the log of
+    the master does not tell of it.
+    """
 
     at: float
     program: str
@@ -180,7 +182,7 @@ def born(queue_id: str) -> float:
     return seconds + microsecond(queue_id) / 1e6
 
 
-def _explained(first: Copy, second: Copy, kills: Iterable[Kill]) -> bool:
+def _explained(first: Copy, second: Copy, kills: Iterable[Kill], window: float) -> bool:
     """``second`` is there because somebody was killed who could not say any more that ``first`` was."""
     if first.queued == second.queued:
         # Who has no time of its own is a stranger's file, whom the last octets may reach after the death of the sender.
@@ -188,25 +190,28 @@ def _explained(first: Copy, second: Copy, kills: Iterable[Kill]) -> bool:
     else:
         since, who = born(first.queued) if first.queued else first.at, QUEUEING
     return any(
-        since <= kill.at <= since + UNMARKED
-        and (kill.program == "master" or kill.program in who)
+        since <= kill.at <= since + window
+        and (kill.program in _ALL or kill.program in who)
         # Of those that deliver, the one that wrote this very file.
         and (
-            kill.program in ("master", "qmgr")
-            or who is QUEUEING
-            or not (kill.pid and first.pid)
-            or kill.pid == first.pid
+            kill.program in (*_ALL, "qmgr") or who is QUEUEING or not (kill.pid and first.pid) or kill.pid == first.pid
         )
         for kill in kills
     )
 
 
 def check_twice(
-    instance: Instance, delivered: Counter[Mark], kills: Iterable[Kill] = (), *, but: Container[Mark] = ()
+    instance: Instance,
+    delivered: Counter[Mark],
+    kills: Iterable[Kill] = (),
+    *,
+    but: Container[Mark] = (),
+    window: float = UNMARKED,
 ) -> int:
     """No folder has a mark twice, unless a kill explains each copy but the last. Returns how many copies are too many.
 
     ``delivered``: as check_nothing_lost gives it. ``but``: marks that may be there more often, as the caller knows why.
+    ``window``: seconds between a delivery and the kill that has it done again.
     """
     kills = tuple(kills)
     often = {mark for mark, n in delivered.items() if n > 1 and mark not in but}
@@ -214,7 +219,7 @@ def check_twice(
     for (mark, folder), files in copies(instance.mail, often).items():
         doubled += len(files) - 1
         for first, second in pairwise(files):
-            if not _explained(first, second, kills):
+            if not _explained(first, second, kills, window):
                 unexplained.append(
                     f"{mark} in {folder}: {first.queued} {first.path.name}, {second.queued} {second.path.name}"
                 )
@@ -224,16 +229,23 @@ def check_twice(
     return doubled
 
 
-def stray_files(instance: Instance, *, after_power: bool = False) -> list[str]:
+def stray_files(instance: Instance) -> list[str]:
     """Files of a kind that nothing looks at. To be asked when nothing is under way.
-
-    ``after_power``: the end of a message may be on the disk, and not that of its log; bounce removes such a log when it
-    is an hour old (STATES.md: S7).
 
     Not so the unfinished ones in ``tmp`` of a mailbox: the indexer removes them after 36 hours (STATES.md there).
     """
-    found = [*_stray_in_spool(instance.spool), *_stray_in_mail(instance.mail)]
-    return [path for path in found if not (after_power and path.split("/")[0] in _LOGS)]
+    return [*_stray_in_spool(instance.spool), *_stray_in_mail(instance.mail)]
+
+
+def age_logs(instance: Instance) -> int:
+    """An hour passes over the logs of messages: the next bounce process removes those whose message is gone (STATES.md:
+    S7). Returns how many there were.
+    """
+    before = time.time() - 7200
+    logs = [path for queue in _LOGS for path in (instance.spool / queue).rglob("*") if path.is_file()]
+    for path in logs:
+        os.utime(path, (before, before))
+    return len(logs)
 
 
 def unfinished(instance: Instance) -> list[Path]:
@@ -282,17 +294,20 @@ def check_all(
     kills: Iterable[Kill] = (),
     wanted_log: Iterable[str] = (),
     but: Container[Mark] = (),
+    window: float = UNMARKED,
     descriptors: int = 8,
 ) -> Counter[Mark]:
     """All that must hold after a fault, once the queue is drained (but for what is deferred) and nobody works any more.
 
-    Nothing accepted is lost, nor twice without a kill that explains it (``but``: check_twice), nor torn; no stray file;
-    descriptors and memory at their ``level``; the log has each of ``wanted_log`` and each kill, and nothing unseemly.
+    Nothing accepted is lost, nor twice without a kill that explains it (``but``, ``window``: check_twice), nor torn; no
+    stray file; descriptors and memory at their ``level``; the log has each of ``wanted_log`` and each kill, and nothing
+    unseemly.
+
     Returns how often each mark is in mailboxes.
     """
     kills = tuple(kills)
     delivered = check_nothing_lost(instance, accepted)
-    check_twice(instance, delivered, kills, but=but)
+    check_twice(instance, delivered, kills, but=but, window=window)
     torn = torn_messages(instance.mail)
     assert not torn, f"delivered, but not whole: {torn[:5]}"
     strays = stray_files(instance)
