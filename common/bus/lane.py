@@ -21,6 +21,8 @@ _LARGEST_FRAME = 32 * 1024 * 1024
 _FULL_PAUSE = 0.02
 # Between two tries to reach a service whose socket is not there, seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+# Between two tries of ZeroMQ's, milliseconds.
+_RECONNECT, _RECONNECT_MOST = 20, 1000
 # With nobody there who starts workers one that lives invites within this time, seconds.
 _ABANDONED = 1.0
 # While there is no worker, no room in its backlog, or no descriptor left here.
@@ -161,7 +163,10 @@ class Lane:
         dealer.linger = 1000
         dealer.sndhwm = dealer.rcvhwm = _HIGH_WATER
         dealer.maxmsgsize = _LARGEST_FRAME
-        dealer.setsockopt(zmq.RECONNECT_IVL, -1)
+        # ZeroMQ connects later, and with no descriptor left then it must try again, or the lane is dead while its line
+        # lives. Each worker has a socket of its own: nobody else is ever met there, and the end is told by the line.
+        dealer.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MOST)
         self._fd = dealer.getsockopt(zmq.FD)
         self.loop.add_reader(self._fd, self.drain)
         try:
