@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fakes.instance import Instance
 from tests.fakes.sink import Sink
 from tests.fault import traffic
+from tests.fault.held import Held
 from tests.fault.invariants import Mark, in_mailboxes
 from tests.fault.shim import Shim
 
@@ -84,6 +85,9 @@ def furnish(instance: Instance) -> None:
             "virtual_alias_maps": "accounts:aliases, proxy:hash:$config_directory/stands",
             "address_verify_negative_refresh_time": "1s",
             "fast_flush_domains": traffic.DOWN,
+            # Each connects.
+            "smtp_connection_cache_on_demand": "no",
+            "lmtp_connection_cache_on_demand": "no",
         }
     )
 
@@ -110,6 +114,12 @@ class Scene:
     """Of the message that was made last."""
     verify_again: float = 0.0
     """When verify has tried its file again, on the monotonic clock."""
+    held: Held | None = None
+    """By processes at rest; the level of those who have met everybody."""
+    copied: set[Mark] = field(default_factory=set)
+    """Of messages that people have copied or moved: they may be there more often than once."""
+    taken: set[str] = field(default_factory=set)
+    """Queue ids of mail that was taken away with postsuper, perhaps just when it was tried."""
 
     def text(self, kind: str) -> tuple[Mark, str]:
         number = next(_numbers)
@@ -523,3 +533,24 @@ def let_verify_try_again(scene: Scene) -> None:
     """Its file, which it does without for ten seconds after a fault: there is one after this."""
     time.sleep(max(scene.verify_again - time.monotonic(), 0))
     scene.verify_again = time.monotonic() + 15
+
+
+WARMING = (
+    send,
+    send_many,
+    send_bounce,
+    send_local,
+    send_mbox,
+    send_piped,
+    send_on,
+    send_by_lmtp,
+    send_extended,
+    send_traced,
+    send_verified,
+    post,
+    lmtp,
+    pop_retrieve,
+    list_queue,
+    ask_etrn,
+)
+"""Each program is there after them, and has met everybody."""

@@ -68,6 +68,7 @@ from tests.fault.actions import (
 EVERY = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 OPENING = (*EVERY, errno.EMFILE)
 READING = (errno.EIO, errno.EMFILE)
+SHORTAGE = (errno.EMFILE, errno.ENFILE)
 SYNCING = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -76,6 +77,7 @@ NO = r"NO |exit [1-9]"
 
 
 _LOCAL = r"local\[\d+\].*status=(deferred|bounced)"
+_SHORT = r"\[\d+\].*status=deferred.*(Too many open files|in system)"
 _VIRTUAL = r"virtual\[\d+\].*status=(deferred|bounced)"
 _IMAP = r"imapd\[\d+\]: (warning|error): "
 _UNINDEXED = r"indexer\[\d+\]: warning: .*not indexed now"
@@ -96,8 +98,6 @@ class Row:
     """In the program's own processes only: others make such calls as well."""
     patience: float = 25.0
     """Seconds until all is done."""
-    twice: bool = False
-    """It may be there twice: it was, and could not be known to be, when it was said to be deferred."""
     before: Callable[[Scene], None] | None = None
     afterwards: Callable[[Scene], None] | None = None
     """What time does."""
@@ -415,4 +415,8 @@ ROWS = (
     Row("local", send_home_mbox, "write", "uucp/cur/1.mbox", EVERY, YES, _LOCAL),
     Row("local", send_home_mbox, "sync", "uucp/cur/1.mbox", SYNCING, YES, _LOCAL),
     Row("local", send_home_mbox, "lock", "uucp/cur/1.mbox", (errno.EIO, errno.ENOLCK), YES, _LOCAL),
+    Row("smtp", send_on, "descriptor", "socket: inet", SHORTAGE, YES, rf"smtp{_SHORT}", own=True),
+    Row("lmtp", send_by_lmtp, "descriptor", "socket: inet", SHORTAGE, YES, rf"lmtp{_SHORT}", own=True),
+    Row("pipe", send_piped, "descriptor", "", SHORTAGE, YES, r"pipe\[\d+\].*status=deferred", own=True),
+    Row("local", send_bounce, "descriptor", "", SHORTAGE, YES, r"local\[\d+\].*status=deferred", own=True),
 )

@@ -3,6 +3,7 @@
  * Below every user of the C library, so that what SQLite, ctypes and Python do fails alike. The orders stand in a file
  * that is mapped before a program is confined; children forked from it share the mapping. A call whose path (of the file
  * behind the descriptor, or as given) has the rule's text in it fails with the rule's error, waits, or is cut short.
+ * Calls that make a descriptor of no file have words in the place of a path: "socket: unix", "eventfd:".
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -16,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -28,7 +31,8 @@
 
 enum {
     CREATE = 1, WRITE = 2, SYNC = 4, RENAME = 8, UNLINK = 16, MKDIR = 32, READ = 64, OPEN = 128, ACCEPT = 256,
-    TRUNCATE = 512, MODE = 1024, LOCK = 2048, LIST = 4096, TIMES = 8192, BIND = 16384, MAP = 32768, STAT = 65536
+    TRUNCATE = 512, MODE = 1024, LOCK = 2048, LIST = 4096, TIMES = 8192, BIND = 16384, MAP = 32768, STAT = 65536,
+    DESCRIPTOR = 131072
 };
 
 struct rule {
@@ -244,6 +248,8 @@ static int locks(int command) {
         REAL(int, #name, int, int, ...);                        \
         if (locks(command) && ((struct flock *)given)->l_type != F_UNLCK && judge(LOCK, fd, NULL) < 0) \
             return -1;                                          \
+        if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && judge(DESCRIPTOR, -1, "dup:") < 0) \
+            return -1;                                          \
         return real(fd, command, given);                        \
     }
 FCNTL(fcntl)
@@ -358,15 +364,51 @@ ssize_t read(int fd, void *data, size_t size) {
 PREAD(pread)
 PREAD(pread64)
 
+/* The rule's text for what has no path: what a socket speaks. */
+static const char *family(int domain) {
+    return domain == AF_UNIX ? "socket: unix" : domain == AF_INET || domain == AF_INET6 ? "socket: inet" : "socket: other";
+}
+
+static const char *family_of(int fd) {
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    return family(domain);
+}
+
 int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
     REAL(int, "accept4", int, struct sockaddr *, socklen_t *, int);
-    return judge(ACCEPT, fd, NULL) < 0 ? -1 : real(fd, address, length, flags);
+    return judge(ACCEPT, -1, family_of(fd)) < 0 ? -1 : real(fd, address, length, flags);
 }
 
 int accept(int fd, struct sockaddr *address, socklen_t *length) {
     REAL(int, "accept", int, struct sockaddr *, socklen_t *);
-    return judge(ACCEPT, fd, NULL) < 0 ? -1 : real(fd, address, length);
+    return judge(ACCEPT, -1, family_of(fd)) < 0 ? -1 : real(fd, address, length);
 }
+
+int socket(int domain, int type, int protocol) {
+    REAL(int, "socket", int, int, int);
+    return judge(DESCRIPTOR, -1, family(domain)) < 0 ? -1 : real(domain, type, protocol);
+}
+
+int socketpair(int domain, int type, int protocol, int pair[2]) {
+    REAL(int, "socketpair", int, int, int, int *);
+    return judge(DESCRIPTOR, -1, "pair:") < 0 ? -1 : real(domain, type, protocol, pair);
+}
+
+int pipe2(int pair[2], int flags) {
+    REAL(int, "pipe2", int *, int);
+    return judge(DESCRIPTOR, -1, "pipe:") < 0 ? -1 : real(pair, flags);
+}
+
+int eventfd(unsigned int value, int flags) {
+    REAL(int, "eventfd", unsigned int, int);
+    return judge(DESCRIPTOR, -1, "eventfd:") < 0 ? -1 : real(value, flags);
+}
+ONE(pipe, int, int *given, DESCRIPTOR, -1, "pipe:")
+ONE(epoll_create, int, int given, DESCRIPTOR, -1, "epoll:")
+ONE(epoll_create1, int, int given, DESCRIPTOR, -1, "epoll:")
+ONE(dup, int, int given, DESCRIPTOR, -1, "dup:")
 
 int clock_gettime(clockid_t clock, struct timespec *found) {
     REAL(int, "clock_gettime", clockid_t, struct timespec *);

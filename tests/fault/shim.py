@@ -42,6 +42,8 @@ CALLS = {
     "bind": 16384,
     "map": 32768,
     "stat": 65536,
+    # One of no file: a socket, a pair, a pipe, an eventfd, an epoll, a copy.
+    "descriptor": 131072,
 }
 # struct rule and struct orders of shim.c
 _RULE = struct.Struct("=9i96s")
@@ -138,7 +140,8 @@ class Shim:
         pids: Sequence[int] = (0,),
         after: int = 0,
     ) -> Iterator[Fault]:
-        """``calls``: names of CALLS; ``path``: text in the file's path; ``count``: so many calls, -1 all; ``delay``:
+        """``calls``: names of CALLS; ``path``: text in the file's path, or in the
+        words that shim.c has for what is no file; ``count``: so many calls, -1 all; ``delay``:
         seconds before each; ``shorten``: writes take half; ``pids``: only in these processes, 0 in all;
         ``after``: so many calls go well before.
         """

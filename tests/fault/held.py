@@ -1,0 +1,81 @@
+"""What the processes of a system at rest hold open: an error path that leaks a file is seen after the first error.
+
+*Measured*: with all at rest a process has the very same descriptors, round after round, but for indices of mailboxes
+and for whom it has spoken with. So files are looked at one by one, sockets and the like are counted.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from tests.fakes.instance import Instance
+
+# Nobody who has nothing to do holds any of these: queue files, messages, what was removed or replaced.
+_PASSING = re.compile(
+    r"/(maildrop|incoming|active|deferred|hold|bounce|defer|trace)/|/(new|cur|tmp)(/|$)| \(deleted\)$"
+)
+# Held for as long as one likes, once each: indices of mailboxes, and tables until they are next asked.
+_LASTING = re.compile(r"/tubepost\.db(-wal|-shm)?$|^/conf/[^/]+\.db( \(deleted\))?$")
+# Sockets and the like, to whom it had not met.
+MORE = 2
+
+
+class Held:
+    """``level``: the most that a process of each program has, taken when each has met everybody."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._level: dict[str, Counter[str]] = {}
+
+    def again(self, programs: Iterable[str] = ()) -> None:
+        """Who is young has not met everybody yet. ``programs``: only these, all if there are none."""
+        for program, _, held in self._measure():
+            if not programs or program in programs:
+                self._level[program] = self._level.get(program, Counter()) | held
+
+    def _measure(self) -> Iterator[tuple[str, int, Counter[str]]]:
+        """Program, process, and how often it holds what."""
+        rows = [(row["program"], pid) for row in self._instance.status()["services"] for pid in row["pids"]]
+        assert self._instance.process is not None
+        # The master has a socket a child.
+        for program, pid, children in (
+            *((program, pid, 0) for program, pid in rows),
+            ("master", self._instance.process.pid, len(rows)),
+        ):
+            held: Counter[str] = Counter()
+            try:
+                for number in os.listdir(f"/proc/{pid}/fd"):
+                    held[self._kind(os.readlink(f"/proc/{pid}/fd/{number}"))] += 1
+            except OSError:
+                continue  # it has ended, or just closes one
+            held["socket"] -= children
+            yield program, pid, held
+
+    def _kind(self, link: str) -> str:
+        # Each process looks at its own.
+        if re.fullmatch(r"/proc/\d+/statm", link):
+            return "/proc/statm"
+        return link.removeprefix(str(self._instance.root)) if link.startswith("/") else link.partition(":")[0]
+
+    def _grown(self) -> list[str]:
+        found = []
+        for program, pid, held in self._measure():
+            level = self._level.setdefault(program, held)
+            more = held - level
+            lasting = {path for path, number in held.items() if number == 1 and _LASTING.search(path)}
+            files = [path for path in more if path.startswith("/") and path not in lasting]
+            sockets = sum(number for kind, number in more.items() if not kind.startswith("/"))
+            passing = [path for path in held.keys() - lasting if _PASSING.search(path)]
+            if files or passing or sockets > MORE:
+                found.append(f"{program}[{pid}]: {dict(more)} {passing}")
+        return found
+
+    def check(self, timeout: float = 15.0) -> None:
+        """Back at the level: no file that was not held before, no socket, pipe or the like but for ``MORE``."""
+        deadline = time.monotonic() + timeout
+        while grown := self._grown():
+            if time.monotonic() > deadline:
+                raise AssertionError("held, and not before: " + "; ".join(grown))
+            time.sleep(0.1)
