@@ -1,64 +1,28 @@
 """Header injection: line ends and other control characters, plain and in every coding, in each argument of a command.
 
 Wherever it goes on to - Received:, Return-Path:, reports, log lines, the queue file, replies - it begins no line there.
-A line that an attacker made would begin with the marker; control characters have no place in a header at all.
+A line that an attacker made would begin with the marker; control characters have no place in a header at all. The same
+from the name server: in the name of a client's address.
 """
 
+import asyncio
 import re
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dns.name
 import pytest
 
-from tests.fakes.instance import Instance, free_port
+from tubepost.common.net.dns import Resolver
+from tubepost.common.net.peer import PeerName
 
-MARK = b"Injected"
-PAYLOADS = {
-    "cr": b"\rInjected: yes",
-    "nul": b"\0Injected: yes",
-    "nul-crlf": b"\0\r\nInjected: yes",
-    "lf": b"\nInjected: yes",
-    "crlf": b"\r\nInjected: yes",
-    "crlf-fold": b"\r\n Injected: yes",
-    "crcrlf": b"\r\r\nInjected: yes",
-    "vertical-tab": b"\x0bInjected: yes",
-    "form-feed": b"\x0cInjected: yes",
-    "escape": b"\x1b[2J\x1b[1;1HInjected: yes",
-    "separators": b"\x1c\x1d\x1eInjected: yes",
-    "delete": b"\x7f\x08\x08Injected: yes",
-    "next-line": b"\x85Injected: yes",
-    "next-line-utf8": "\u0085Injected: yes".encode(),
-    "line-separator": "\u2028Injected: yes".encode(),
-    "paragraph-separator": "\u2029Injected: yes".encode(),
-    "right-to-left": "\u202eInjected: yes".encode(),
-    "overlong-lf": b"\xc0\x8aInjected: yes",
-    "overlong-crlf": b"\xc0\x8d\xc0\x8aInjected: yes",
-    "overlong-3": b"\xe0\x80\x8aInjected: yes",
-    "surrogate": b"\xed\xa0\x80Injected: yes",
-    "beyond": b"\xf4\x90\x80\x80Injected: yes",
-    "high-lf": b"\x8d\x8aInjected: yes",
-    "no-utf8": b"\xff\xfeInjected: yes",
-    "xtext-crlf": b"+0D+0AInjected:+20yes",
-    "xtext-lf": b"+0AInjected:+20yes",
-    "xtext-cr": b"+0DInjected:+20yes",
-    "xtext-nul": b"+00Injected:+20yes",
-    "xtext-next-line": b"+C2+85Injected:+20yes",
-    "xtext-overlong": b"+C0+8AInjected:+20yes",
-    "xtext-twice": b"+2B0AInjected",
-    "embedded": b"\\x{0D}\\x{0A}Injected:\\x{20}yes",
-    "embedded-next-line": b"\\x{85}Injected",
-    "embedded-separator": b"\\x{2028}Injected",
-    "percent": b"%0D%0AInjected:%20yes",
-    "quoted-printable": b"=0D=0AInjected: yes",
-    "encoded-word": b"=?utf-8?Q?=0D=0AInjected:_yes?=",
-    "backslash-cr": b"\\\rInjected: yes",
-    "backslash-nul": b"\\\0Injected: yes",
-    "backslash-n": b"\\nInjected: yes",
-    "comment": b"(\rInjected: yes)",
-    "entity": b"&#13;&#10;Injected: yes",
-}
+from tests.fakes.dns import DnsServer
+from tests.fakes.injection import MARK, PAYLOADS, fill, log_is_ours, no_line_of_theirs
+from tests.fakes.instance import Instance, free_port
+from tubepost.services.smtpd.resolver import DnsResolver
+
 COMMANDS = (
     b"EHLO x%b", b"HELO x%b", b"EHLO [192.0.2.1%b]", b"EHLO x.example %b", b"VRFY x%b", b"EXPN x%b", b"HELP x%b",
     b"NOOP x%b",
@@ -67,7 +31,26 @@ COMMANDS = (
     b"XCLIENT NAME=x%b", b"XCLIENT HELO=x%b", b"XCLIENT LOGIN=x%b", b"XCLIENT REVERSE_NAME=x%b",
     b"XCLIENT ADDR=192.0.2.1%b",
     b"XCLIENT PROTO=ESMTP%b", b"XCLIENT PORT=1%b", b"XFORWARD NAME=x%b", b"XFORWARD HELO=x%b", b"XFORWARD IDENT=x%b",
-    b"XFORWARD PROTO=x%b", b"XFORWARD ADDR=192.0.2.1%b",
+    b"XFORWARD PROTO=x%b", b"XFORWARD ADDR=192.0.2.1%b", b"XFORWARD PORT=1%b", b"XFORWARD SOURCE=LOCAL%b",
+    b"XCLIENT DESTADDR=192.0.2.1%b", b"XCLIENT DESTPORT=1%b", b"BDAT x%b", b"BDAT 0 %b", b"BDAT 0 LAST%b", b"DATA x%b",
+    b"TURN x%b", b"QUIT x%b",
+)  # fmt: skip
+LMTP_COMMANDS = (
+    b"LHLO x%b", b"VRFY x%b", b"X%b", b"HELP x%b", b"NOOP x%b", b"RSET x%b", b"BDAT x%b", b"BDAT 0 LAST%b", b"DATA x%b",
+    b"STARTTLS x%b", b"QUIT x%b",
+)  # fmt: skip
+# Within the coding, where any octet may stand; each line has one reply. The last ones know the password.
+LOGINS = (
+    b"AUTH PLAIN {base64:x%b\0alice\0pw}", b"AUTH PLAIN {base64:\0x%b@example.test\0pw}",
+    b"AUTH PLAIN {base64:\0alice\0%b}", b"AUTH LOGIN {base64:x%b}\r\n{base64:pw}",
+    b"AUTH LOGIN\r\n{base64:x%b}\r\n{base64:pw}", b"AUTH LOGIN {base64:alice}\r\n{base64:%b}",
+    b"AUTH XOAUTH2 {base64:user=x%b\x01auth=Bearer y\x01\x01}",
+    b"AUTH XOAUTH2 {base64:user=alice\x01auth=Bearer y%b\x01\x01}",
+    b"AUTH OAUTHBEARER {base64:n,a=x%b,\x01auth=Bearer y\x01\x01}",
+    b"AUTH SCRAM-SHA-256 {base64:n,,n=x%b,r=abcdefgh}",
+    b"AUTH PLAIN {base64:\0alice+x%b@example.test\0PASSWORD}", b"AUTH PLAIN {base64:\0alice@example.test%b\0PASSWORD}",
+    b"AUTH PLAIN {base64:alice@example.test%b\0alice@example.test\0PASSWORD}",
+    b"AUTH LOGIN {base64:alice%b@example.test}\r\n{base64:PASSWORD}",
 )  # fmt: skip
 SENDERS = (
     b"MAIL FROM:<x%b@far.example>", b'MAIL FROM:<"x%b"@far.example>', b"MAIL FROM:<x@far.example%b>", b"MAIL FROM:<%b>",
@@ -124,12 +107,17 @@ class Client:
         self.send(data)
         return self.reply()
 
-    def settle(self) -> bytes:
-        """All replies up to one that is told from them: a command with a line end in it is several commands."""
-        self.send(b"NOOP\r\n")
+    def settle(self, sent: bytes = b"") -> bytes:
+        """The last of all replies: a command with a line end in it is several commands.
+
+        Up to one that is told from them, which must not be that to what was ``sent``.
+        """
+        mark, answer = (b"NOOP\r\n", b"250 2.0.0 Ok\r\n")
+        if sent.startswith(b"NOOP"):
+            mark, answer = (b"RSET x\r\n", b"501 5.5.4 Syntax: RSET\r\n")
+        self.send(mark)
         last = b""
-        # Nothing else of ours is answered so.
-        while (line := self.reply()) and line != b"250 2.0.0 Ok\r\n":
+        while (line := self.reply()) and line != answer:
             last = line
             if line.startswith(b"334"):
                 self.send(b"*\r\n")
@@ -165,6 +153,8 @@ def instance(lmtp: int) -> Iterator[Instance]:
             "smtpd_authorized_verp_clients": "127.0.0.1",
             "disable_vrfy_command": "no",
             "auth_failure_delay": "0",
+            # So that tokens are offered: they are asked about, and nobody answers.
+            "oauth_introspection_url": "http://127.0.0.1:9/",
             "mailbox_size_limit": "0",
             "virtual_mailbox_limit": "0",
         },
@@ -194,22 +184,15 @@ def fresh(client: Client, port: int) -> Client:
     return Client(port)
 
 
-def messages(instance: Instance) -> list[Path]:
-    return [path for user in ("alice", "bob") for path in instance.messages(user)]
+def messages(instance: Instance) -> set[Path]:
+    return {path for user in ("alice", "bob") for path in instance.messages(user)}
 
 
-def look_through(instance: Instance, start: int) -> None:
-    """Mail that was delivered, and the log."""
-    for path in messages(instance):
-        data = path.read_bytes()
-        head = data.partition(b"\n\n")[0]
-        for line in re.split(rb"\r|\n|\x0b|\x0c|\x85|\xc2\x85|\xe2\x80\xa8|\xe2\x80\xa9", data):
-            # In the report's copy of the headers it would stand there as well.
-            assert not line.lstrip(b" \t").startswith(MARK), (path, data)
-        assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", head), (path, head)
-    for text in instance.log.lines[start:]:
-        assert re.match(r"\w{3} [ \d]\d [\d:.]+ \S+ postfix/\S+\[\d+\]: ", text), text
-        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]", text), text
+def look_through(instance: Instance, start: int, before: set[Path]) -> None:
+    """Mail that was delivered since, and the log."""
+    for path in messages(instance) - before:
+        no_line_of_theirs(path.read_bytes(), of=path)
+    log_is_ours(instance.log.lines[start:])
 
 
 def settled(instance: Instance, start: int, taken: int) -> None:
@@ -222,19 +205,32 @@ def settled(instance: Instance, start: int, taken: int) -> None:
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_arguments_of_smtp(instance: Instance, name: str) -> None:
     payload = PAYLOADS[name]
-    start = len(instance.log.lines)
+    start, before = len(instance.log.lines), messages(instance)
+    password = instance.credentials["alice@example.test"].encode()
     taken = 0
     client = Client(instance.port)
     for form in COMMANDS:
         client = fresh(client, instance.port)
-        client.send(form % payload + b"\r\n")
-        client.settle()
+        client.send(fill(form, payload) + b"\r\n")
+        client.settle(form)
         client = fresh(client, instance.port)
-        # What a greeting, XCLIENT or XFORWARD said goes into the header of the next message.
+        # What a greeting, a login, XCLIENT or XFORWARD said goes into the header of the next message.
         if form[:1] in b"EHX":
             taken += finish(client)
             client.close()
             client = Client(instance.port)
+    for form in LOGINS:
+        client = fresh(client, instance.port)
+        for line in fill(form.replace(b"PASSWORD", password), payload).split(b"\r\n"):
+            answer = client.say(line + b"\r\n")
+        if answer.startswith(b"334"):
+            answer = client.say(b"*\r\n")
+        assert answer[:1] in (b"2", b"4", b"5"), (form, answer)
+        if answer.startswith(b"2"):
+            taken += finish(client)
+    client = fresh(client, instance.port)
+    clean = fill(b"AUTH PLAIN {base64:\0alice@example.test\0%b}", password)
+    assert client.say(clean + b"\r\n").startswith(b"235"), "the password is right, and would be heard"
     for form in SENDERS:
         client = fresh(client, instance.port)
         taken += finish(client, form % payload + b"\r\n", b"RCPT TO:<bob@fail.example>\r\n")
@@ -245,24 +241,62 @@ def test_arguments_of_smtp(instance: Instance, name: str) -> None:
     client.close()
     assert taken > 10
     settled(instance, start, taken)
-    look_through(instance, start)
+    look_through(instance, start, before)
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_arguments_of_lmtp(instance: Instance, lmtp: int, name: str) -> None:
+    """Each is followed by a message, to who was named in it and to bob."""
     payload = PAYLOADS[name]
-    start = len(instance.log.lines)
+    start, before = len(instance.log.lines), messages(instance)
     client = Client(lmtp, b"LHLO c.example\r\n")
-    for form in (b"LHLO x%b", b"VRFY x%b", b"X%b", *SENDERS, *RECIPIENTS):
+    for form in (*LMTP_COMMANDS, *SENDERS, *RECIPIENTS):
         if not client.say(b"NOOP\r\n").startswith(b"250"):
             client.close()
             client = Client(lmtp, b"LHLO c.example\r\n")
+        line = fill(form, payload) + b"\r\n"
         client.say(b"RSET\r\n")
-        if form.startswith(b"RCPT"):
-            client.say(b"MAIL FROM:<x@far.example>\r\n")
-        client.send(form % payload + b"\r\n")
-        client.settle()
-        if form.startswith((b"MAIL", b"LHLO")):
-            finish(client, form % payload + b"\r\n" if form.startswith(b"MAIL") else b"")
+        if not form.startswith((b"MAIL", b"RCPT")):
+            client.send(line)
+            client.settle(form)
+        for command in (
+            line if form.startswith(b"MAIL") else b"MAIL FROM:<x@far.example>\r\n",
+            line if form.startswith(b"RCPT") else b"",
+            b"RCPT TO:<bob@example.test>\r\n",
+        ):
+            if not command:
+                continue
+            client.send(command)
+            client.settle()
+        if client.say(b"DATA\r\n").startswith(b"354"):
+            client.send(b"Subject: x\r\n\r\nBody\r\n.\r\n")
+            client.settle()
     client.close()
-    look_through(instance, start)
+    assert len(messages(instance) - before) > len(RECIPIENTS), "what was accepted was stored"
+    look_through(instance, start, before)
+
+
+def test_names_of_clients() -> None:
+    """By a name server that says what it likes, in both directions: what is no host name is nobody's name.
+
+    Asked as smtpd asks: a client on loopback is localhost, whatever a server says.
+    """
+    with DnsServer() as server:
+        clients = {}
+        for number, payload in enumerate((b"", *PAYLOADS.values()), 1):
+            label = "".join(f"\\{octet:03d}" for octet in b"x" + payload[:60])
+            clients[f"192.0.2.{number}"] = payload
+            server.add(f"{number}.2.0.192.in-addr.arpa", "PTR", f"{label}.far.example.")
+            server.add(
+                dns.name.from_text(f"{label}.far.example").to_text(omit_final_dot=True), "A", f"192.0.2.{number}"
+            )
+
+        async def ask() -> dict[bytes, PeerName]:
+            resolver = DnsResolver(Resolver([(server.host, server.port)]))
+            return {payload: await resolver.peer_name(address) for address, payload in clients.items()}
+
+        names = asyncio.run(ask())
+    assert names.pop(b"") == ("x.far.example", "x.far.example", "ok", "ok", ""), "the name server is believed"
+    for payload, name in names.items():
+        assert name.name == "unknown" and re.fullmatch(r"unknown|[a-z0-9._-]+", name.reverse_name), (payload, name)
+        assert re.fullmatch(r"[ -~]*", name.detail), (payload, name)
