@@ -1,19 +1,32 @@
-"""An SMTP server that takes all mail, or hangs at a stage; a thread a connection.
+"""An SMTP or LMTP server that takes all mail, or hangs at a stage; a thread a connection.
 
 with Sink() as sink: … sink.port … sink.messages
 with Sink(hang="RCPT") as sink: …       # or another of STAGES; CONNECT: connections are not even accepted
+… sink.hung                             # how often it did so
 """
 
 import socket
 import threading
 from typing import Self
 
-STAGES = ("CONNECT", "BANNER", "EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "QUIT")
+# HANDSHAKE: after the yes to STARTTLS; CHALLENGE: after the answer to the first one of an AUTH exchange.
+STAGES = (
+    *("CONNECT", "BANNER", "EHLO", "STARTTLS", "HANDSHAKE", "AUTH", "CHALLENGE"),
+    *("MAIL", "RCPT", "DATA", "CONTENT", "DOT", "RSET", "QUIT"),
+)
+LMTP_STAGES = ("LHLO", "DOT")
+_OFFERS = {
+    "STARTTLS": b"250-STARTTLS\r\n",
+    "HANDSHAKE": b"250-STARTTLS\r\n",
+    "AUTH": b"250-AUTH PLAIN\r\n",
+    "CHALLENGE": b"250-AUTH LOGIN\r\n",
+}
 
 
 class Sink:
     def __init__(self, hang: str = "", host: str = "127.0.0.1", port: int = 0) -> None:
         self.messages: list[bytes] = []
+        self.hung = 0
         self._hang = hang
         self._ending = threading.Event()
         self._socket = socket.create_server((host, port), backlog=0 if hang == "CONNECT" else 64)
@@ -55,6 +68,7 @@ class Sink:
 
     def _at(self, stage: str) -> None:
         if stage == self._hang:
+            self.hung += 1
             self._ending.wait(60)
             raise ConnectionResetError
 
@@ -65,9 +79,16 @@ class Sink:
         while line := lines.readline(2000):
             verb = line.split()[0].upper().decode() if line.split() else ""
             self._at(verb)
-            if verb == "EHLO":
-                more = b"250-STARTTLS\r\n" if self._hang == "STARTTLS" else b""
+            if verb in ("EHLO", "LHLO"):
+                more = _OFFERS.get(self._hang, b"")
                 connection.sendall(b"250-sink.test\r\n" + more + b"250 SIZE\r\n")
+            elif verb == "STARTTLS":
+                connection.sendall(b"220 2.0.0 go on\r\n")
+                self._at("HANDSHAKE")
+            elif verb == "AUTH":
+                connection.sendall(b"334 VXNlcm5hbWU6\r\n")
+                lines.readline(2000)
+                self._at("CHALLENGE")
             elif verb == "DATA":
                 connection.sendall(b"354 go on\r\n")
                 self._at("CONTENT")

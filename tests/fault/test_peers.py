@@ -3,6 +3,7 @@
 What waits for one of them is given up after its own time, the mail is deferred, and nobody else notices.
 """
 
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -12,15 +13,34 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.dns import LIES, DnsServer
-from tests.fakes.hanging import STAGES, Sink
-from tests.fakes.instance import Instance
+from tests.fakes.hanging import LMTP_STAGES, STAGES, Sink
+from tests.fakes.instance import Instance, free_port
 from tests.fault import traffic
-from tests.fault.invariants import Levels, check_log
+from tests.fault.invariants import Levels, Mark, check_all, drain, marks_in
+from tests.fault.others import Others
 
-TIMES = tuple(
-    f"smtp_{stage}_timeout"
-    for stage in ("connect", "helo", "starttls", "mail", "rcpt", "quit", "data_init", "data_xfer", "data_done")
+_PARTS = ("connect", "starttls", "mail", "rcpt", "rset", "quit", "data_init", "data_xfer", "data_done")
+TIMES = (
+    "smtp_helo_timeout",
+    "lmtp_lhlo_timeout",
+    *(f"{name}_{part}_timeout" for name in ("smtp", "lmtp") for part in _PARTS),
 )
+# Of what each is deferred, in the words of the log.
+WORDS = {
+    "CONNECT": r"connect to 127\.0\.0\.1\[127\.0\.0\.1\]:\d+: Connection timed out",
+    "BANNER": "timed out while receiving the initial server greeting",
+    "EHLO": "timed out while performing the EHLO handshake",
+    "STARTTLS": "timed out while sending STARTTLS",
+    "HANDSHAKE": "TLS",
+    "AUTH": "timed out while sending AUTH",
+    "CHALLENGE": "timed out while sending AUTH",
+    "MAIL": "timed out while sending MAIL FROM",
+    "RCPT": "timed out while sending RCPT TO",
+    "DATA": "timed out while sending DATA command",
+    "CONTENT": "timed out while sending message body",
+    "DOT": "timed out while sending end of data -- message may be sent more than once",
+    "LHLO": "timed out while performing the LHLO handshake",
+}
 
 
 @pytest.fixture
@@ -29,40 +49,92 @@ def stack() -> Iterator[ExitStack]:
         yield made
 
 
-def _size(stage: str) -> int:
+def _size(name: str) -> int:
     """Of a message that the sockets' buffers cannot hold, where the content hangs."""
-    return 12_000_000 if stage == "CONTENT" else 100
+    return 12_000_000 if name == "content.smtp" else 100
+
+
+def _text(number: int, size: int = 100) -> str:
+    line = "x" * 70 + "\n"
+    return f"Subject: x\n\nmark-peer-{number}-\n{line * (size // 71)}end\n"
 
 
 @pytest.mark.timeout(90)
 def test_servers_that_hang_at_each_stage(stack: ExitStack) -> None:
     """All of them at once, and one good one beside them."""
-    sinks = {stage: stack.enter_context(Sink(stage)) for stage in STAGES}
-    good = stack.enter_context(Sink())
-    instance = Instance(main={**traffic.QUICK, **dict.fromkeys(TIMES, "2s"), "maximal_backoff_time": "1h"})
-    routes = "".join(f"{stage.lower()}.test smtp:[127.0.0.1]:{sink.port}\n" for stage, sink in sinks.items())
-    instance.write_table("transport", f"{routes}good.test smtp:[127.0.0.1]:{good.port}\n")
-    instance.set_main({"transport_maps": "texthash:$config_directory/transport", "minimal_backoff_time": "1h"})
+    sinks = {f"{stage.lower()}.smtp": stack.enter_context(Sink(stage)) for stage in STAGES}
+    sinks |= {f"{stage.lower()}.lmtp": stack.enter_context(Sink(stage)) for stage in LMTP_STAGES}
+    sinks["good.smtp"] = good = stack.enter_context(Sink())
+    lmtp = free_port()
+    instance = Instance(
+        main={
+            **traffic.QUICK,
+            **dict.fromkeys(TIMES, "2s"),
+            "maximal_backoff_time": "1h",
+            "minimal_backoff_time": "1h",
+            "transport_maps": "texthash:$config_directory/transport",
+            "smtp_tls_security_level": "may",
+            "smtp_sasl_auth_enable": "yes",
+            "smtp_sasl_security_options": "noanonymous",
+            "smtp_sasl_password_maps": "texthash:$config_directory/passwords",
+            "smtp_connection_cache_destinations": "rset.smtp",
+            "smtp_connection_cache_time_limit": "30s",
+        },
+        services=("imap", "pop3"),
+        master=(f"127.0.0.1:{lmtp} inet n n n - - lmtpd",),
+    )
+    for name in TIMES:
+        assert instance.command("postconf", "-h", name).stdout.strip() == "2s", f"{name} is no parameter"
+    instance.ports["lmtp"] = lmtp
+    routes = {name: f"{name.partition('.')[2]}:[127.0.0.1]:{sink.port}" for name, sink in sinks.items()}
+    instance.write_table("transport", "".join(f"{name} {route}\n" for name, route in routes.items()))
+    instance.write_table(
+        "passwords",
+        "".join(f"[127.0.0.1]:{sinks[name].port} alice:secret\n" for name in ("auth.smtp", "challenge.smtp")),
+    )
     with instance:
-        instance.send("x@good.test")
-        instance.log.wait(r"to=<x@good\.test>.*status=sent")
+        others = Others(instance)
+        for _ in range(3):
+            others.call()
+        instance.send("x@good.smtp", _text(1000))
+        instance.send("x@rset.smtp", _text(1001))
+        instance.log.wait(r"to=<x@(good|rset)\.smtp>.*status=sent", count=2)
+        drain(instance, others.accepted)
         level = Levels(instance)
-        for stage in STAGES:
-            for number in range(3):
-                line = "x" * 70 + "\n"
-                instance.send(f"{number}@{stage.lower()}.test", f"Subject: x\n\n{line * (_size(stage) // 71)}")
-        for _ in range(5):
+        numbers = itertools.count(1)
+        sent: dict[str, list[int]] = {name: [] for name in sinks}
+        for name in sinks:
+            for _ in range(3):
+                sent[name].append(next(numbers))
+                instance.send(f"x@{name}", _text(sent[name][-1], _size(name)))
+        for _ in range(3):
             begun, count = time.monotonic(), len(good.messages)
-            instance.send("x@good.test")
+            sent["good.smtp"].append(next(numbers))
+            instance.send("x@good.smtp", _text(sent["good.smtp"][-1]))
             while len(good.messages) == count:
                 assert time.monotonic() - begun < 2.0, "who hangs holds up others"
                 time.sleep(0.01)
-            time.sleep(0.2)
-        for stage in STAGES:
-            word = "sent" if stage == "QUIT" else "deferred"
-            instance.log.wait(rf"to=<\d@{stage.lower()}\.test>.*status={word}", count=3, timeout=40)
-        check_log(instance)
-        level.check(descriptors=12)
+            others.call()
+        accepted = list(others.accepted)
+        for name, sink in sinks.items():
+            word = WORDS.get(name.partition(".")[0].upper(), "")
+            status = rf"to=<x@{re.escape(name)}>.*status="
+            if word:
+                instance.log.wait(rf"{status}deferred \(.*{word}", timeout=40)
+            # A kept connection that hangs at RSET is given up for a new one. One message went there before.
+            once = name in ("rset.smtp", "good.smtp")
+            instance.log.wait(status + ("deferred" if word else "sent"), count=len(sent[name]) + once, timeout=40)
+            assert sink.hung or name in ("connect.smtp", "good.smtp"), f"nobody came as far as {name}"
+            marks = [("peer", number) for number in sent[name]]
+            if word:
+                # It waits, and is nowhere else.
+                accepted += marks
+                assert not sink.messages
+            else:
+                got = [mark for content in sink.messages for mark in sorted(marks_in(content))]
+                assert sorted(mark for mark in got if mark[1] < 1000) == marks, f"{name} got {got}"
+        drain(instance, others.accepted, but=["deferred"])
+        check_all(instance, accepted, level, descriptors=12)
 
 
 def _peak(instance: Instance, program: str) -> int:
@@ -94,20 +166,37 @@ def test_name_servers_that_lie_or_are_silent(stack: ExitStack) -> None:
     instance.write_table("transport", routes)
     instance.set_main({"transport_maps": "texthash:$config_directory/transport", "smtp_tls_security_level": "none"})
     with instance:
-        instance.send("x@good.test")
-        instance.log.wait(r"to=<x@good\.test>.*status=sent")
+        numbers = itertools.count(1)
+        marks: dict[str, list[Mark]] = {"good": []}
+
+        def send(name: str) -> None:
+            number = next(numbers)
+            marks.setdefault(name, []).append(("peer", number))
+            # What is returned goes to alice.
+            instance.send(f"x@{name}.test", _text(number), sender="alice@example.test")
+
+        for _ in range(3):
+            send("good")
+        instance.log.wait(r"to=<x@good\.test>.*status=sent", count=3)
         level = Levels(instance)
         before = _peak(instance, "smtp")
         for name in everyone:
-            instance.send(f"x@{name}.test")
+            send(name)
         for _ in range(5):
             begun, count = time.monotonic(), instance.log.count(r"to=<x@good\.test>.*status=sent")
-            instance.send("x@good.test")
+            send("good")
             instance.log.wait(r"to=<x@good\.test>.*status=sent", count=count + 1, timeout=2)
             assert time.monotonic() - begun < 2.0, "who asks a liar holds up others"
+        accepted: list[Mark] = []
+        arrived = {"good"}
         for name in everyone:
             # A huge time to live and many records are true all the same.
-            instance.log.wait(rf"to=<x@{name}\.test>.*status=(deferred|sent|bounced)", timeout=40)
+            (told, *_) = instance.log.wait(rf"to=<x@{name}\.test>.*status=(deferred|sent|bounced)", timeout=40)
+            if told[1] == "sent":
+                arrived.add(name)
+            else:
+                # It waits, or was returned.
+                accepted += marks[name]
         for name in ("huge-ttl", "many"):
             assert instance.log.count(rf"to=<x@{name}\.test>.*status=(sent|deferred)")
         assert server.dripped > 1, "it was not asked by TCP"
@@ -116,6 +205,8 @@ def test_name_servers_that_lie_or_are_silent(stack: ExitStack) -> None:
             assert not instance.log.count(rf"to=<x@{name}\.test>.*status=sent"), name
         for name in ("wrong-id", "rubbish", *trouble):
             assert not instance.log.count(rf"to=<x@{name}\.test>.*status=bounced"), name
-        check_log(instance)
-        level.check(descriptors=12)
+        got = sorted(mark for content in good.messages for mark in marks_in(content))
+        assert got == sorted(mark for name in arrived for mark in marks[name])
+        drain(instance, (), but=["deferred"])
+        check_all(instance, accepted, level, descriptors=12)
         assert _peak(instance, "smtp") < before + 40_000, "an answer of 64 kB takes no more than so many kB"

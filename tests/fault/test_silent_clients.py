@@ -140,7 +140,7 @@ def test_clients_that_hang_at_each_stage() -> None:
         done = instance.command("tubepost", "user", "add", CAROL, "--stdin", input="secret\n")
         assert done.returncode == 0, done.stderr
         passwords = {BOB: instance.credentials[BOB], CAROL: "secret"}
-        logins = {
+        logins: dict[str, dict[str, tuple[str, ...]]] = {
             "imap": {name: (f"l LOGIN {name} {word}",) for name, word in passwords.items()},
             "pop3": {name: (f"USER {name}", f"PASS {word}") for name, word in passwords.items()},
         }

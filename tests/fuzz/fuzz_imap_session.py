@@ -236,6 +236,9 @@ def judge(played: Played, data: bytes, known: bool) -> list[tuple[bytes, bytes]]
             assert b"SERVERBUG" not in line, line
             answers.append((found[1], found[2]))
     expected = [tag for tag in played.asked if tag != b"*"]
+    if b"DEFLATE" in data.upper():
+        # Compressed data that breaks ends the connection at once; nobody hears what was under way.
+        expected = expected[: len(answers)]
     assert [tag for tag, _ in answers] == expected, f"{answers} answer {expected}"
     # And as somebody counts who does not ask our reader; what is compressed shows no lines.
     if b"DEFLATE" not in data.upper():
