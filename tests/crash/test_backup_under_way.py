@@ -18,6 +18,8 @@ from tubepost.common.mailbox.maildir.delivery import unique_name
 from tubepost.common.mailbox.maildir.folder import Folder
 from tubepost.common.mailbox.store import NoSuchMessage
 
+from tests.fault.invariants import stray_in_mail
+
 FOLDERS = ("INBOX", "A", "B")
 KEPT = 40
 
@@ -111,6 +113,7 @@ def look_at(place: Path, target: Path) -> None:
     """In a copy of the copy: looking at an account changes it."""
     shutil.rmtree(place / "look", ignore_errors=True)
     shutil.copytree(target, place / "look")
+    assert not stray_in_mail(target)
     copy = MaildirAccount(str(place / "look"))
     # Deliveries that came while the last step was at work are new messages without a row; nothing else is amiss.
     amiss = [

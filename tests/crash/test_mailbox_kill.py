@@ -16,6 +16,8 @@ from pathlib import Path
 from tubepost.common.mailbox.maildir.account import MaildirAccount
 from tubepost.common.mailbox.maildir.folder import Folder
 
+from tests.fault.invariants import stray_in_mail
+
 _CHILD = """
 import os, random, sys
 from tubepost.common.mailbox.maildir.account import MaildirAccount
@@ -76,6 +78,14 @@ while True:
         inbox.sync()
 """
 _ROUNDS = 25
+
+
+def check_files(root: str) -> None:
+    """No file that nobody knows, and no message that lacks its end."""
+    assert not stray_in_mail(Path(root))
+    for path in Path(root).rglob("*"):
+        if path.parent.name in ("new", "cur"):
+            assert path.read_bytes().count(b"filler ") == 300, f"{path} is torn"
 
 
 def names_in(folder: Folder) -> Counter[str]:
@@ -140,6 +150,7 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path: Path) -> None:
             assert files == status.messages
         assert account.database.one("PRAGMA integrity_check")[0] == "ok"
         account.close()
+        check_files(root)
     assert len(appended) > 2 * _ROUNDS
     # The files alone tell the same.
     for file in Path(root).glob("tubepost.db*"):
@@ -173,3 +184,4 @@ def test_a_killed_builder_of_the_index_leaves_one_that_can_be_built(tmp_path: Pa
     assert len(found) == 3000 and set(found.values()) == {1}
     assert [uid for uid, _ in account.folder("INBOX").uids()] == list(range(1, 3001))
     account.close()
+    assert not stray_in_mail(root)

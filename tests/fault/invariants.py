@@ -234,7 +234,7 @@ def stray_files(instance: Instance) -> list[str]:
 
     Not so the unfinished ones in ``tmp`` of a mailbox: the indexer removes them after 36 hours (STATES.md there).
     """
-    return [*_stray_in_spool(instance.spool), *_stray_in_mail(instance.mail)]
+    return [*_stray_in_spool(instance.spool), *stray_in_mail(instance.mail)]
 
 
 def age_logs(instance: Instance) -> int:
@@ -270,7 +270,7 @@ def _stray_in_spool(spool: Path) -> list[str]:
     return found
 
 
-def _stray_in_mail(mail: Path) -> list[str]:
+def stray_in_mail(mail: Path) -> list[str]:
     found = []
     for folder, _, names in os.walk(mail):
         part = os.path.basename(folder)
