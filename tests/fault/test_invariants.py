@@ -48,7 +48,7 @@ def test_two_mailboxes_have_one_each(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("program", "after", "pid"),
-    [("virtual", 0.5, 10), ("virtual", 0.5, 0), ("qmgr", 1.0, 99), ("master", 0.1, 1)],
+    [("virtual", 0.5, 10), ("virtual", 0.5, 0), ("qmgr", 1.0, 99), ("qmgr", -1.0, 99), ("master", 0.1, 1)],
 )
 def test_a_delivery_is_explained_by_a_kill_soon_after_it(place: Place, program: str, after: float, pid: int) -> None:
     queue_id = new_queue_id()
@@ -59,13 +59,21 @@ def test_a_delivery_is_explained_by_a_kill_soon_after_it(place: Place, program: 
 
 @pytest.mark.parametrize(
     ("program", "after", "pid"),
-    # Before it; much later; of another process; of who has no part in it.
-    [("virtual", -0.5, 10), ("virtual", 2.0, 10), ("virtual", 0.5, 11), ("smtpd", 0.5, 10), ("cleanup", 0.5, 10)],
+    # Before it; much later; after both; of another process; of who has no part in it.
+    [
+        ("virtual", -0.5, 10),
+        ("virtual", 2.0, 10),
+        ("qmgr", 1.4, 99),
+        ("qmgr", -2.0, 99),
+        ("virtual", 0.5, 11),
+        ("smtpd", 0.5, 10),
+        ("cleanup", 0.5, 10),
+    ],
 )
 def test_and_by_no_other(place: Place, program: str, after: float, pid: int) -> None:
     queue_id = new_queue_id()
     place.file(0, 10, queue_id)
-    place.file(3, 11, queue_id)
+    place.file(1.2, 11, queue_id)
     with pytest.raises(AssertionError, match="no kill explains"):
         _twice(place, Kill(place.began + after, program, pid))
 
@@ -82,6 +90,7 @@ def test_each_copy_but_the_last_takes_a_kill(place: Place) -> None:
 
 def test_what_was_queued_twice_takes_the_kill_of_who_queues(place: Place) -> None:
     place.file(1, 10, new_queue_id())
+    time.sleep(0.6)
     place.file(2, 10, new_queue_id())
     [files] = copies(place.mail, {MARK}).values()
     queued = born(files[0].queued)
@@ -90,7 +99,7 @@ def test_what_was_queued_twice_takes_the_kill_of_who_queues(place: Place) -> Non
     with pytest.raises(AssertionError, match="no kill explains"):
         _twice(place, Kill(queued + 0.5, "virtual"))
     with pytest.raises(AssertionError, match="no kill explains"):
-        _twice(place, Kill(queued - 0.1, "pickup"))
+        _twice(place, Kill(queued + 0.9, "pickup"))
     assert isinstance(files[0], Copy)
 
 
