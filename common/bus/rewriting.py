@@ -53,10 +53,14 @@ class _Cache(Generic[T]):
         return entry[1]
 
     def put(self, key: Hashable, value: T) -> None:
-        self._entries[key] = (self._clock() + self._ttl, value)
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        entries, now = self._entries, self._clock()
+        entries[key] = (now + self._ttl, value)
+        entries.move_to_end(key)
+        if len(entries) > self._size:
+            entries.popitem(last=False)
+        # What is too old serves nobody: so many addresses take no more than those of the last half minute.
+        while next(iter(entries.values()))[0] < now:
+            entries.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -40,17 +40,23 @@ class Guest(Protocol):
         """Tell the client to come again later, and end."""
 
 
-def pick_victim(guests: Iterable[Guest], now: float, grace: float) -> Guest | None:
+def pick_victim(guests: Iterable[Guest], now: float, grace: float, haste: float | None = None) -> Guest | None:
     """Who has to make way: of those who were silent for longer than ``grace`` seconds, first who has proven nothing,
     first from the address with the most sessions, first the longest silent. None: nobody.
+
+    ``haste``: a shorter time, for all but the addresses with less than their share of the sessions: who comes from one
+    of those may only be far away, and is given the whole of it.
     """
+    guests = tuple(guests)
+    held = Counter(network_of(guest.address) for guest in guests)
     silent = []
-    held: Counter[str] = Counter()
     for guest in guests:
-        network = network_of(guest.address)
-        held[network] += 1
         idle = guest.idle
-        if idle is not None and now - idle[1] >= grace:
+        if idle is None:
+            continue
+        network = network_of(guest.address)
+        few = held[network] * len(held) < len(guests)
+        if now - idle[1] >= (grace if few or haste is None else haste):
             silent.append((idle[0], network, idle[1], guest))
     if not silent:
         return None

@@ -209,7 +209,8 @@ class StreamLoop:
         self._asked.intersection_update(guests)
         grace = crowd.grace_of(config.overload_grace_time, len(self._room), self._room.limit)
         while len(self._asked) < len(self._room):
-            victim = crowd.pick_victim((guest for guest in guests if guest not in self._asked), now, grace)
+            others = (guest for guest in guests if guest not in self._asked)
+            victim = crowd.pick_victim(others, now, config.overload_grace_time, grace)
             if victim is None or not self._pace.take(now, grace):
                 break
             self._asked.add(victim)

@@ -203,3 +203,17 @@ def test_whatever_goes_wrong_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPat
                 await client.rewrite("local", "a")
 
     run(work, service)
+
+
+def test_what_is_too_old_is_forgotten_though_nobody_asks_for_it() -> None:
+    """Of addresses that come once each a process keeps those of the last half minute."""
+    service = Service()
+
+    async def work(client: RewriteClient) -> None:
+        await asyncio.gather(*(client.resolve("", f"u{number}@example.test") for number in range(300)))
+        assert len(client._resolved) == 300
+        service.now = 31.0
+        await client.resolve("", "another@example.test")
+        assert len(client._resolved) == 1
+
+    run(work, service)

@@ -40,6 +40,16 @@ def test_the_address_with_the_most_sessions_gives_one_up_first() -> None:
     assert crowd.pick_victim([lonely, *neighbours], 10.0, 1.0) is neighbours[0], "a /64 is one client"
 
 
+def test_who_has_less_than_its_share_is_given_the_whole_grace() -> None:
+    """A client that is far away, among connections of others that are hurried."""
+    far = Guest("192.0.2.1", (0, 9.5))
+    many = [Guest("192.0.2.2", (0, 9.9)), Guest("192.0.2.2", (0, 9.9))]
+    assert crowd.pick_victim([far, *many], 10.0, 1.0, 0.2) is None
+    assert crowd.pick_victim([far, *many], 10.2, 1.0, 0.2) is many[0]
+    assert crowd.pick_victim([far, Guest("192.0.2.2", None)], 10.0, 1.0, 0.2) is far, "where all have one, all hurry"
+    assert crowd.pick_victim(many, 10.2, 1.0, 0.2) is many[0], "a crowd alone has no more than its share"
+
+
 def test_slots_change_hands_a_few_at_a_time_and_once_in_the_time_of_grace() -> None:
     pace = crowd.Pace(100)
     assert sum(pace.take(10.0, 1.0) for _ in range(100)) == 10
