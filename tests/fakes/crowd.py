@@ -7,6 +7,7 @@ Where the server closes one of them it comes again after ``pause`` seconds, as l
 """
 
 import asyncio
+import contextlib
 import re
 import resource
 import time
@@ -26,7 +27,11 @@ def raise_descriptor_limit() -> None:
 
 
 class Crowd:
-    """``silent`` connections send nothing, ``dripping`` ones an octet a second. ``told``: first lines, how often."""
+    """``silent`` connections send nothing, ``dripping`` ones an octet a second.
+
+    ``come``: clients that have been connected at all; once entered, all. ``open``: those that are now. ``told``: first
+    lines, how often.
+    """
 
     def __init__(
         self,
@@ -46,6 +51,7 @@ class Crowd:
         self._there = asyncio.Semaphore(0)
         self.told: Counter[bytes] = Counter()
         self.open = 0
+        self.come = 0
 
     async def __aenter__(self) -> Self:
         for number, drips in enumerate(self._kinds):
@@ -62,13 +68,18 @@ class Crowd:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _stay(self, address: str, drips: bool) -> None:
+        first = True
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port, local_addr=(address, 0))
             except OSError:
                 await asyncio.sleep(self._pause)
                 continue
-            self._there.release()
+            if first:
+                # Not those who come again: a few of them could stand for all.
+                first = False
+                self.come += 1
+                self._there.release()
             self.open += 1
             dripping = asyncio.create_task(_drip(writer)) if drips else None
             try:
@@ -105,9 +116,11 @@ class TurnedAway(Exception):
 class Line:
     """One client of a protocol of lines."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, distance: float = 0.0) -> None:
+        """``distance``: seconds on the way to the server and back."""
         self._reader = reader
         self._writer = writer
+        self._distance = distance
 
     async def hear(self) -> bytes:
         """The next line that is not followed by another of the same reply. Raises TurnedAway, ConnectionError."""
@@ -123,6 +136,7 @@ class Line:
 
     async def say(self, text: bytes, wanted: bytes) -> bytes:
         """Send, and hear a line that begins as wanted; untagged lines of IMAP before it are passed over."""
+        await asyncio.sleep(self._distance)
         self._writer.write(text)
         while (line := await self.hear()).startswith(b"* "):
             pass
@@ -133,15 +147,17 @@ class Line:
         self._writer.close()
 
 
-async def connect(port: int, address: str = "127.0.0.1") -> Line:
-    return Line(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))
+async def connect(port: int, address: str = "127.0.0.1", distance: float = 0.0) -> Line:
+    return Line(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)), distance)
 
 
-async def deliver(port: int, recipient: str, number: int = 0, *, size: int = 100, address: str = "127.0.0.1") -> float:
+async def deliver(
+    port: int, recipient: str, number: int = 0, *, size: int = 100, address: str = "127.0.0.1", distance: float = 0.0
+) -> float:
     """One message over SMTP. Returns the seconds that it took. Raises TurnedAway, OSError, TimeoutError."""
     begun = time.monotonic()
     async with asyncio.timeout(PATIENCE):
-        line = await connect(port, address)
+        line = await connect(port, address, distance)
         try:
             assert (await line.hear()).startswith(b"220")
             await line.say(b"EHLO load.example.org\r\n", b"250")
@@ -150,7 +166,9 @@ async def deliver(port: int, recipient: str, number: int = 0, *, size: int = 100
             await line.say(b"DATA\r\n", b"354")
             body = (b"x" * 70 + b"\r\n") * (size // 72 + 1)
             await line.say(b"Subject: number %d\r\n\r\n%b.\r\n" % (number, body), b"250")
-            await line.say(b"QUIT\r\n", b"221")
+            # It is accepted: who is told now to make way was served.
+            with contextlib.suppress(TurnedAway):
+                await line.say(b"QUIT\r\n", b"221")
         finally:
             line.close()
     return time.monotonic() - begun

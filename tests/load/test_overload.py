@@ -12,6 +12,11 @@ from tests.fakes.crowd import Crowd, TurnedAway, connect, deliver, log_in
 from tests.fakes.instance import Instance
 
 SILENT, DRIPPING = 2000, 500
+# Of 100 slots each (client_limit).
+PROCESSES, SLOTS = 4, 400
+# Seconds, to somebody far away and back.
+DISTANCE = 0.4
+PEOPLE = ("carol", "dave", "erin")
 # The promise, seconds.
 SOON = 2.0
 ELSEWHERE = tuple(f"127.0.1.{number}" for number in range(1, 9))
@@ -31,14 +36,19 @@ def row(instance: Instance, port: int) -> "dict[str, Any]":
 
 
 async def clients(instance: Instance, kind: str, port: int, count: int) -> list[float]:
-    """One after the other, what each of them took."""
-    name, password = next(iter(instance.credentials.items()))
-    taken = []
-    for number in range(count):
+    """So many one after the other, and as many in fives: what each of them took."""
+    people = list(instance.credentials.items())
+
+    async def one(number: int) -> float:
         if kind == "smtp":
-            taken.append(await deliver(port, "alice@example.test", number))
-        else:
-            taken.append(await log_in(kind, port, name, password))
+            return await deliver(port, "alice@example.test", number)
+        # A maildrop is one session's (RFC 1939 3): who comes at the same time is another user.
+        name, password = people[number % len(people)]
+        return await log_in(kind, port, name, password)
+
+    taken = [await one(number) for number in range(count)]
+    for first in range(0, count, 5):
+        taken += await asyncio.gather(*(one(count + first + number) for number in range(5)))
     return taken
 
 
@@ -46,31 +56,66 @@ def calm(instance: Instance) -> None:
     assert not instance.log.count(r"panic|fatal|Traceback|does not answer|was killed"), "a program was in trouble"
 
 
+def crowded(kind: str, processes: int) -> tuple[Instance, int]:
+    """An instance whose service has so few processes, and its port."""
+    instance = Instance(services=("imap", "pop3"), main={"smtpd_client_connection_count_limit": "0"})
+    port = instance.port if kind == "smtp" else instance.ports[kind]
+    limit_processes(instance, port, processes)
+    for name in PEOPLE:
+        done = instance.command("tubepost", "user", "add", f"{name}@example.test", "--stdin", input="first\n")
+        assert done.returncode == 0, done.stderr
+        instance.credentials[f"{name}@example.test"] = "first"
+    return instance, port
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("addresses", [ELSEWHERE, ("127.0.0.1",)], ids=["from-elsewhere", "from-one-address"])
 @pytest.mark.parametrize("kind", ["smtp", "imap", "pop3"])
 def test_silent_connections_keep_nobody_out(kind: str, addresses: tuple[str, ...]) -> None:
     """400 slots, and more than six times as many connections that say nothing, or an octet a second."""
-    instance = Instance(services=("imap", "pop3"), main={"smtpd_client_connection_count_limit": "0"})
-    port = instance.port if kind == "smtp" else instance.ports[kind]
-    limit_processes(instance, port, 4)
+    instance, port = crowded(kind, PROCESSES)
+    far = len(addresses) > 1
+    # What one address sends cannot be told apart: there a client that was sent away waits as real ones do, and those
+    # who are away are many. All slots are theirs all the same: a slot changes hands only when somebody wants it. Where
+    # they come again after a second the waiting rooms (overload_waiting_limit: as many) are half full of them as well.
+    pause, least = (1.0, 1.5 * SLOTS) if far else (10.0, SLOTS)
     with instance:
 
         async def play() -> list[float]:
-            # What one address sends cannot be told apart: there a client that was sent away waits as real ones do.
-            pause = 1.0 if len(addresses) > 1 else 10.0
             async with Crowd(port, silent=SILENT, dripping=DRIPPING, addresses=addresses, pause=pause) as crowd:
+                assert crowd.come == SILENT + DRIPPING
                 # Until the first of them have been silent for longer than overload_grace_time.
                 await asyncio.sleep(2)
+                assert crowd.open >= 0.9 * least, crowd.open
                 taken = await clients(instance, kind, port, 20)
+                assert crowd.open >= 0.9 * least, crowd.open
                 assert crowd.told
                 return taken
 
         taken = asyncio.run(play())
         print(f"{kind}: {max(taken):.2f} s at most, {sum(taken) / len(taken):.2f} on average")
         assert max(taken) < SOON, taken
-        assert row(instance, port)["processes"] <= 4
+        assert row(instance, port)["processes"] <= PROCESSES
         assert instance.log.count("silent clients made way")
+        calm(instance)
+
+
+@pytest.mark.timeout(120)
+def test_silent_connections_keep_nobody_out_who_is_far_away() -> None:
+    """Whose every answer is nearly half a second on its way is not taken for a silent one."""
+    instance, port = crowded("smtp", PROCESSES)
+    with instance:
+
+        async def play() -> list[float]:
+            async with Crowd(port, silent=SILENT, dripping=DRIPPING, addresses=ELSEWHERE) as crowd:
+                await asyncio.sleep(2)
+                assert crowd.open >= 0.9 * 1.5 * SLOTS, crowd.open
+                far = (deliver(port, "alice@example.test", number, distance=DISTANCE) for number in range(5))
+                return await asyncio.gather(*far)
+
+        taken = asyncio.run(play())
+        # What it says is six commands and the content.
+        assert max(taken) < SOON + 7 * DISTANCE, taken
         calm(instance)
 
 
@@ -81,6 +126,7 @@ def test_silent_connections_with_the_limits_as_shipped() -> None:
 
         async def play() -> tuple[list[float], Counter[bytes]]:
             async with Crowd(instance.port, silent=SILENT, dripping=DRIPPING, addresses=ELSEWHERE) as crowd:
+                assert crowd.come == SILENT + DRIPPING
                 await asyncio.sleep(2)
                 return await clients(instance, "smtp", instance.port, 20), crowd.told
 
