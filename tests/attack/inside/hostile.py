@@ -40,6 +40,9 @@ LAUNCHER = Path(__file__).with_name("hostile_master.py")
 PERSON = Path(__file__).with_name("person.py")
 # As a table it has a key, nobody.
 SECRET = b"nobody else-is-to-read-this-7e2c41d9\n"
+LETTER = "only-alice-is-to-read-this-5b90e3a7"
+QUEUED = "4XYZ1234567890"
+"""The id of a queue file, of SECRET, in hold."""
 LISTED = "in-a-table-that-may-be-asked"
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt", "bounce", "defer", "trace", "flush", "saved")
 PROGRAM_NAMES = tuple(name for name in PROGRAMS if name != USER)
@@ -244,9 +247,10 @@ class Hostile:
         if self.apart:
             for path in (self.home, self.home / "secret"):
                 os.chown(path, self.stranger.pw_uid, self.stranger.pw_gid)
-        self.instance.send(["alice@example.test"], "Subject: the first\n\nhello\n")
+        self.instance.send(["alice@example.test"], f"Subject: the first\n\n{LETTER}\n")
         self.instance.log.wait(r": removed")
-        self.line("auth")
+        # It has made its secret when it answers.
+        assert self.line("auth").order("nothing")["outcome"] == "done"
         return self
 
     def close(self) -> None:
@@ -273,6 +277,11 @@ class Hostile:
         if ROOT:
             os.chown(path, owner.st_uid, os.stat(self.instance.spool / "incoming").st_gid)
         return path
+
+    def plant_queued(self) -> None:
+        """The same as QUEUED in hold, which nobody looks through."""
+        os.replace(self.plant("hold"), self.instance.spool / "hold" / QUEUED)
+        self.plant("hold")
 
     @property
     def letter(self) -> Path:
