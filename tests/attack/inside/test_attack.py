@@ -325,6 +325,7 @@ def test_each_attempt_is_refused_and_the_program_goes_on(program: str, hostile: 
     row = PROGRAMS[program]
     line = hostile.line(program)
     assert line.order("nothing")["outcome"] == "done"
+    before = len(hostile.instance.log.lines)
     wrong = []
     for case in CASES:
         allowed = case.allowed(hostile, row)
@@ -344,6 +345,11 @@ def test_each_attempt_is_refused_and_the_program_goes_on(program: str, hostile: 
             wrong.append(f"{case.name}: {found}")
     assert not wrong, f"{program}, {len(wrong)} of {len(CASES)}:\n" + "\n".join(wrong)
     assert line.lives and line.order("nothing")["outcome"] == "done"
+    # The kernel says no to the attacker alone: docs/security.md.
+    hostile.settle([program])
+    assert not [
+        text for text in hostile.instance.log.lines[before:] if "refused" in text and f"process {line.pid}," in text
+    ]
 
 
 @pytest.mark.parametrize("program", PROGRAM_NAMES)
