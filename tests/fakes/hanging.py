@@ -2,7 +2,7 @@
 
 with Sink() as sink: … sink.port … sink.messages
 with Sink(hang="RCPT") as sink: …       # or another of STAGES; CONNECT: connections are not even accepted
-… sink.hung                             # how often it did so
+… sink.hung.wait()                      # until somebody came that far; not for CONNECT
 """
 
 import socket
@@ -26,7 +26,7 @@ _OFFERS = {
 class Sink:
     def __init__(self, hang: str = "", host: str = "127.0.0.1", port: int = 0) -> None:
         self.messages: list[bytes] = []
-        self.hung = 0
+        self.hung = threading.Event()
         self._hang = hang
         self._ending = threading.Event()
         self._socket = socket.create_server((host, port), backlog=0 if hang == "CONNECT" else 64)
@@ -68,7 +68,7 @@ class Sink:
 
     def _at(self, stage: str) -> None:
         if stage == self._hang:
-            self.hung += 1
+            self.hung.set()
             self._ending.wait(60)
             raise ConnectionResetError
 

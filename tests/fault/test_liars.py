@@ -105,9 +105,9 @@ def _spread(server: DnsServer, long: bool) -> None:
 def _judge(instance: Instance, what: str, address: str, outcome: str, guest: Guest, long: bool) -> None:
     where = f"{what} {address} {outcome} {guest}"
     questions = 2 if what == "sender" and long else 1
-    waits = {"address": (QUESTION, 0.0), "name": (QUESTION, 0.0)}.get(what, (0.0, questions * QUESTION))
-    assert guest.took[0] < waits[0] + ELSE, f"the greeting took too long: {where}"
-    assert guest.took[1] < waits[1] + ELSE, f"a reply took too long: {where}"
+    # No guest is promised that his own questions are answered sooner; that others are is seen of the good one.
+    assert guest.took[0] < QUESTION + ELSE, f"the greeting took too long: {where}"
+    assert guest.took[1] < questions * QUESTION + ELSE, f"a reply took too long: {where}"
     refused = {"sender": "450 4.1.8 ", "list": "554 5.7.1 "}.get(what, "250 ")
     if what == "sender":
         wrong = outcome in (NOTHING, TOLD) or (outcome == UNSURE and long)
