@@ -391,6 +391,8 @@ class Master:
         log.warning(f"{state.service.name}: {reason}; no new process for {state.service.throttle_time:.0f}s")
 
     def _on_template(self) -> None:
+        if self._template_ended is not None:
+            return  # heard of in the same turn, at the death of a child (_reap_orphans)
         events = self._template.events()
         if events is None:
             self._selector.unregister(self._template.socket)

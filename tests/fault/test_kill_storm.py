@@ -70,8 +70,8 @@ def _storm(instance: Instance, seconds: float, seed: int) -> list[Kill]:
     began = due = time.monotonic()
     while (due := due + INTERVAL) <= began + seconds + INTERVAL / 2:
         time.sleep(max(due - time.monotonic(), 0))
-        # What comes too late has missed its moment, and is not made up for.
-        kills += _kill_one(instance, chance, due + INTERVAL)
+        # Who comes late, for it took long to ask who lives, makes up for it with the next; not for more than a second.
+        kills += _kill_one(instance, chance, due + 1.0)
     return kills
 
 

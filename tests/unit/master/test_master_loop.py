@@ -227,6 +227,17 @@ def test_a_child_that_died_with_its_template_is_known_to_be_dead(made: Made, mon
     assert made.master._states["showq", "unix"].children == {}
 
 
+def test_the_end_of_a_template_is_heard_of_twice_in_one_turn(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    selected = made.master._selector.get_key(made.template.socket).data
+    made.template.said = None
+    # A child of the template before it ended too, and SIGCHLD came first.
+    ends = iter([(4_000_002, signal.SIGKILL), (0, 0)])
+    monkeypatch.setattr(os, "waitpid", lambda pid, options: next(ends))
+    made.master._reap_orphans()
+    selected()
+    assert len([line for line in made.lines if "the template process ended" in line]) == 1
+
+
 def test_many_processes_are_asked_for_a_few_at_a_time(made: Made) -> None:
     made.write_services(MASTER + "many unix n - n - 500 bounce -o process_min_avail=300\n")
     made.master._reload()
