@@ -64,13 +64,18 @@ _avoid_until = 0.0
 
 
 class _Job:
-    __slots__ = ("error", "fd", "future", "over", "publish", "write")
+    __slots__ = ("error", "fd", "future", "over", "publish", "undo", "write")
 
     def __init__(
-        self, write: Callable[[], int], publish: Callable[[], None] | None, future: "asyncio.Future[None]"
+        self,
+        write: Callable[[], int],
+        publish: Callable[[], None] | None,
+        future: "asyncio.Future[None]",
+        undo: Callable[[], None] | None = None,
     ) -> None:
         self.write = write
         self.publish = publish
+        self.undo = undo
         self.future = future
         self.fd = -1
         self.error: BaseException | None = None
@@ -122,14 +127,20 @@ class GroupCommit:
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(self, write: Callable[[], int], publish: Callable[[], None] | None = None) -> None:
+    async def run(
+        self,
+        write: Callable[[], int],
+        publish: Callable[[], None] | None = None,
+        undo: Callable[[], None] | None = None,
+    ) -> None:
         """Return once the file is durable. Raises what ``write``, ``publish`` or the sync raised (OSError).
 
-        The descriptor that ``write`` returns is closed here. When ``publish`` or the sync fails, the caller removes
-        what it named. Who is cancelled is so before ``write`` began, or when all is done: never in between.
+        The descriptor that ``write`` returns is closed here. When anything after ``write`` fails, ``undo`` is called in
+        the same thread, or the caller removes what it named. Who is cancelled is so before ``write`` began, or when all
+        is done: never in between.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(write, publish, loop.create_future())
+        job = _Job(write, publish, loop.create_future(), undo)
         self._loop = loop
         self._waiting.append(job)
         if not self._scheduled:
@@ -234,6 +245,10 @@ def commit(batch: list[_Job]) -> None:
                 os.close(job.fd)
             except OSError as error:
                 job.error = job.error or error
+            if job.error is not None and job.undo is not None:
+                # What remains is no worse than after a crash here.
+                with contextlib.suppress(Exception):
+                    job.undo()
 
 
 def sync_file_system(fd: int) -> bool:

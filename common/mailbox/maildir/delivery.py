@@ -6,6 +6,7 @@ again. Nothing that was reported is ever lost.
 """
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import os
@@ -113,14 +114,17 @@ class MaildirStore:
 
         def publish() -> None:
             act_as(uid, gid)
-            try:
-                os.rename(temporary, final)
-            except OSError:
-                os.unlink(temporary)
-                raise
+            os.rename(temporary, final)
+
+        # It will be tried again: no piece stays, nor a message that may not last.
+        def undo() -> None:
+            act_as(uid, gid)
+            for path in (temporary, final):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
 
         try:
-            await self._commit.run(write, publish)
+            await self._commit.run(write, publish, undo)
         except CannotBecome as error:
             raise DeliveryError("4.3.0", f"cannot act as the owner of maildir {mailbox}: {error}") from error
         except OSError as error:
