@@ -415,6 +415,9 @@ ROWS = (
     Row("local", send_home_mbox, "write", "uucp/cur/1.mbox", EVERY, YES, _LOCAL),
     Row("local", send_home_mbox, "sync", "uucp/cur/1.mbox", SYNCING, YES, _LOCAL),
     Row("local", send_home_mbox, "lock", "uucp/cur/1.mbox", (errno.EIO, errno.ENOLCK), YES, _LOCAL),
+    # When it has its name.
+    Row("virtual", send, "sync", "alice/new", SYNCING, YES, _VIRTUAL),
+    Row("lmtpd", lmtp, "sync", "bob/new", SYNCING, LATER, r"lmtpd\[\d+\].*(status=|warning)"),
     Row("smtp", send_on, "descriptor", "socket: inet", SHORTAGE, YES, rf"smtp{_SHORT}", own=True),
     Row("lmtp", send_by_lmtp, "descriptor", "socket: inet", SHORTAGE, YES, rf"lmtp{_SHORT}", own=True),
     Row("pipe", send_piped, "descriptor", "", SHORTAGE, YES, r"pipe\[\d+\].*status=deferred", own=True),

@@ -18,7 +18,6 @@ import pytest
 
 from tests.fault import traffic
 from tests.fault.actions import (
-    WARMING,
     Scene,
     append,
     append_first,
@@ -47,17 +46,14 @@ from tests.fault.actions import (
     set_password,
     smtp,
 )
-from tests.fault.held import Held
 from tests.fault.invariants import (
-    check_all,
     check_nothing_lost,
     drain,
     in_mailboxes,
     in_queue,
     torn_messages,
-    unfinished,
-    waiting,
 )
+from tests.fault.rest import check_at_rest, matches, take_away, warm
 from tests.fault.rows import LATER, ROWS, YES, Row
 from tests.fault.shim import Fault, Shim, possible
 
@@ -88,58 +84,12 @@ def scene() -> Iterator[Scene]:
             made.copied.add(made.last)
             assert append(made) == "OK"
             imap(made, lambda client: client.create("Archive")[0] + client.create("Spare")[0])
-            _warm(made)
+            warm(made)
             yield made
-            _check(made)
+            check_at_rest(made)
         finally:
             instance.stop()
             instance.remove()
-
-
-def _warm(scene: Scene) -> None:
-    for does in WARMING:
-        scene.seen = len(scene.instance.log.lines)
-        assert _heard(YES, said := does(scene)), said
-        drain(scene.instance, scene.accepted, but=("deferred",))
-    _take_away(scene)
-    drain(scene.instance, scene.accepted)
-    scene.held = Held(scene.instance)
-    scene.held.again()
-
-
-def _take_away(scene: Scene) -> None:
-    """What waits in the queue; nobody misses it."""
-    scene.taken.update(os.path.basename(path) for path in waiting(scene.instance.spool))
-    scene.instance.command("postsuper", "-d", "ALL")
-    kept = in_mailboxes(scene.instance.mail)
-    scene.accepted = {mark for mark in scene.accepted if mark[0] != "smtp" or mark in kept}
-
-
-def _check(scene: Scene) -> None:
-    """All that must hold once a row is over; what is removed a moment after its turn is waited for."""
-    ends = time.monotonic() + 10
-    while True:
-        for path in (scene.instance.spool / "defer").rglob("*"):
-            # Mail taken away while it was tried is deferred once more; its log is removed when it is an hour old (S7).
-            if path.name in scene.taken:
-                path.unlink(missing_ok=True)
-        try:
-            check_all(scene.instance, scene.accepted, but=scene.copied)
-            left = unfinished(scene.instance)
-            assert not left, f"unfinished in mailboxes: {left[:5]}"
-            break
-        except AssertionError:
-            if time.monotonic() > ends:
-                raise
-            time.sleep(0.2)
-    assert scene.held is not None
-    scene.held.check()
-
-
-def _heard(pattern: str, said: str) -> bool:
-    import re
-
-    return re.match(pattern, said) is not None
 
 
 def _prepare(scene: Scene, row: Row) -> None:
@@ -177,7 +127,7 @@ def _clear(scene: Scene, row: Row) -> None:
     drain(scene.instance, scene.accepted, timeout=row.patience, but=("deferred", "hold") if row.does in WAITS else ())
     check_nothing_lost(scene.instance, scene.accepted)
     if row.does in WAITS:
-        _take_away(scene)
+        take_away(scene)
 
 
 @contextmanager
@@ -216,7 +166,7 @@ def _try(scene: Scene, row: Row, error: int) -> None:
             instance.log.wait(said, start=start, timeout=row.patience)
     # As in Postfix a mailbox over its disk quota is no temporary trouble.
     expected = r"552 5\.2\.2" if error == errno.EDQUOT and row.program == "lmtpd" else row.heard
-    assert _heard(expected, heard), heard
+    assert matches(expected, heard), heard
     # The disk is well again: nobody does anything, and all is done.
     if row.then:
         instance.log.wait(row.then, start=start, timeout=10)
@@ -226,12 +176,12 @@ def _try(scene: Scene, row: Row, error: int) -> None:
     _prepare(scene, row)
     scene.seen = len(instance.log.lines)
     again = row.does(scene)
-    if _heard(r"NO .*UNAVAILABLE", again):
+    if matches(r"NO .*UNAVAILABLE", again):
         # The index is opened anew: who comes again finds it so.
         again = row.does(scene)
-    assert _heard(YES, again), f"after the fault: {again}"
+    assert matches(YES, again), f"after the fault: {again}"
     _clear(scene, row)
-    _check(scene)
+    check_at_rest(scene)
 
 
 SHORT_WRITES = ((send, "incoming/"), (send, "alice/tmp"), (lmtp, "bob/tmp"), (append, "carol/tmp"), (post, "maildrop/"))
@@ -241,7 +191,7 @@ SHORT_WRITES = ((send, "incoming/"), (send, "alice/tmp"), (lmtp, "bob/tmp"), (ap
 def test_writes_that_take_half(scene: Scene, does: Callable[[Scene], str], path: str) -> None:
     """write(2) may write less than it was given: the rest follows. Whole messages are looked for at the end."""
     with scene.shim.fault("write", path=path, shorten=True) as fault:
-        assert _heard(YES, does(scene))
+        assert matches(YES, does(scene))
         _await(fault)
         drain(scene.instance, scene.accepted)
         assert fault.hits > 1
@@ -287,7 +237,7 @@ def test_a_slow_disk_is_waited_for_and_others_go_on(
     if path == "carol/tubepost.db":
         # After a slow syncfs files are synced one by one, for a minute, and the index is one of them.
         with scene.shim.fault("sync", path="carol/cur", delay=0.3) as fault:
-            assert _heard(YES, append(scene))
+            assert matches(YES, append(scene))
         assert fault.hits
     with ThreadPoolExecutor(1) as pool, scene.shim.fault("sync", path=path, delay=SLOWNESS) as fault:
         asking = pool.submit(does, scene)
@@ -296,7 +246,7 @@ def test_a_slow_disk_is_waited_for_and_others_go_on(
         met = time.monotonic()
         # Who needs no disk does not wait.
         assert _patience(scene) < 1.0
-        assert _heard(YES, asking.result())
+        assert matches(YES, asking.result())
         if waits == "mail":
             drain(scene.instance, scene.accepted)
         # What is answered for is on the disk: _await looks every 20 ms.
@@ -347,7 +297,7 @@ def test_no_descriptors_for_new_clients(scene: Scene) -> None:
     """EMFILE at accept: the client waits in the backlog, and is served when there are descriptors again."""
     instance = scene.instance
     for _, does in DOORS:
-        assert _heard(YES, does(scene))
+        assert matches(YES, does(scene))
     start = len(instance.log.lines)
     with ExitStack() as stack, ThreadPoolExecutor(len(DOORS)) as pool:
         faults = [
@@ -358,11 +308,11 @@ def test_no_descriptors_for_new_clients(scene: Scene) -> None:
         ]
         heard = [asking.result() for asking in [pool.submit(does, scene) for _, does in DOORS]]
     for (program, _), fault, said in zip(DOORS, faults, heard, strict=True):
-        assert _heard(YES, said), f"{program}: {said}"
+        assert matches(YES, said), f"{program}: {said}"
         assert fault.hits == 3, program
         instance.log.wait(rf"{program}\[\d+\]: warning: cannot accept .*Too many open files", start=start)
     drain(instance, scene.accepted)
-    _check(scene)
+    check_at_rest(scene)
 
 
 # Whose partner is killed, and new: the one that lacks descriptors has to make the line, or to take it.
@@ -406,7 +356,7 @@ def test_no_descriptors_for_a_new_line_of_the_bus(
     ``short``: of the short form too.
     """
     instance = scene.instance
-    assert _heard(YES, does(scene))
+    assert matches(YES, does(scene))
     drain(instance, scene.accepted)
     start = len(instance.log.lines)
     with ThreadPoolExecutor(1) as pool:
@@ -420,8 +370,8 @@ def test_no_descriptors_for_a_new_line_of_the_bus(
             time.sleep(1.0)
             assert fault.hits, f"{lacking} makes no such call"
         heard = asking.result()
-    assert _heard(rf"{YES}|{LATER}|NO .*UNAVAILABLE", heard), heard
+    assert matches(rf"{YES}|{LATER}|NO .*UNAVAILABLE", heard), heard
     drain(instance, scene.accepted, timeout=25)
-    assert _heard(YES, said := does(scene)), said
+    assert matches(YES, said := does(scene)), said
     drain(instance, scene.accepted, timeout=25)
-    _check(scene)
+    check_at_rest(scene)
