@@ -106,7 +106,7 @@ def _let_bounce_tidy(instance: Instance) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_what_was_told_is_true_after_the_power_failed(disk: Disk, long: bool) -> None:
     instance = traffic.instance(str(disk.root), {"smtpd_delay_reject": "yes", "auth_failure_delay": "0s"})
     instance.start()
