@@ -43,6 +43,7 @@ SECRET = b"nobody else-is-to-read-this-7e2c41d9\n"
 LETTER = "only-alice-is-to-read-this-5b90e3a7"
 QUEUED = "4XYZ1234567890"
 """The id of a queue file, of SECRET, in hold."""
+UNLISTED = "in-a-table-that-may-not-be-asked"
 LISTED = "in-a-table-that-may-be-asked"
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt", "bounce", "defer", "trace", "flush", "saved")
 PROGRAM_NAMES = tuple(name for name in PROGRAMS if name != USER)
@@ -131,6 +132,8 @@ class Hostile:
             for path in (self.instance.mail, *self.instance.mail.rglob("*")):
                 os.chown(path, self.mailboxes.pw_uid, self.mailboxes.pw_gid)
         table = self.instance.write_table("listed", f"nobody {LISTED}\n")
+        # proxymap could read it, and is not to for anybody.
+        self.instance.write_table("unlisted", f"nobody {UNLISTED}\n")
         self.instance.set_main({"proxy_read_maps": f"proxy:texthash:{table}"})
         os.environ["TUBEPOST_ATTACK"] = f"{self.place}/lines"
         self.instance.master = [sys.executable, "-I", str(LAUNCHER)]

@@ -29,7 +29,7 @@ from tubepost.common.wire.delivery import RecipientStatus
 from tubepost.common.wire.envelope import Envelope, Recipient
 from tubepost.common.bus import frames
 
-from tests.attack.inside.hostile import LETTER, QUEUED, QUEUES, ROOT, SECRET, Hostile
+from tests.attack.inside.hostile import LETTER, QUEUED, QUEUES, ROOT, SECRET, UNLISTED, Hostile
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 _ENVELOPE = Envelope(sender=ALICE, arrival_time=1.0)
@@ -45,6 +45,7 @@ def _ids(hostile: Hostile) -> list[str]:
 
 def _tables(hostile: Hostile) -> Iterator[str]:
     files = [
+        str(hostile.instance.conf / "unlisted"),
         *("/etc/shadow", str(hostile.passwords), str(hostile.passwords.parent / "secret"), str(hostile.letter)),
         *(str(hostile.instance.conf / "tls.pem"), str(hostile.instance.root / "credentials.txt")),
         *(str(hostile.instance.spool / queue / "secret-mail") for queue in QUEUES),
@@ -71,7 +72,8 @@ def _auth(hostile: Hostile) -> Iterator[Message]:
         yield auth.Lookup(name=name, scope="web")
     for tls in (False, True):
         yield auth.Mechanisms(scope="imap", tls=tls, client="192.0.2.1", binding=tls, certificate=tls)
-    numbers = itertools.count(1)
+    # Not those of the honest half of the same process.
+    numbers = itertools.count(1_000_000)
     for name, mechanism in itertools.product(
         (ALICE, BOB, "' or 1=1 --"), ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "OAUTHBEARER")
     ):
@@ -225,6 +227,7 @@ def secrets(hostile: Hostile) -> dict[str, bytes]:
     found = {
         "queue file, home": SECRET.split()[1],
         "a letter": LETTER.encode(),
+        "a table": UNLISTED.encode(),
         "an argon2 hash": b"$argon2",
         "the private key": (hostile.instance.conf / "tls.pem").read_bytes().partition(b"PRIVATE KEY-----\n")[2][:64],
         "auth's secret": (hostile.passwords.parent / "secret").read_bytes(),
