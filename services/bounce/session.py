@@ -173,6 +173,11 @@ class Bounce(request.Service):
         message = request.message
         if not is_queue_id(message.queue_id):
             return Refused(reason=f"{message.queue_id!r} is not a queue id")
+        # pickup, broken into, is to have nobody's letter sent back that it cannot read itself.
+        if (message.queue == "maildrop") != (request.caller.program == "pickup"):
+            program = request.caller.program
+            log.warning(f"{message.queue_id}: {program} may not have mail of {message.queue} returned: refused")
+            return Refused(reason=f"{program} may not have mail of {message.queue} returned")
         return await self._report(message, message.kind, lambda: iter(message.entries))
 
     async def _report(self, message: Send | SendOne, kind: report.Kind, entries: Entries) -> Message:
