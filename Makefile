@@ -25,8 +25,9 @@ $(VENV)/.test-installed: pyproject.toml .ci/packages
 	@sh .ci/packages
 	@touch $(VENV)/.installed $@
 
+# Most tests wait for programs more than they compute: three at a time keep two cores busy.
 test: test-install
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/interop tests/crash tests/attack tests/fuzz tests/fault
+	$(BIN)/python -m pytest -q -n 3 --dist loadgroup tests/unit tests/integration tests/interop tests/crash tests/attack tests/fuzz tests/fault
 
 unit: test-install
 	$(BIN)/python -m pytest -q -n 2 tests/unit
