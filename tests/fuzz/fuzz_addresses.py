@@ -89,9 +89,12 @@ def check(settings: int, data: bytes) -> None:
             for found in addresslist.extract_addresses(text):
                 routed(found[:1000])
             try:
-                assert xtext.encode(xtext.decode(text)).casefold() == text.casefold()
+                value = xtext.decode(text)
             except ValueError:
                 pass
+            else:
+                # Who encodes more than has to be encoded ("+40") says the same (RFC 3461 4).
+                assert xtext.decode(xtext.encode(value)) == value
             for smtputf8 in (False, True):
                 assert xtext.decode_utf8_address(xtext.encode_utf8_address(text, smtputf8=smtputf8)) == text
         case 3:

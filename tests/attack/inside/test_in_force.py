@@ -2,6 +2,7 @@
 
 import json
 import resource
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from tubepost.common.wire.programs import PROGRAMS, row_of
 from tubepost.common.skeleton import privileges
 
 from tests.attack.inside.conftest import MEMORY
-from tests.attack.inside.hostile import MEANS, PROGRAM_NAMES, ROOT, Hostile
+from tests.attack.inside.hostile import MEANS, PROGRAM_NAMES, ROOT, Hostile, Line
+from tests.fakes.instance import PATIENCE
 from tubepost.commands import privileges as commands_privileges
 from tubepost.commands.tubepost import main as tubepost
 
@@ -53,6 +55,15 @@ def looked(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list
     return found.exit_code, [{"program": row["program"], **process} for row in rows for process in row["processes"]]
 
 
+def confined(hostile: Hostile, line: Line) -> None:
+    """Until it is, and the master has heard of it from the template."""
+    assert line.order("nothing")["outcome"] == "done"
+    deadline = time.monotonic() + PATIENCE
+    while line.pid not in hostile.instance.pids(VICTIM):
+        assert time.monotonic() < deadline, f"the master knows of no {VICTIM}[{line.pid}]"
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def unconfined(hostile: Hostile) -> Iterator[int]:
     """The pid of a program that was begun without being confined."""
@@ -60,7 +71,7 @@ def unconfined(hostile: Hostile) -> Iterator[int]:
     mark.touch()
     try:
         line = hostile.fresh(VICTIM)
-        assert line.order("nothing")["outcome"] == "done"
+        confined(hostile, line)
         yield line.pid
     finally:
         mark.unlink()
@@ -98,7 +109,7 @@ def test_a_program_that_was_not_confined_differs(
 def test_each_property_that_differs_is_named(
     change: dict[str, Any], as_root: set[str], without: set[str], hostile: Hostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert hostile.line(VICTIM).order("nothing")["outcome"] == "done"
+    confined(hostile, hostile.line(VICTIM))
     changed = replace(PROGRAMS[VICTIM], **change)
     monkeypatch.setattr(privileges, "row_of", lambda program: changed if program == VICTIM else row_of(program))
     status, processes = looked(hostile, monkeypatch)
@@ -111,7 +122,7 @@ def test_each_property_that_differs_is_named(
 def test_a_limit_that_was_changed_is_named(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     line = hostile.fresh(VICTIM)
     for name, number in LIMITS.items():
-        assert line.order("nothing")["outcome"] == "done"  # it is confined now
+        confined(hostile, line)
         soft, hard = (
             resource.RLIM_INFINITY if word == "unlimited" else int(word)
             for word in commands_privileges._limits_of(line.pid)[name]
