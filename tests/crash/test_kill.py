@@ -74,9 +74,15 @@ def _text(number: int) -> str:
 
 
 def _kill(program: str, *pids: int) -> list[Kill]:
+    """Those that were still there."""
+    kills = []
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    return [Kill(time.time(), program, pid) for pid in pids]
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue  # it had nothing to do any more and ended by itself
+        kills.append(Kill(time.time(), program, pid))
+    return kills
 
 
 @pytest.fixture

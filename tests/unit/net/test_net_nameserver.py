@@ -12,6 +12,8 @@ import pytest
 
 from tubepost.common.net import nameserver
 
+from tests.fakes.instance import free_port
+
 QUERY = dns.message.make_query("many.test.", "MX")
 
 
@@ -58,7 +60,8 @@ class Server:
     async def ask(self, patience: float = 1.0) -> dns.message.Message:
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.bind(("127.0.0.1", 0))
+            # Free for TCP as well, whoever else takes ports at this moment.
+            udp.bind(("127.0.0.1", free_port()))
             udp.setblocking(False)
             tcp = await asyncio.start_server(self._serve, *udp.getsockname())
             task = asyncio.create_task(nameserver.ask(QUERY, udp.getsockname(), patience))
