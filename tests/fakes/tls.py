@@ -1,6 +1,19 @@
 """TLS as the tests' own clients have it, on loopback: nobody's word about the certificate is needed."""
 
 import ssl
+from pathlib import Path
+
+from tubepost.common.net import selfsigned
+
+
+def localhost(directory: Path) -> ssl.SSLContext:
+    """For a server: a certificate of its own for localhost, written to the directory."""
+    key, certificate = selfsigned.make(["localhost"], ["127.0.0.1"])
+    path = directory / "localhost.pem"
+    path.write_bytes(key + certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
 
 
 def trusting() -> ssl.SSLContext:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tubepost.common.net import selfsigned
-
-from tests.fakes.tls import trusting
+from tests.fakes.tls import localhost, trusting
 from tubepost.commands.mailbox.address import RemoteError, parse_address
 from tubepost.commands.mailbox.remote import Remote
 
@@ -31,11 +29,7 @@ class Meddler(threading.Thread):
 
     def __init__(self, directory: Path, behind: bytes) -> None:
         super().__init__(daemon=True)
-        key, certificate = selfsigned.make(["localhost"], ["127.0.0.1"])
-        path = directory / "meddler.pem"
-        path.write_bytes(key + certificate)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(path)
+        self._context = localhost(directory)
         self._behind = behind
         self.said: list[bytes] = []
         self.secret: list[bytes] = []

@@ -17,10 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from tubepost.common.sasl.mechanisms import PLAINTEXT
-from tubepost.common.net import selfsigned
 
 from tests.fakes.instance import Instance, free_port
-from tests.fakes.tls import trusting
+from tests.fakes.tls import localhost, trusting
 
 ALICE = "alice@example.test"
 
@@ -317,11 +316,7 @@ class Meddler:
     those within TLS. ``offers``, ``inside``: of EHLO in the clear, and within TLS."""
 
     def __init__(self, directory: Path, behind: bytes, offers: bytes, inside: bytes = b"") -> None:
-        key, certificate = selfsigned.make(["localhost"], ["127.0.0.1"])
-        path = directory / "meddler.pem"
-        path.write_bytes(key + certificate)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(path)
+        self._context = localhost(directory)
         self._behind = behind
         self._offers = offers
         self._inside = inside
