@@ -1,11 +1,14 @@
 """What the processes of a system at rest hold open: an error path that leaks a file is seen after the first error.
 
 *Measured*: with all at rest a process has the very same descriptors, round after round, but for indices of mailboxes
-and for whom it has spoken with. So files are looked at one by one, sockets and the like are counted.
+and for whom it has spoken with. So files are looked at one by one, sockets and the like are counted; a connection
+counts at who made it.
 """
 
+import contextlib
 import os
 import re
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,10 +23,28 @@ _PASSING = re.compile(
 )
 # Held for as long as one likes, once each: indices of mailboxes, and tables until they are next asked.
 _LASTING = re.compile(r"/tubepost\.db(-wal|-shm)?$|^/conf/[^/]+\.db( \(deleted\))?$")
-# Sockets and the like, to whom it had not met.
+# Sockets and the like of no line.
 MORE = 2
 # What a line of the bus takes: an error may be the first to have a program ask a service of which it had no need.
 LINE = Counter(anon_inode=2, socket=4)
+# What ss(8) tells of a connection: the name where it was accepted, its number, and that of its other end.
+_CONNECTION = re.compile(r"^u_str\s+ESTAB\s+\d+\s+\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
+
+
+def accepted(pids: Iterable[int]) -> set[str]:
+    """Sockets, by number, at which some process answers a caller who is still there: the caller holds as many.
+
+    A connection belongs to the network namespace of who called.
+    """
+    spaces = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            spaces[os.readlink(f"/proc/{pid}/ns/net")] = pid
+    script = "".join(f"nsenter -t {pid} -n ss -xH;" for pid in spaces.values())
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False).stdout
+    ends = _CONNECTION.findall(said)
+    there = {number for _, number, _ in ends}
+    return {number for name, number, other in ends if name != "*" and other in there}
 
 
 class Held:
@@ -45,6 +66,9 @@ class Held:
         """Program, process, and how often it holds what."""
         rows = [(row["program"], pid) for row in self._instance.status()["services"] for pid in row["pids"]]
         assert self._instance.process is not None
+        assert self._instance.process is not None
+        everybody = [self._instance.process.pid, *(pid for _, pid in rows)]
+        answering = {f"socket:[{number}]" for number in accepted(everybody)}
         # The master has a socket a child.
         for program, pid, children in (
             *((program, pid, 0) for program, pid in rows),
@@ -53,7 +77,9 @@ class Held:
             held: Counter[str] = Counter()
             try:
                 for number in os.listdir(f"/proc/{pid}/fd"):
-                    held[self._kind(os.readlink(f"/proc/{pid}/fd/{number}"))] += 1
+                    link = os.readlink(f"/proc/{pid}/fd/{number}")
+                    if link not in answering:
+                        held[self._kind(link)] += 1
             except OSError:
                 continue  # it has ended, or just closes one
             held["socket"] -= children
