@@ -26,6 +26,9 @@ class Sink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._listener.close()
 
     def wait(self, count: int, timeout: float = 60) -> list[tuple[str, list[str], bytes]]:
@@ -55,8 +58,7 @@ class Sink:
         client.sendall(b"220 sink ESMTP\r\n")
         sender, recipients, lmtp = "", list[str](), False
         while line := readline():
-            with self._changed:
-                self.commands.append(line)
+            self.hear(line)
             verb = line[:4].upper()
             if verb in (b"EHLO", b"LHLO"):
                 lmtp = verb == b"LHLO"
@@ -75,17 +77,26 @@ class Sink:
                     if not piece:
                         return
                     pieces.append(piece)
-                self._keep(sender, recipients, b"".join(pieces[:-1]))
+                self.keep(sender, recipients, b"".join(pieces[:-1]))
                 # RFC 2033 4.2: one reply for each recipient.
                 client.sendall(b"250 ok\r\n" * (len(recipients) - 1 if lmtp else 0))
             elif verb == b"BDAT":
-                self._keep(sender, recipients, read(int(line.split()[1])))
+                self.keep(sender, recipients, read(int(line.split()[1])))
             elif verb == b"QUIT":
                 client.sendall(b"221 bye\r\n")
                 return
-            client.sendall(b"250 ok\r\n")
+            client.sendall(self.answer(verb, line))
 
-    def _keep(self, sender: str, recipients: list[str], data: bytes) -> None:
+    def hear(self, line: bytes) -> None:
+        """A command, as it came."""
+        with self._changed:
+            self.commands.append(line)
+
+    def answer(self, verb: bytes, line: bytes) -> bytes:
+        """What is said to a command, and at the end of a message."""
+        return b"250 ok\r\n"
+
+    def keep(self, sender: str, recipients: list[str], data: bytes) -> None:
         with self._changed:
             self.messages.append((sender, recipients, data))
             self._changed.notify_all()

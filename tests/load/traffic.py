@@ -14,13 +14,13 @@ import poplib
 import pwd
 import random
 import smtplib
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 
 from tests.fakes.instance import Instance, free_port
+from tests.fakes.sink import Sink as Server
 from tests.fakes.tls import trusting
 from tests.fault.invariants import Mark, marks_in
 
@@ -32,44 +32,23 @@ _TLS = trusting()
 _TROUBLE = (OSError, smtplib.SMTPException, imaplib.IMAP4.error, poplib.error_proto, EOFError, AssertionError)
 
 
-class Sink:
-    """An SMTP server that takes every message and keeps its marks alone; at bounce.test it knows nobody, and at
-    later.test it has no time the first time it is asked for somebody.
+class Sink(Server):
+    """Keeps the marks of what it takes alone; at bounce.test it knows nobody, and at later.test it has no time the
+    first time it is asked for somebody.
     """
 
     def __init__(self) -> None:
-        self.port = free_port()
+        super().__init__(keywords=("8BITMIME",))
         self.taken: Counter[Mark] = Counter()
         self._asked: set[bytes] = set()
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, daemon=True).start()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    def hear(self, line: bytes) -> None:
+        pass
 
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:
-            connection.sendall(b"220 sink\r\n")
-            content: list[bytes] | None = None
-            for line in lines:
-                if content is not None and line != b".\r\n":
-                    if line.startswith(b"mark-"):
-                        content.append(line)
-                    continue
-                if content is not None:
-                    self.taken.update(marks_in(b"".join(content)))
-                verb = line[:4].upper()
-                content = [] if verb == b"DATA" else None
-                connection.sendall(self._reply(verb, line))
-                if verb == b"QUIT":
-                    return
+    def keep(self, sender: str, recipients: list[str], data: bytes) -> None:
+        self.taken.update(marks_in(data))
 
-    def _reply(self, verb: bytes, line: bytes) -> bytes:
+    def answer(self, verb: bytes, line: bytes) -> bytes:
         if verb == b"RCPT" and b"@bounce.test" in line:
             return b"550 5.1.1 nobody of that name\r\n"
         if verb == b"RCPT" and b"@later.test" in line:
@@ -78,10 +57,7 @@ class Sink:
                 self._asked.add(name)
                 return b"450 4.2.0 not now\r\n"
             self._asked.discard(name)
-        return b"354 go on\r\n" if verb == b"DATA" else b"250 well\r\n"
-
-    def close(self) -> None:
-        self._listener.close()
+        return super().answer(verb, line)
 
 
 def prepared(sink: Sink, main: dict[str, str]) -> Instance:

@@ -19,6 +19,7 @@ from tubepost.common.bus import server
 
 from tests.attack.inside.attempts import ATTEMPTS
 from tests.attack.inside.hostile import DENIED, LANDLOCK, MEANS, PROGRAM_NAMES, QUEUES, ROOT, Hostile
+from tests.attack.inside.refusing import ask_everybody
 
 pytestmark = MEANS
 
@@ -354,34 +355,8 @@ def test_each_attempt_is_refused_and_the_program_goes_on(program: str, hostile: 
 
 @pytest.mark.parametrize("program", PROGRAM_NAMES)
 def test_each_message_is_refused_that_the_table_does_not_allow(program: str, hostile: Hostile) -> None:
-    line = hostile.line(program)
-    wrong = []
-    due = {}
-    before = len(hostile.instance.log.lines)
-    for callee, messages in CALLS.items():
-        hostile.line(callee)
-        names = sorted(name.decode() for name in messages)
-        allowed = {name for name in names if program in messages[name.encode()]}
-        found = line.order("ask", path=str(hostile.workers_of(callee)[-1]), names=names)
-        if found["outcome"] == "refused":
-            # The kernel: by the socket's mode, or its directory's.
-            if found["errno"] not in DENIED or (allowed and not hostile.is_closed_to(PROGRAMS[program], callee)):
-                wrong.append(f"{callee}: {found}, it may ask {allowed}")
-            continue
-        for name in names:
-            answer = found["answers"].get(name, "no answer")
-            if name in allowed:
-                fine = answer.startswith(("F malformed", "F no request"))
-            else:
-                fine = answer.startswith("F ") and ("may not ask" in answer or "no request" in answer)
-            if not fine:
-                wrong.append(f"{callee} {name}: {answer}")
-        due[callee] = any(answer.startswith("F ") for answer in found["answers"].values())
-    # All at once, by one process, to one: one line, not one a try.
-    hostile.settle(due)
-    told = {callee: len(hostile.refusals(callee, line, before)) for callee in CALLS}
-    assert told == dict.fromkeys(CALLS, 0) | due
-    assert not wrong, "\n".join(wrong)
+    closed = {callee for callee in CALLS if hostile.is_closed_to(PROGRAMS[program], callee)}
+    ask_everybody(hostile, hostile.line(program), program, frozenset(closed))
 
 
 @pytest.mark.parametrize("program", PROGRAM_NAMES)

@@ -9,39 +9,19 @@ from tubepost.common.wire.programs import CALLS, USER
 from tubepost.common.bus import server
 
 from tests.attack.inside.drills import stolen
-from tests.attack.inside.hostile import DENIED, MEANS, PROGRAM_NAMES, ROOT, Hostile
+from tests.attack.inside.hostile import MEANS, PROGRAM_NAMES, ROOT, Hostile
+from tests.attack.inside.refusing import ask_everybody
 
 pytestmark = MEANS
 
 
 def test_a_person_may_ask_what_the_row_of_people_says(hostile: Hostile) -> None:
     line = hostile.person()
-    due, wrong = {}, []
-    before = len(hostile.instance.log.lines)
-    for callee, messages in CALLS.items():
-        hostile.line(callee)
-        names = sorted(name.decode() for name in messages)
-        allowed = {name for name in names if USER in messages[name.encode()]}
-        path = hostile.workers_of(callee)[-1]
-        found = line.order("ask", path=str(path), names=names)
-        if found["outcome"] == "refused":
-            if found["errno"] not in DENIED or allowed:
-                wrong.append(f"{callee}: {found}, people may ask {allowed}")
-            continue
-        if hostile.apart and path.parent.name == "private":
-            wrong.append(f"{callee}: people are let into private")
-        for name in names:
-            answer = found["answers"].get(name, "no answer")
-            refused = answer.startswith("F ") and ("user may not ask" in answer or "no request" in answer)
-            fine = answer.startswith("F malformed") if name in allowed else refused
-            if not fine:
-                wrong.append(f"{callee} {name}: {answer}")
-        due[callee] = any(answer.startswith("F ") for answer in found["answers"].values())
-    hostile.settle(due)
-    told = {callee: len(hostile.refusals(callee, line, before)) for callee in CALLS}
-    assert told == dict.fromkeys(CALLS, 0) | due
-    assert not wrong, "\n".join(wrong)
-    assert due.keys() >= {callee for callee, messages in CALLS.items() if any(USER in who for who in messages.values())}
+    reached = ask_everybody(hostile, line, USER)
+    if hostile.apart:
+        private = {callee for callee in reached if hostile.workers_of(callee)[-1].parent.name == "private"}
+        assert not private, f"people are let into private: {private}"
+    assert reached >= {callee for callee, messages in CALLS.items() if any(USER in who for who in messages.values())}
 
 
 def test_a_person_knocks_at_every_door(hostile: Hostile) -> None:
