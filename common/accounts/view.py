@@ -14,7 +14,8 @@ from tubepost.common.accounts import names
 from tubepost.common.accounts.directory import FILE
 from tubepost.common.accounts.files import AccountsError, open_reading
 
-_REMEMBERED = 10_000
+# Answers, and as many older ones: who is asked for again and again stays, strangers go soon. A query takes some 10 us.
+_REMEMBERED = 1000
 # Seconds: file times of the kernels in use move by 1 to 10 ms.
 _TICK = 0.05
 _NEVER = (0, 0, 0, 0)
@@ -41,12 +42,13 @@ SECTIONS = (*_ONE, "logins")
 class View:
     """One a program and file. Not for several threads at once."""
 
-    __slots__ = ("_answers", "_database", "_looked", "_seen", "_trusted", "path")
+    __slots__ = ("_answers", "_database", "_looked", "_older", "_seen", "_trusted", "path")
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, FILE)
         self._database: sqlite3.Connection | None = None
         self._answers: dict[tuple[str, str], str | None] = {}
+        self._older: dict[tuple[str, str], str | None] = {}
         self._seen: tuple[int, int, int, int] = _NEVER
         self._trusted = False
         self._looked = 0.0
@@ -66,12 +68,19 @@ class View:
             return self._answers[section, key]
         except KeyError:
             pass
-        value = self._query(section, key)
+        try:
+            value = self._older[section, key]
+        except KeyError:
+            value = self._query(section, key)
         if self._trusted:
             if len(self._answers) >= _REMEMBERED:
-                self._answers.clear()
+                self._older, self._answers = self._answers, {}
             self._answers[section, key] = value
         return value
+
+    def _forget(self) -> None:
+        self._answers.clear()
+        self._older.clear()
 
     def _look(self) -> None:
         """Forget everything when the file is another one, or was changed."""
@@ -89,7 +98,7 @@ class View:
             return
         if seen[2:] != self._seen[2:]:
             self.close()
-        self._answers.clear()
+        self._forget()
         self._seen = seen
         self._trusted = _settled(found.st_mtime_ns)
 
@@ -123,7 +132,7 @@ class View:
         if self._database is not None:
             self._database.close()
             self._database = None
-        self._answers.clear()
+        self._forget()
         self._seen = _NEVER
         self._looked = 0.0
 

@@ -152,6 +152,27 @@ def test_answers_are_remembered_while_nothing_changes(folder: str, monkeypatch: 
     assert view.find("mailboxes", "nobody@example.test") is None
 
 
+def test_strangers_are_forgotten_before_who_is_asked_for_again(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _settle(folder)
+    view = View(folder)
+    asked: list[str] = []
+    query = View._query
+
+    def counted(self: View, section: str, key: str) -> str | None:
+        asked.append(key)
+        return query(self, section, key)
+
+    monkeypatch.setattr(View, "_query", counted)
+    most = 0
+    for number in range(5 * view_module._REMEMBERED):
+        assert view.find("mailboxes", f"stranger{number}@example.test") is None
+        if not number % 100:
+            assert view.find("mailboxes", "alice@example.test") is not None
+        most = max(most, len(view._answers) + len(view._older))
+    assert asked.count("alice@example.test") == 1
+    assert most <= 2 * view_module._REMEMBERED
+
+
 def test_a_database_put_in_its_place_anew_is_read_anew(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
