@@ -99,7 +99,7 @@ class _Server(Sink):
         self._folder = folder
         super().__init__()
 
-    def _keep(self, sender: str, recipients: list[str], data: bytes) -> None:
+    def keep(self, sender: str, recipients: list[str], data: bytes) -> None:
         (self._folder / f"{next(_numbers)}.sent").write_bytes(data)
 
 

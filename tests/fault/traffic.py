@@ -73,7 +73,7 @@ class Receiver(Sink):
         self._files = itertools.count(1)
         super().__init__(port=instance.ports[domain])
 
-    def _keep(self, sender: str, recipients: list[str], data: bytes) -> None:
+    def keep(self, sender: str, recipients: list[str], data: bytes) -> None:
         (self._folder / f"{next(self._files)}.{secrets.token_hex(4)}").write_bytes(data.replace(b"\r\n", b"\n"))
 
 
