@@ -39,6 +39,10 @@ def parse_address(text: str) -> Address | None:
     split = urlsplit(f"//{place}")
     if not split.hostname:
         raise ValueError(f"{text} names no host")
+    try:
+        split.hostname.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{split.hostname} is not a host name") from None
     secure = scheme.lower() == "imaps"
     try:
         port = split.port or (993 if secure else 143)

@@ -145,6 +145,8 @@ def _resolve(name: str, settings: "Settings") -> list[ipaddress.IPv4Address | ip
         infos = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise settings.bad_value("inet_interfaces", f'host "{name}" is not found: {error.strerror or error}') from None
+    except UnicodeError:
+        raise settings.bad_value("inet_interfaces", f'"{name}" is not a host name') from None
     return list(dict.fromkeys(ipaddress.ip_address(info[4][0]) for info in infos))
 
 

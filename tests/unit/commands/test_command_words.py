@@ -23,6 +23,12 @@ def test_a_complaint_is_one_line_that_a_terminal_obeys_not(capsys: pytest.Captur
     assert said.replace("\n", "").isprintable()
 
 
+@pytest.mark.parametrize("host", ["x" * 64 + ".test", "a..test"])
+def test_what_no_host_can_be_called_is_said_so(host: str) -> None:
+    with pytest.raises(ValueError, match="is not a host name"):
+        parse_address(f"imaps://alice@{host}")
+
+
 def test_a_server_that_answers_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     def stream(*_: object, **__: object) -> Iterator[Event]:
         while True:
