@@ -158,6 +158,8 @@ def split_command(text: str, *, canonical: bool = False) -> tuple[str, ...]:
         word = arguments[index]
         # One with blanks came in braces: it stays whole.
         at = word.find("o") if len(word.split()) == 1 else -1
+        if word.startswith("--"):
+            at = -1  # cut in two, its first half would end the options
         if at > 0:
             # -vo name=value and -voname=value are two options each.
             result += ([word[:at]] if at > 1 else []) + ["-o"]

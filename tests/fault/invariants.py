@@ -6,6 +6,7 @@ file; no file stands where nobody will look; processes are back at their level; 
 ``check_all`` asks all of it.
 """
 
+import contextlib
 import imaplib
 import os
 import poplib
@@ -90,6 +91,14 @@ def in_mailboxes(mail: Path) -> Counter[Mark]:
 
 def torn_messages(mail: Path) -> list[str]:
     """Messages of ours that lack their end, or have a hole (a page that never came to the disk reads as NUL)."""
+    for _ in range(20):
+        with contextlib.suppress(FileNotFoundError):
+            return _torn(mail)
+        # It has got another name: that of its flags, which come to it in the background.
+    return _torn(mail)
+
+
+def _torn(mail: Path) -> list[str]:
     found = []
     for path in mail.rglob("*"):
         if path.parent.name in ("new", "cur"):
@@ -202,8 +211,9 @@ def _explains(kill: Kill, first: Copy, second: Copy, window: float) -> bool:
     else:
         if kill.program not in (*_ALL, *QUEUEING) or not (first.queued and second.queued):
             return False
-        # Here too, who was asked goes on without the one who did.
-        done, again, before = born(first.queued), born(second.queued), window
+        # Here too, who was asked goes on without the one who did. What was queued first need not be there first.
+        done, again = sorted((born(first.queued), born(second.queued)))
+        before = window
     return done - before <= kill.at <= min(done + window, again + _LATE)
 
 

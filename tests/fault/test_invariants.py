@@ -9,7 +9,17 @@ import pytest
 from tubepost.common.system.ids import new_queue_id
 
 from tests.fakes.instance import Instance
-from tests.fault.invariants import Copy, Kill, born, check_twice, copies, in_mailboxes, stray_files, torn_messages
+from tests.fault.invariants import (
+    UNMARKED,
+    Copy,
+    Kill,
+    born,
+    check_twice,
+    copies,
+    in_mailboxes,
+    stray_files,
+    torn_messages,
+)
 
 MARK = ("smtp", 7)
 
@@ -101,6 +111,31 @@ def test_what_was_queued_twice_takes_the_kill_of_who_queues(place: Place) -> Non
     with pytest.raises(AssertionError, match="no kill explains"):
         _twice(place, Kill(queued + 0.9, "pickup"))
     assert isinstance(files[0], Copy)
+
+
+def test_what_was_queued_first_may_be_delivered_last(place: Place) -> None:
+    early = new_queue_id()
+    time.sleep(1.2)
+    late = new_queue_id()
+    place.file(1, 10, late)
+    place.file(2, 10, early)
+    assert _twice(place, Kill(born(early) + 0.6, "cleanup")) == 1
+    with pytest.raises(AssertionError, match="no kill explains"):
+        _twice(place, Kill(born(early) + UNMARKED + 0.3, "cleanup"))
+
+
+def test_a_message_that_gets_another_name_while_it_is_looked_at(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.file(0, 10, new_queue_id(), text="mark-smtp-8-\nen")
+    read = Path.read_bytes
+    renamed: list[Path] = []
+
+    def rename_first(path: Path) -> bytes:
+        if not renamed:
+            renamed.append(path.rename(f"{path}:2,S"))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", rename_first)
+    assert torn_messages(place.mail) == [str(path) for path in renamed]
 
 
 def test_torn_and_stray(place: Place) -> None:
