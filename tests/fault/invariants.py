@@ -28,7 +28,8 @@ _MESSAGES = ("maildrop", "incoming", "active", "deferred", "hold")
 _LOGS = ("bounce", "defer", "trace")
 # common/mailbox/maildir: what may stand beside the messages of an account.
 _ACCOUNT_FILES = re.compile(
-    r"tubepost\.(db|db-wal|db-shm|uidvalidity|pop3)|subscriptions|dovecot-(keywords|uidlist)|maildirsize|maildirfolder|\.forward"
+    # db-journal: of an index that is being made; SQLite looks at it when the index is next opened.
+    r"tubepost\.(db|db-wal|db-shm|db-journal|uidvalidity|pop3)|subscriptions|dovecot-(keywords|uidlist)|maildirsize|maildirfolder|\.forward"
     # A version that took nobody's place: the indexer removes it, as what is in tmp.
     r"|\..+\.[0-9a-f]{12}\.tmp"
 )
