@@ -158,12 +158,19 @@ def drain(instance: Instance, wanted: Iterable[Mark], timeout: float = 60.0, *, 
 
 def check_nothing_lost(instance: Instance, accepted: Iterable[Mark]) -> Counter[Mark]:
     """Each accepted mark is in a mailbox or in the queue. Returns how often each is in mailboxes."""
-    # The queue first: what is delivered between the two looks is then seen twice, not never.
-    queued = in_queue(instance.spool)
-    delivered = in_mailboxes(instance.mail)
-    lost = sorted(set(accepted) - delivered.keys() - queued.keys())
-    assert not lost, f"{len(lost)} accepted messages are lost: {lost[:10]}"
-    return delivered
+    wanted = set(accepted)
+    # What gets the name of its flags between the listing of a folder and the look at it is seen by its new name the
+    # next time; what is lost stays lost.
+    deadline = time.monotonic() + 5
+    while True:
+        # The queue first: what is delivered between the two looks is then seen twice, not never.
+        queued = in_queue(instance.spool)
+        delivered = in_mailboxes(instance.mail)
+        lost = sorted(wanted - delivered.keys() - queued.keys())
+        if not lost:
+            return delivered
+        assert time.monotonic() < deadline, f"{len(lost)} accepted messages are lost: {lost[:10]}"
+        time.sleep(0.1)
 
 
 def copies(mail: Path, marks: Container[Mark]) -> dict[tuple[Mark, Path], list[Copy]]:
