@@ -156,10 +156,8 @@ def split_command(text: str, *, canonical: bool = False) -> tuple[str, ...]:
     index = 1
     while index < len(arguments) and arguments[index].startswith("-") and arguments[index] != "--":
         word = arguments[index]
-        # One with blanks came in braces: it stays whole.
-        at = word.find("o") if len(word.split()) == 1 else -1
-        if word.startswith("--"):
-            at = -1  # cut in two, its first half would end the options
+        # One with blanks came in braces; of one with two dashes the first half would end the options: they stay whole.
+        at = -1 if len(word.split()) > 1 or word.startswith("--") else word.find("o")
         if at > 0:
             # -vo name=value and -voname=value are two options each.
             result += ([word[:at]] if at > 1 else []) + ["-o"]
